@@ -1,0 +1,64 @@
+# The pipeline on one machine. `make help` tells what each target does.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv/bin
+export PYTHONPATH := $(CURDIR)/plugins
+CLI := $(VENV)/python -m logpipe.embedded
+BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Settings are environment variables LOGPIPE_…; a second copy beside this one:"
+	@echo "  LOGPIPE_PORT_OFFSET=1000 LOGPIPE_STATE_DIR=/path/of/its/own make run"
+
+install:
+	@$(PYTHON) $(BOOTSTRAP)
+
+install-dev:
+	@$(PYTHON) $(BOOTSTRAP) --dev
+
+run: install ## Install what is missing, start everything, replay the bundled log, account for every line
+	@$(CLI) run
+
+stop: install ## Stop everything in order, Flume agents drained first
+	@$(CLI) stop
+
+status: install ## A table of the services; JSON=1 prints one JSON object
+	@$(CLI) status $(if $(JSON),--json)
+
+replay: install ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines; ends when all are in HDFS and windows
+	@$(CLI) replay $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)')
+
+verify: install ## Compare source, topic, HDFS and windows line by line; ends with one JSON line
+	@$(CLI) verify
+
+reconcile: install ## Repair: lost lines are sent again, HDFS is made equal to the topic; DATE=2026-11-23 for one day only
+	@$(CLI) reconcile $(if $(DATE),--date '$(DATE)')
+
+logs: install ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
+	@$(CLI) logs $(SERVICE)
+
+test: install-dev ## Lint, types, unit, DAG, integration and end-to-end tests
+	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports
+	@$(VENV)/python -m pytest -m "not slow and not faults" $(TESTS)
+
+test-faults: install-dev ## Faults while a replay is in flight; writes docs/reliability.md (SHORT=1: one of each kind)
+	@$(if $(SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest $(if $(SHORT),tests/faults --short-faults,-m "slow or faults")
+
+bench: install-dev ## Measure: start and idle load of this machine, then the windows job over July's rhythm
+	$(VENV)/python benchmarks/one_machine.py start
+	$(VENV)/python benchmarks/one_machine.py idle
+	$(VENV)/python benchmarks/windows.py
+
+lock: install-dev ## Compile requirements.in and requirements-dev.in anew
+	$(VENV)/uv pip compile -q requirements.in --override overrides.txt -o requirements.txt
+	$(VENV)/uv pip compile -q requirements-dev.in --override overrides.txt -o requirements-dev.txt
+
+docs: install ## Write docs/settings.md from the settings
+	@$(VENV)/python -m logpipe.settings > docs/settings.md
+
+clean: ## Stop everything, then delete the state folder (data, logs, secrets)
+	@if [ -x $(VENV)/python ]; then $(CLI) clean; fi
