@@ -1,0 +1,1 @@
+"""A streaming pipeline for web server logs, steered by Airflow."""

@@ -1,0 +1,173 @@
+"""Every name and number that two rooms share, validated once.
+
+Each field is overridden by an environment variable: ``LOGPIPE_`` and the field's name in upper case
+(``LOGPIPE_KAFKA_PORT=19092``). ``LOGPIPE_PORT_OFFSET`` shifts every port that is not set by itself, so
+that a second copy needs two variables: the offset and ``LOGPIPE_STATE_DIR``.
+"""
+
+import re
+from datetime import timedelta, timezone, tzinfo
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_DIR = Path(__file__).resolve().parents[3]
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+DeliveryProfile = Literal["memory", "durable"]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot work; the message names the variable and the value."""
+
+
+def zone_of(name: str) -> tzinfo:
+    """The zone of a name such as ``Europe/Berlin``, or of a fixed offset such as ``GMT+05:45``.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    fixed = re.fullmatch(r"GMT([+-])(\d\d):(\d\d)", name)
+    if fixed:
+        offset = timedelta(hours=int(fixed[2]), minutes=int(fixed[3]))
+        return timezone(-offset if fixed[1] == "-" else offset)
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("there is no time zone of this name; Europe/Berlin or GMT+05:45 are some") from None
+
+
+class Settings(BaseSettings):
+    """The pipeline's settings on one machine. Ports and names default to the original's."""
+
+    model_config = SettingsConfigDict(env_prefix="LOGPIPE_", frozen=True, extra="ignore")
+
+    host: str = Field("localhost", description="Host that every service listens on and is reached at")
+    port_offset: int = Field(0, ge=0, le=50000, description="Added to every port that is left at its default")
+    state_dir: Path = Field(PROJECT_DIR / ".state", description="Data, logs and secrets of this copy")
+
+    # Ports. The first three are the original's.
+    netcat_port: Port = Field(9999, description="Flume agent 1, netcat source")
+    kafka_port: Port = Field(9092, description="Kafka broker")
+    airflow_port: Port = Field(8080, description="Airflow's page and REST API")
+    namenode_port: Port = Field(9000, description="NameNode, RPC")
+    namenode_http_port: Port = Field(9870, description="NameNode, web and WebHDFS")
+    datanode_port: Port = Field(9866, description="DataNode, data transfer")
+    datanode_http_port: Port = Field(9864, description="DataNode, web and WebHDFS")
+    datanode_ipc_port: Port = Field(9867, description="DataNode, RPC")
+    kafka_controller_port: Port = Field(9093, description="Kafka's KRaft controller")
+    thrift_port: Port = Field(9998, description="Flume agent 1, Thrift source (profile durable)")
+    agent1_metrics_port: Port = Field(34541, description="Flume agent 1, metrics")
+    agent2_metrics_port: Port = Field(34542, description="Flume agent 2, metrics")
+    replayer_port: Port = Field(9010, description="The replayer's HTTP interface")
+    spark_ui_port: Port = Field(4040, description="Page and REST API of the Spark job")
+    ftp_port: Port = Field(2121, description="FTP server with the bundled log")
+    supervisor_port: Port = Field(9001, description="Process host (supervisord), XML-RPC")
+
+    # Kafka
+    topic: str = Field("apache_logs", pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="Topic of log lines")
+    topic_partitions: int = Field(3, ge=1, le=10000, description="Partitions of the topic")
+    topic_replication: int = Field(1, ge=1, le=100, description="Replicas of each partition")
+    consumer_group: str = Field("flume_consumer", description="Consumer group of Flume agent 2")
+
+    # HDFS
+    hdfs_user: str = Field("bigdata", description="User that owns the pipeline's files on HDFS")
+    hdfs_logs_dir: str = Field("/user/bigdata/apache_logs", description="Holds one directory a day, %y-%m-%d")
+    hdfs_windows_dir: str = Field("/user/bigdata/apache_logs_windows", description="Window counts, Parquet")
+    hdfs_checkpoint_dir: str = Field(
+        "/user/bigdata/apache_logs_checkpoint", description="Progress and state of the Spark job"
+    )
+    hdfs_ledger_dir: str = Field("/user/bigdata/apache_logs_ledger", description="What was sent, JSON")
+    roll_interval_s: int = Field(300, ge=1, description="A file of agent 2 is closed after this time")
+
+    timezone: str = Field("UTC", description="Zone whose midnight parts the HDFS directories")
+
+    # Windows
+    window_s: int = Field(60, ge=1, description="Length of a window")
+
+    # Replay
+    source_url: str = Field("", description="Log to replay; empty: the bundled one, from the FTP server")
+    pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
+    profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
+    max_line_bytes: int = Field(1048576, ge=1, description="A longer line is set aside, not sent")
+
+    # Memory of the Java processes
+    kafka_heap_mb: int = Field(512, ge=128, description="Heap of the broker")
+    namenode_heap_mb: int = Field(256, ge=64, description="Heap of the NameNode")
+    datanode_heap_mb: int = Field(256, ge=64, description="Heap of the DataNode")
+    flume_heap_mb: int = Field(
+        512, ge=64, description="Heap of each Flume agent; holds the 100,000 events of a memory channel"
+    )
+    spark_heap_mb: int = Field(1024, ge=512, description="Heap of the Spark driver")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        zone_of(name)
+        return name
+
+    @model_validator(mode="after")
+    def _shift_ports(self) -> "Settings":
+        """Apply the offset and refuse two services on one port."""
+        names = [name for name in type(self).model_fields if name.endswith("_port")]
+        for name in names:
+            if name not in self.model_fields_set:
+                object.__setattr__(self, name, getattr(self, name) + self.port_offset)
+        taken: dict[int, str] = {}
+        for name in names:
+            port = getattr(self, name)
+            if port > 65535:
+                raise ValueError(
+                    f"{name} is {port} with the offset {self.port_offset}: the last port is 65535"
+                )
+            if port in taken:
+                raise ValueError(f"{name} and {taken[port]} are both {port}: give one of them another port")
+            taken[port] = name
+        return self
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """Kafka's address, ``host:port``."""
+        return f"{self.host}:{self.kafka_port}"
+
+    @property
+    def hdfs_url(self) -> str:
+        """HDFS's address, ``hdfs://host:port``."""
+        return f"hdfs://{self.host}:{self.namenode_port}"
+
+    @property
+    def webhdfs_url(self) -> str:
+        """WebHDFS's address, ``http://host:port``."""
+        return f"http://{self.host}:{self.namenode_http_port}"
+
+    @property
+    def replay_url(self) -> str:
+        """The log to replay: ``source_url``, or the bundled log on this copy's FTP server."""
+        return self.source_url or f"ftp://{self.host}:{self.ftp_port}/NASA_access_log_Aug95.first20000.gz"
+
+
+@cache
+def load() -> Settings:
+    """Read the settings from the environment, once a process.
+
+    Raises:
+        SettingsError: a value is not valid; the message names each variable, its value and what is wrong.
+    """
+    return parse()
+
+
+def parse(**overrides: Any) -> Settings:
+    """Build settings from the environment and ``overrides``; errors as in `load`."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            field = "_".join(str(part) for part in item["loc"]).upper()
+            name = f"LOGPIPE_{field}={item['input']}: " if field else ""
+            lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
+        raise SettingsError("\n".join(lines)) from None
