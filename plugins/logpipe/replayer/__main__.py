@@ -1,0 +1,106 @@
+"""Starts the replayer: ``python -m logpipe.replayer``."""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from logpipe import settings
+from logpipe.replayer.journal import Journal, JournalBusyError
+from logpipe.replayer.registry import Registry
+from logpipe.replayer.service import USER, Service
+
+_PASSWORD = "replayer_password"  # noqa: S105 - the name of a key
+_CONFIGURATION_ERROR = 2
+
+_EPILOG = f"""\
+what it does
+  Streams a log file (ftp, ftps, http, https or file URL; gzip or plain) line by line to Flume, at a pace:
+    delay:0.1    a fixed time between lines, in seconds
+    speed:600    the log's own clock, 600 times faster
+    max          as fast as lines are acknowledged
+  and by a delivery profile:
+    durable      to Flume's Thrift source, in acknowledged batches; resumes exactly
+    memory       to Flume's netcat source; a lost connection may repeat lines
+  A replay is known by its replay_id. Asking for the same one again reattaches to it, or lets it go on where
+  it failed or was stopped. After a restart of this program all running replays go on by themselves.
+
+how to talk to it (user {USER}, password from {_PASSWORD} in secrets.json)
+  curl -u {USER}:PASSWORD localhost:9010/replays --json \\
+    '{{"replay_id": "first", "url": "file:///path/to/access.log.gz", "pace": "max", "profile": "memory"}}'
+  curl -u {USER}:PASSWORD localhost:9010/replays/first            lines, bytes, digest, state, reason
+  curl -u {USER}:PASSWORD -X POST localhost:9010/replays/first/stop
+  curl localhost:9010/health                                     no password
+
+where things are, below LOGPIPE_STATE_DIR
+  secrets.json                the password
+  replays/ID.json             one record a replay
+  (copies of the records      below LOGPIPE_HDFS_LEDGER_DIR on HDFS, in replays)
+  dead_letters/ID.jsonl       lines over LOGPIPE_MAX_LINE_BYTES, which are not sent
+
+settings, from the environment
+  LOGPIPE_HOST, LOGPIPE_REPLAYER_PORT (9010), LOGPIPE_THRIFT_PORT (9998), LOGPIPE_NETCAT_PORT (9999),
+  LOGPIPE_STATE_DIR, LOGPIPE_MAX_LINE_BYTES (1048576)
+
+SIGTERM ends it within five seconds with what is in flight recorded; replays stay running.
+"""
+
+
+def read_password(state_dir: Path) -> str:
+    """The password that clients must name.
+
+    Raises:
+        ValueError: the secrets can't be read or hold none; the message names the file.
+    """
+    path = state_dir / "secrets.json"
+    try:
+        password = json.loads(path.read_text())[_PASSWORD]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} gives no {_PASSWORD} ({type(error).__name__}): it is a JSON object of mode 600 that "
+            "the first start of the pipeline writes"
+        ) from None
+    if not isinstance(password, str) or not password:
+        raise ValueError(f"{path}: {_PASSWORD} is not a text with at least one character")
+    return password
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; gives the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m logpipe.replayer",
+        description="The replayer: sends the lines of log files to Flume and records what was acknowledged.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        current = settings.load()
+        password = read_password(current.state_dir)
+        registry = Registry(current, Journal(current.state_dir / "replays"))
+    except (ValueError, OSError, JournalBusyError) as error:
+        print(f"replayer: {error}", file=sys.stderr)
+        return _CONFIGURATION_ERROR
+    # uvicorn ends on a signal, then raises it again: by then everything is recorded, so the exit is clean.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.run(
+        Service(registry).app(password),
+        host=current.host,
+        port=current.replayer_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

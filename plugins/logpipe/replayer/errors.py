@@ -1,0 +1,35 @@
+"""What can go wrong with a source or a sink, told apart by what to do about it."""
+
+
+class SourceError(Exception):
+    """A source can't be read.
+
+    Attributes:
+        reason: what happened, without the URL (the replay adds it, with the password masked).
+        transient: whether trying again by itself may help.
+    """
+
+    def __init__(self, reason: str, *, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.transient = transient
+
+
+class SourceDamagedError(SourceError):
+    """The bytes themselves are cut short or broken: what stands before the damage is still sent."""
+
+
+class SourceChangedError(SourceError):
+    """The source is not the one this replay began with."""
+
+
+class SinkUnavailableError(Exception):
+    """The agent is away, slow or refuses for now: the same lines are to be sent again."""
+
+
+class SinkError(Exception):
+    """The agent can't take these lines, however often they are sent."""
+
+
+class InterruptedReplayError(Exception):
+    """The replay was asked to halt and its grace period is over."""

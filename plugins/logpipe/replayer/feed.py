@@ -1,0 +1,283 @@
+"""Numbered batches of lines from a stream of blocks, when they are due."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Protocol
+
+from logpipe.replayer.errors import InterruptedReplayError, SourceChangedError, SourceDamagedError
+from logpipe.replayer.gunzip import PlainBlock
+from logpipe.replayer.halt import Halt
+from logpipe.replayer.lines import LineSplitter, LongLine
+from logpipe.replayer.pace import Pace
+from logpipe.replayer.pin import Pin, PinDigest
+from logpipe.replayer.prefetch import EndOfSource
+
+BATCH_LINES = 1000
+BATCH_BYTES = 1 << 20  # a batch of one line may be longer
+LINGER_S = 0.2  # how long a line may wait for others to share its batch
+_LOOK_AROUND_S = 0.2  # how often a wait looks whether a halt was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line end in the source.
+
+    Attributes:
+        line: number of the last line before it, from 1; 0 at the beginning.
+        offset: plain bytes before it.
+        source_bytes: bytes of the source (compressed, if it is) read to get there.
+        pin: digest of what stands before it.
+    """
+
+    line: int = 0
+    offset: int = 0
+    source_bytes: int = 0
+    pin: Pin = field(default_factory=Pin)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines that follow each other, the number of the first, and the place behind the last."""
+
+    first_line: int
+    lines: list[bytes]
+    end: Place
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A line that is not sent, its number, and the place behind it."""
+
+    number: int
+    line: LongLine
+    end: Place
+
+
+class Blocks(Protocol):
+    """Where blocks come from."""
+
+    def get(self, timeout_s: float) -> PlainBlock | EndOfSource | None:
+        """The next one; None if none arrives in time."""
+
+
+class LineFeed:
+    """Cuts the stream into batches; goes over what was sent before a resume and checks it on the way.
+
+    Args:
+        blocks: from the place ``resume.pin`` begins at.
+        splitter: a fresh one.
+        resume: behind the last line that was settled before.
+        pace: when lines are due; None: at once.
+        limit: number of the last line to be sent; None: the source's last.
+        rolling_pin: see `PinDigest`.
+        is_compressed: whether the source's bytes are compressed, so that plain offsets are not its own.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        splitter: LineSplitter,
+        halt: Halt,
+        *,
+        resume: Place,
+        pace: Pace | None,
+        limit: int | None,
+        rolling_pin: bool,
+        is_compressed: bool,
+    ) -> None:
+        self._blocks = blocks
+        self._splitter = splitter
+        self._halt = halt
+        self._resume = resume
+        self._pace = pace
+        self._limit = limit
+        self._is_compressed = is_compressed
+        self._pin = PinDigest(resume.pin, rolling=rolling_pin)
+        self._line = resume.pin.line
+        self._offset = resume.pin.offset
+        self._source_bytes = resume.source_bytes
+        self._items: deque[list[bytes] | LongLine] = deque()
+        self._lines: list[bytes] = []
+        self._due_lines = 0
+        self._next_due_s: float | None = None
+        self._linger_until_s: float | None = None
+        self._end: EndOfSource | None = None
+        self._caught_up = resume.line == resume.pin.line
+
+    def next(self, *, wait: bool) -> Batch | SetAside | None:
+        """What is to be dealt with next.
+
+        Args:
+            wait: wait for it; otherwise None if it has not arrived, is not due, or may grow a little.
+
+        Returns:
+            None with ``wait`` at the end of the source or of the limit, or when a halt was asked for.
+
+        Raises:
+            SourceError: the source failed; everything before the failure has been given out.
+        """
+        while not self._halt.asked:
+            self._fill(timeout_s=0.0)
+            now_s = time.monotonic()
+            if not self._lines and self._items:
+                return self._take_long()
+            self._count_due(now_s)
+            if self._due_lines and self._is_batch_ready(now_s):
+                return self._take_batch()
+            if not wait:
+                return None
+            if self._lines:
+                self._wait(now_s)
+            elif self._end is None:
+                self._fill(_LOOK_AROUND_S)
+            else:
+                if self._end.error is not None:
+                    raise self._end.error
+                return None
+        return None
+
+    def _fill(self, timeout_s: float) -> None:
+        """Take in blocks until a full batch, a long line or the end is there, or none has arrived."""
+        while self._end is None and len(self._lines) < BATCH_LINES and not self._items:
+            block = self._blocks.get(timeout_s)
+            if block is None:
+                return
+            if isinstance(block, EndOfSource):
+                self._take_end(block)
+            else:
+                self._source_bytes = block.source_bytes
+                self._take_items(self._splitter.feed(block.plain))
+            timeout_s = 0.0
+
+    def _take_end(self, end: EndOfSource) -> None:
+        if end.error is None or isinstance(end.error, SourceDamagedError):
+            self._take_items(self._splitter.finish())
+        if self._end is None:
+            self._end = end
+            if (
+                not self._caught_up
+                and not isinstance(end.error, InterruptedReplayError)
+                and (end.error is None or isinstance(end.error, SourceDamagedError))
+            ):
+                raise SourceChangedError(
+                    f"the source changed since this replay began: line {self._resume.line} was sent, "
+                    f"it now ends with line {self._line}"
+                )
+
+    def _take_items(self, items: Iterator[list[bytes] | LongLine]) -> None:
+        for item in items:
+            rest = item if self._caught_up else self._go_over(item)
+            if rest:
+                self._items.append(rest)
+        while self._items and isinstance(lines := self._items[0], list):
+            self._lines += lines
+            self._items.popleft()
+        self._apply_limit()
+
+    def _go_over(self, item: list[bytes] | LongLine) -> list[bytes] | LongLine | None:
+        """Pass by what was settled before; give what comes after it."""
+        rest: list[bytes] = []
+        if isinstance(item, LongLine):
+            self._advance_long(item)
+        else:
+            count = min(len(item), self._resume.line - self._line)
+            rest = item[count:]
+            self._advance(item[:count])
+        if self._line == self._resume.line:
+            self._check_resume()
+        return rest
+
+    def _check_resume(self) -> None:
+        pin = self._pin.pin_at(self._line, self._offset)
+        if pin.digest != self._resume.pin.digest:
+            raise SourceChangedError(
+                f"the source changed since this replay began: the bytes from {pin.offset} to line "
+                f"{self._line} had the XXH64 digest {self._resume.pin.digest}, now {pin.digest}; "
+                "replay the new one under another replay_id"
+            )
+        self._offset = self._resume.offset
+        self._caught_up = True
+
+    def _apply_limit(self) -> None:
+        if self._limit is None:
+            return
+        room = self._limit - self._line
+        if len(self._lines) >= room:
+            del self._lines[room:]
+            self._items.clear()
+            self._end = EndOfSource(None)
+
+    def _count_due(self, now_s: float) -> None:
+        if self._pace is None:
+            self._due_lines = min(len(self._lines), BATCH_LINES)
+        else:
+            while self._due_lines < min(len(self._lines), BATCH_LINES):
+                if self._next_due_s is None:
+                    self._next_due_s = self._pace.due_at_s(self._lines[self._due_lines], now_s)
+                if self._next_due_s > now_s:
+                    break
+                self._next_due_s = None
+                self._due_lines += 1
+        if self._due_lines and self._linger_until_s is None:
+            self._linger_until_s = now_s + LINGER_S
+
+    def _is_batch_ready(self, now_s: float) -> bool:
+        if self._due_lines >= BATCH_LINES or now_s >= (self._linger_until_s or 0.0):
+            return True
+        is_all = self._due_lines == len(self._lines)
+        return is_all and (self._end is not None or bool(self._items))
+
+    def _wait(self, now_s: float) -> None:
+        """Until a line is due, the batch has lingered, or something arrives that it may wait for."""
+        until_s = min(self._linger_until_s or float("inf"), self._next_due_s or float("inf"))
+        wait_s = min(max(0.0, until_s - now_s), _LOOK_AROUND_S)
+        if (
+            self._next_due_s is None
+            and self._end is None
+            and not self._items
+            and len(self._lines) < BATCH_LINES
+        ):
+            self._fill(wait_s)
+        else:
+            self._halt.wait(wait_s)
+
+    def _take_batch(self) -> Batch:
+        count = self._due_lines
+        lines = self._lines[:count]
+        ends = list(accumulate(map(len, lines)))
+        if ends[-1] > BATCH_BYTES:
+            count = max(1, sum(end <= BATCH_BYTES for end in ends))
+            lines = lines[:count]
+        del self._lines[:count]
+        self._due_lines -= count
+        if not self._due_lines:
+            self._linger_until_s = None
+        first_line = self._line + 1
+        self._advance(lines)
+        return Batch(first_line, lines, self._place())
+
+    def _take_long(self) -> SetAside:
+        line = self._items.popleft()
+        assert isinstance(line, LongLine)
+        self._advance_long(line)
+        end = self._place()
+        self._take_items(iter(()))
+        return SetAside(end.line, line, end)
+
+    def _advance(self, lines: list[bytes]) -> None:
+        if lines:
+            self._line += len(lines)
+            self._offset += sum(map(len, lines)) + len(lines)
+            self._pin.add_lines(lines)
+
+    def _advance_long(self, line: LongLine) -> None:
+        self._line += 1
+        self._offset += line.length_bytes + 1
+        self._pin.add_long(line)
+
+    def _place(self) -> Place:
+        source_bytes = self._source_bytes if self._is_compressed else min(self._offset, self._source_bytes)
+        return Place(self._line, self._offset, source_bytes, self._pin.pin_at(self._line, self._offset))

@@ -1,0 +1,148 @@
+"""Sources on FTP servers, plain or with TLS (explicit, AUTH TLS).
+
+Connection and login are fsspec's. Its file object is not used: it asks for each block by a RETR of its own,
+broken off by ABOR, and loses a block when the transfer drops. Here one RETR (after REST) streams the file.
+Transfers are passive, which works through firewalls and address translation.
+"""
+
+import contextlib
+import ftplib
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ftplib import FTP
+
+from fsspec.implementations.ftp import FTPFileSystem
+
+from logpipe.replayer.errors import SourceError
+from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
+from logpipe.replayer.urls import SourceUrl, mask_passwords
+
+_NOT_LOGGED_IN = "530"
+_NO_FILE = "550"
+_NOT_SUPPORTED = ("500", "501", "502", "503", "504")
+
+
+@contextlib.contextmanager
+def ftp_errors(doing: str) -> Iterator[None]:
+    """Turn what ftplib and sockets raise into `SourceError`; 5xx replies are final, the rest is transient."""
+    try:
+        yield
+    except ftplib.error_perm as error:
+        reply = mask_passwords(str(error))
+        if reply.startswith(_NOT_LOGGED_IN):
+            raise SourceError(f"the FTP server refused user or password ({reply})") from error
+        if reply.startswith(_NO_FILE):
+            raise SourceError(
+                f"the FTP server has no such file, or does not let it be read ({reply})"
+            ) from error
+        raise SourceError(f"{doing} was refused by the FTP server ({reply})") from error
+    except ssl.SSLCertVerificationError as error:
+        raise SourceError(
+            f"the FTP server's certificate is not trusted ({error.verify_message}): "
+            "add its authority to the system, or name it in SSL_CERT_FILE"
+        ) from error
+    except socket.gaierror as error:
+        raise SourceError(
+            f"the FTP server's name is not known ({error.strerror})",
+            transient=error.errno == socket.EAI_AGAIN,
+        ) from error
+    except (ftplib.Error, EOFError, OSError) as error:
+        text = mask_passwords(str(error)) or "the connection was closed"
+        raise SourceError(f"{doing} failed: {text}", transient=True) from error
+
+
+class _Server(FTPFileSystem):
+    """fsspec's FTP, with the server's certificate checked (fsspec and ftplib leave it unchecked)."""
+
+    ftp: FTP
+
+    def _connect(self) -> None:
+        if not self.tls:
+            super()._connect()
+            return
+        self.ftp = ftplib.FTP_TLS(  # noqa: S321 - with TLS
+            timeout=self.timeout, encoding=self.encoding, context=ssl.create_default_context()
+        )
+        self.ftp.connect(self.host, self.port)
+        self.ftp.login(*self.cred)
+
+
+class FtpStream:
+    """A running RETR."""
+
+    def __init__(self, server: _Server, transfer: socket.socket, version: SourceVersion, start: int) -> None:
+        self.version = version
+        self.start = start
+        self._server = server
+        self._transfer = transfer
+
+    def read(self, max_bytes: int) -> bytes:
+        """Bytes as they arrive; at the end of the transfer the server's reply tells a drop from the end."""
+        with ftp_errors("the transfer"):
+            received = self._transfer.recv(max_bytes)
+            if not received:
+                self._transfer.close()
+                self._server.ftp.voidresp()
+            return received
+
+    def close(self) -> None:
+        """Drop both connections."""
+        close_quietly(self._transfer, self._server.ftp)
+
+
+class FtpSource:
+    """A file named by an ftp:// or ftps:// URL; without a user the login is anonymous."""
+
+    def __init__(self, url: SourceUrl, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+
+    def open(self, offset: int) -> FtpStream:
+        """Log in, ask for size and time, and begin the transfer."""
+        with ftp_errors("connecting"):
+            server = _Server(
+                self._url.host,
+                port=self._url.port or ftplib.FTP_PORT,
+                username=self._url.user,
+                password=self._url.password,
+                timeout=self._timeout_s,
+                tls=self._url.scheme == "ftps",
+                skip_instance_cache=True,
+            )
+        try:
+            with ftp_errors("asking for the file"):
+                server.ftp.voidcmd("TYPE I")
+                version = SourceVersion(self._size_bytes(server.ftp), self._modified_at(server.ftp))
+                transfer, start = self._retrieve(server.ftp, offset)
+        except BaseException:
+            close_quietly(server.ftp)
+            raise
+        return FtpStream(server, transfer, version, start)
+
+    def _retrieve(self, ftp: FTP, offset: int) -> tuple[socket.socket, int]:
+        command = f"RETR {self._url.path}"
+        if offset:
+            try:
+                return ftp.transfercmd(command, rest=offset), offset
+            except ftplib.error_perm as error:
+                if not str(error).startswith(_NOT_SUPPORTED):
+                    raise
+        return ftp.transfercmd(command), 0
+
+    def _size_bytes(self, ftp: FTP) -> int | None:
+        try:
+            return ftp.size(self._url.path)
+        except ftplib.error_perm as error:
+            if str(error).startswith(_NOT_SUPPORTED):
+                return None
+            raise
+
+    def _modified_at(self, ftp: FTP) -> str | None:
+        try:
+            reply = ftp.sendcmd(f"MDTM {self._url.path}")
+            moment = datetime.strptime(reply[4:18], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        except (ftplib.error_perm, ValueError):
+            return None
+        return moment.isoformat()

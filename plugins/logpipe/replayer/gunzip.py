@@ -1,0 +1,87 @@
+"""Plain blocks of a source, gzip or not, in bounded memory."""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from logpipe.replayer.errors import SourceDamagedError, SourceError
+
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_STEP_BYTES = 16 * 1024  # of gzip input at a time, so that progress is seen within a small file too
+MAX_BLOCK_BYTES = 256 * 1024  # of output at a time, however well the input was compressed
+_GZIP_WBITS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBlock:
+    """Some uncompressed bytes.
+
+    Attributes:
+        plain: the bytes.
+        source_bytes: bytes of the source that were read to get to their end.
+    """
+
+    plain: bytes
+    source_bytes: int
+
+
+def is_gzip(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is a gzip file."""
+    return head.startswith(GZIP_MAGIC)
+
+
+def pass_through(blocks: Iterable[bytes], offset: int = 0) -> Iterator[PlainBlock]:
+    """Blocks of a plain source that is read from the offset on."""
+    for block in blocks:
+        offset += len(block)
+        yield PlainBlock(block, offset)
+
+
+def gunzip(blocks: Iterable[bytes]) -> Iterator[PlainBlock]:
+    """Decompress a gzip file of one or more members; zero bytes may pad its end.
+
+    Raises:
+        SourceDamagedError: it is cut short, broken, or followed by something else; everything that could be
+            decompressed in steps of `GZIP_STEP_BYTES` before the damage has been given out.
+    """
+    decompressor: zlib._Decompress | None = None
+    done = 0
+    plain_bytes = 0
+    for block in blocks:
+        for begin in range(0, len(block), GZIP_STEP_BYTES):
+            step = block[begin : begin + GZIP_STEP_BYTES]
+            done += len(step)
+            while True:
+                if decompressor is None:
+                    step = step if done == len(step) else step.lstrip(b"\0")
+                    if not step:
+                        break
+                    decompressor = zlib.decompressobj(_GZIP_WBITS)
+                try:
+                    plain = decompressor.decompress(step, MAX_BLOCK_BYTES)
+                except zlib.error as error:
+                    raise SourceDamagedError(
+                        f"the gzip data are damaged near byte {done} of the file ({error}), "
+                        f"after {plain_bytes} uncompressed bytes"
+                    ) from error
+                if plain:
+                    plain_bytes += len(plain)
+                    yield PlainBlock(plain, done)
+                if decompressor.eof:
+                    step = decompressor.unused_data
+                    decompressor = None
+                    continue
+                step = decompressor.unconsumed_tail
+                if not step and len(plain) < MAX_BLOCK_BYTES:
+                    break
+    if decompressor is not None:
+        rest = decompressor.flush()
+        if rest:
+            plain_bytes += len(rest)
+            yield PlainBlock(rest, done)
+        raise SourceDamagedError(
+            f"the gzip file is cut short: it ends after {done} bytes ({plain_bytes} uncompressed) "
+            "in the middle of its data"
+        )
+    if not plain_bytes:
+        raise SourceError("the gzip file holds nothing (0 bytes uncompressed)")

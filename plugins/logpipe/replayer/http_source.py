@@ -1,0 +1,130 @@
+"""Sources on web servers, by fsspec's streaming HTTP file.
+
+Content is taken as the server stores it: no transfer compression is asked for and none is undone, since a
+gzip file is recognised by its own first bytes. There is no limit on the whole transfer's time (aiohttp's
+default is five minutes), only one on silence.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from fsspec.exceptions import FSTimeoutError
+from fsspec.implementations.http import HTTPFileSystem
+
+from logpipe.replayer.errors import SourceError
+from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
+from logpipe.replayer.urls import SourceUrl, mask_passwords
+
+_TRANSIENT_STATUSES = (408, 425, 429)
+_RANGE_NOT_SATISFIABLE = 416
+
+
+@contextlib.contextmanager
+def http_errors(doing: str) -> Iterator[None]:
+    """Turn what aiohttp and fsspec raise into `SourceError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceError("the web server has no such file (404 Not Found)") from error
+    except aiohttp.ClientResponseError as error:
+        if error.status in (401, 403):
+            raise SourceError(
+                f"the web server refused user or password ({error.status} {error.message})"
+            ) from error
+        transient = error.status >= 500 or error.status in _TRANSIENT_STATUSES
+        raise SourceError(
+            f"{doing} was refused by the web server ({error.status} {error.message})", transient=transient
+        ) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise SourceError(
+            f"the web server's certificate is not trusted ({error.certificate_error}): "
+            "add its authority to the system, or name it in SSL_CERT_FILE"
+        ) from error
+    except aiohttp.InvalidURL as error:
+        raise SourceError("the URL is not valid") from error
+    except (aiohttp.ClientError, FSTimeoutError, OSError) as error:
+        text = mask_passwords(str(error)) or f"nothing arrived in time ({type(error).__name__})"
+        raise SourceError(f"{doing} failed: {text}", transient=True) from error
+
+
+class HttpStream:
+    """A running GET."""
+
+    def __init__(self, files: HTTPFileSystem, file: Any, offset: int) -> None:
+        self._files = files
+        self._file = file
+        headers = file.r.headers
+        partial = file.r.status == 206
+        self.start = offset if partial else 0
+        self.version = SourceVersion(_size_bytes(headers, partial), _modified_at(headers))
+
+    def read(self, max_bytes: int) -> bytes:
+        """Bytes as they arrive."""
+        with http_errors("the transfer"):
+            received: bytes = self._file.read(max_bytes)
+            return received
+
+    def close(self) -> None:
+        """Drop the connection."""
+        close_quietly(self._file, _Session(self._files))
+
+
+class _Session:
+    def __init__(self, files: HTTPFileSystem) -> None:
+        self._files = files
+
+    def close(self) -> None:
+        session = self._files._session
+        if session is not None:
+            self._files.close_session(self._files.loop, session)
+
+
+class HttpSource:
+    """A file named by an http:// or https:// URL; user and password become basic authentication."""
+
+    def __init__(self, url: SourceUrl, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+
+    def open(self, offset: int) -> HttpStream:
+        """Send the GET, with a Range from the offset on."""
+        files = HTTPFileSystem(
+            client_kwargs={
+                "auto_decompress": False,
+                "timeout": aiohttp.ClientTimeout(
+                    total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s
+                ),
+            },
+            skip_instance_cache=True,
+        )
+        headers = {"Accept-Encoding": "identity"}
+        if self._url.user is not None:  # aiohttp drops it where a redirect leads to another host
+            headers["Authorization"] = aiohttp.encode_basic_auth(self._url.user, self._url.password or "")
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        try:
+            with http_errors("asking for the file"):
+                # A size is passed so that fsspec does not ask for it by a request of its own.
+                file = files.open(self._url.without_login, "rb", block_size=0, size=1, headers=headers)
+        except BaseException:
+            close_quietly(_Session(files))
+            raise
+        return HttpStream(files, file, offset)
+
+
+def _size_bytes(headers: Any, partial: bool) -> int | None:
+    text = (
+        headers.get("Content-Range", "").rpartition("/")[2] if partial else headers.get("Content-Length", "")
+    )
+    return int(text) if text.isdecimal() else None
+
+
+def _modified_at(headers: Any) -> str | None:
+    try:
+        return parsedate_to_datetime(headers["Last-Modified"]).astimezone(UTC).isoformat()
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,106 @@
+"""Records on disk: one JSON file a replay, replaced atomically."""
+
+import fcntl
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from logpipe.replayer.record import ReplayRecord
+
+log = logging.getLogger(__name__)
+
+_FULL_URL_SUFFIX = ".url"  # holds the URL where it has a password; mode 600
+
+
+class JournalBusyError(Exception):
+    """Another replayer works with the same folder: both would send the same lines."""
+
+
+class Journal:
+    """The folder ``replays`` in the state folder, held by one process at a time.
+
+    Raises:
+        JournalBusyError: another process holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise JournalBusyError(
+                f"{folder} is in use by another replayer: stop that one, or set LOGPIPE_STATE_DIR"
+            ) from None
+
+    def close(self) -> None:
+        """Let another process hold the folder; the process's end does so too."""
+        self._lock.close()
+
+    def save(self, record: ReplayRecord) -> None:
+        """Write a record so that a kill or a power cut at any instant leaves this or the one before.
+
+        The file is synced, the folder is not (it would cost five times as much): after a power cut the
+        record may be an older one, which repeats lines with the same keys and loses none.
+
+        Raises:
+            OSError: the disk is full or fails; the record before is left as it was.
+        """
+        text = json.dumps(record.to_file(), indent=1)
+        self._write(self._folder / f"{record.spec.replay_id}.json", text, mode=0o644)
+
+    def save_new(self, record: ReplayRecord) -> None:
+        """Write the first record of a replay, or one with another URL, and sync the folder too."""
+        spec = record.spec
+        secret = self._folder / f"{spec.replay_id}{_FULL_URL_SUFFIX}"
+        if spec.to_json()["url"] != spec.url:
+            self._write(secret, spec.url, mode=0o600)
+        else:
+            secret.unlink(missing_ok=True)
+        self.save(record)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def load(self) -> tuple[list[ReplayRecord], dict[str, str]]:
+        """All records of this folder, see `load_records`."""
+        return load_records(self._folder)
+
+    def _write(self, path: Path, text: str, *, mode: int) -> None:
+        temporary = path.with_name(f".{path.name}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+
+
+def load_records(folder: Path) -> tuple[list[ReplayRecord], dict[str, str]]:
+    """All records, oldest first, and for each file that can't be read its replay id and the reason.
+
+    Needs no hold of the folder: a record is replaced as a whole.
+    """
+    records = []
+    unreadable = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            records.append(_load_one(path))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            reason = f"the record {path} can't be read ({type(error).__name__}: {error})"
+            log.error("%s: repair or remove it", reason)
+            unreadable[path.stem] = reason
+    records.sort(key=lambda record: record.started_at)
+    return records, unreadable
+
+
+def _load_one(path: Path) -> ReplayRecord:
+    values: dict[str, Any] = json.loads(path.read_text())
+    secret = path.with_name(path.stem + _FULL_URL_SUFFIX)
+    return ReplayRecord.from_file(values, secret.read_text() if secret.exists() else values["url"])

@@ -1,0 +1,96 @@
+"""Profile memory: lines to Flume's netcat source, each answered by OK or FAILED.
+
+The window of unread answers is one batch. Answers come in the order of the lines, so a lost connection leaves
+no doubt about which lines were answered; the others are sent again and may then be there twice.
+"""
+
+from collections.abc import Callable
+
+from logpipe.replayer.errors import SinkError, SinkUnavailableError
+from logpipe.replayer.feed import Batch
+from logpipe.replayer.halt import Halt
+from logpipe.replayer.link import Link
+
+_SILENCE_S = 60.0  # a full channel answers FAILED after 3 s
+_OK = b"OK"
+_FAILED = b"FAILED"
+_TOO_LONG = b"exceeds the maximum length"
+
+
+class NetcatSink:
+    """A netcat source at host and port."""
+
+    def __init__(
+        self, host: str, port: int, halt: Halt, on_trouble: Callable[[str | None], None] = lambda _: None
+    ) -> None:
+        self._address = (host, port)
+        self._halt = halt
+        self._on_trouble = on_trouble
+        self._link: Link | None = None
+        self._waiting: list[bytes] = []
+        self._answered = 0
+        self._failed: list[bytes] = []
+        self._partial_answer = b""
+
+    def begin(self, batch: Batch) -> None:
+        """Begin to send the lines."""
+        self._waiting = batch.lines
+        self._send()
+
+    def retry(self) -> None:
+        """Send the lines that failed and those that were not answered."""
+        self._waiting = self._failed + self._waiting[self._answered :]
+        self._send()
+
+    def finish(self) -> None:
+        """Read an answer for each line."""
+        assert self._link is not None
+        try:
+            while self._answered < len(self._waiting):
+                self._take_answers(self._link.receive())
+        except SinkUnavailableError:
+            self.close()
+            raise
+        if self._failed:
+            raise SinkUnavailableError(
+                f"{len(self._failed)} of {len(self._waiting)} lines FAILED at {self._name}: "
+                "its channel is full"
+            )
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    @property
+    def _name(self) -> str:
+        return "netcat source {}:{}".format(*self._address)
+
+    def _send(self) -> None:
+        self._answered = 0
+        self._failed = []
+        if self._link is None:
+            self._partial_answer = b""
+            self._link = Link(*self._address, self._halt, _SILENCE_S)
+        try:
+            self._link.send(b"\n".join(self._waiting) + b"\n")
+        except SinkUnavailableError:
+            self.close()
+            raise
+
+    def _take_answers(self, received: bytes) -> None:
+        *answers, self._partial_answer = (self._partial_answer + received).split(b"\n")
+        for answer in answers:
+            if answer.startswith(_OK):
+                self._answered += 1
+            elif answer.startswith(_FAILED):
+                if _TOO_LONG in answer:
+                    raise SinkError(
+                        f"{self._name} takes no line of {len(self._waiting[self._answered])} bytes: "
+                        "its max-line-length is to be above LOGPIPE_MAX_LINE_BYTES"
+                    )
+                if not self._failed:
+                    self._on_trouble(f"{self._name} answers FAILED: its channel is full")
+                self._failed.append(self._waiting[self._answered])
+                self._answered += 1

@@ -1,0 +1,158 @@
+"""What is known of a replay: its specification and its progress."""
+
+import re
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from logpipe.digest import Digest
+from logpipe.replayer.feed import Place
+from logpipe.replayer.pace import parse_pace
+from logpipe.replayer.pin import Pin
+from logpipe.replayer.sources import SourceVersion
+from logpipe.replayer.urls import SourceUrl, mask_passwords
+
+State = Literal["running", "done", "failed", "stopped"]
+PROFILES = ("memory", "durable")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+
+
+def now_text() -> str:
+    """The time now, ISO-8601 UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySpec:
+    """What was asked for. ``url`` may hold a password and is never shown."""
+
+    replay_id: str
+    url: str = field(repr=False)
+    pace: str
+    profile: str
+    limit: int | None
+
+    @classmethod
+    def from_request(cls, values: Any) -> "ReplaySpec":
+        """Check a request's body.
+
+        Raises:
+            ValueError: a field is missing, unknown or has a value that can't work; names field and value.
+        """
+        if not isinstance(values, dict):
+            raise ValueError(f"the body is {type(values).__name__}, expected a JSON object")
+        names = [item.name for item in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise ValueError(f"{name} is not known, expected {', '.join(names)}")
+        for name in ("replay_id", "url", "pace", "profile"):
+            if not isinstance(values.get(name), str):
+                raise ValueError(f"{name} is {values.get(name)!r}, expected a text")
+        replay_id, profile, limit = values["replay_id"], values["profile"], values.get("limit")
+        if not _ID.fullmatch(replay_id):
+            raise ValueError(
+                f"replay_id is {replay_id!r}, expected 1 to 200 letters, digits, '.', '_', '+' or '-', "
+                "a letter or digit first"
+            )
+        SourceUrl.parse(values["url"])
+        parse_pace(values["pace"])
+        if profile not in PROFILES:
+            raise ValueError(f"profile is {profile!r}, expected one of {PROFILES}")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise ValueError(f"limit is {limit!r}, expected null or a number of lines from 1")
+        return cls(replay_id, values["url"], values["pace"], profile, limit)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, with the password masked."""
+        return {
+            "replay_id": self.replay_id,
+            "url": mask_passwords(self.url),
+            "pace": self.pace,
+            "profile": self.profile,
+            "limit": self.limit,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRecord:
+    """A replay at one moment.
+
+    Every line up to ``place.line`` is settled: acknowledged (in ``digest``) or set aside.
+    """
+
+    spec: ReplaySpec
+    state: State = "running"
+    reason: str | None = None
+    digest: Digest = field(default_factory=Digest)
+    set_aside: int = 0
+    place: Place = field(default_factory=Place)
+    version: SourceVersion | None = None
+    is_compressed: bool | None = None
+    started_at: str = field(default_factory=now_text)
+    updated_at: str = field(default_factory=now_text)
+    finished_at: str | None = None
+
+    def changed(self, **changes: Any) -> "ReplayRecord":
+        """A later record."""
+        return replace(self, updated_at=now_text(), **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as others see it."""
+        return {
+            **self.spec.to_json(),
+            "state": self.state,
+            "reason": self.reason,
+            **self.digest.to_json(),
+            "first_line": 1 if self.place.line else None,
+            "last_line": self.place.line or None,
+            "set_aside": self.set_aside,
+            "source_bytes_read": self.place.source_bytes,
+            "source_size_bytes": self.version.size_bytes if self.version else None,
+            "started_at": self.started_at,
+            "updated_at": self.updated_at,
+            "finished_at": self.finished_at,
+        }
+
+    def to_file(self) -> dict[str, Any]:
+        """The record with what a resume needs on top."""
+        return {
+            **self.to_json(),
+            "resume": {
+                "offset_bytes": self.place.offset,
+                "is_compressed": self.is_compressed,
+                "source_modified_at": self.version.modified_at if self.version else None,
+                "is_pinned": self.version is not None,
+                "pin_line": self.place.pin.line,
+                "pin_offset_bytes": self.place.pin.offset,
+                "pin_xxh64": self.place.pin.digest,
+            },
+        }
+
+    @classmethod
+    def from_file(cls, values: dict[str, Any], url: str) -> "ReplayRecord":
+        """Rebuild what `to_file` gave; the URL comes from where its password is kept.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not what `to_file` gives.
+        """
+        names = [item.name for item in fields(ReplaySpec)]
+        resume = values["resume"]
+        version = SourceVersion(values["source_size_bytes"], resume["source_modified_at"])
+        return cls(
+            spec=ReplaySpec.from_request({**{name: values[name] for name in names}, "url": url}),
+            state=values["state"],
+            reason=values["reason"],
+            digest=Digest.from_json(values),
+            set_aside=values["set_aside"],
+            place=Place(
+                values["last_line"] or 0,
+                resume["offset_bytes"],
+                values["source_bytes_read"],
+                Pin(resume["pin_line"], resume["pin_offset_bytes"], resume["pin_xxh64"]),
+            ),
+            version=version if resume["is_pinned"] else None,
+            is_compressed=resume["is_compressed"],
+            started_at=values["started_at"],
+            updated_at=values["updated_at"],
+            finished_at=values["finished_at"],
+        )

@@ -1,0 +1,115 @@
+"""All replays of this service, running or not."""
+
+import threading
+import time
+
+from logpipe.replayer.journal import Journal
+from logpipe.replayer.ledger import Ledger
+from logpipe.replayer.record import ReplayRecord, ReplaySpec
+from logpipe.replayer.replay import Replay
+from logpipe.settings import Settings
+
+STOP_WAIT_S = 4.5
+
+
+class ConflictError(Exception):
+    """The replay id stands for something else."""
+
+
+class Registry:
+    """Starts, finds and stops replays.
+
+    Args:
+        settings: where the sinks and HDFS are.
+        journal: where records are.
+    """
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._ledger = Ledger(settings, self.all)
+        self._lock = threading.Lock()
+        self._replays: dict[str, Replay] = {}
+        self._unreadable: dict[str, str] = {}
+
+    def resume(self) -> None:
+        """Read all records and go on with the running ones."""
+        records, self._unreadable = self._journal.load()
+        for record in records:
+            replay = self._replay(record)
+            self._replays[record.spec.replay_id] = replay
+            if record.state == "running":
+                replay.start()
+        self._ledger.start()
+
+    def submit(self, spec: ReplaySpec) -> tuple[ReplayRecord, bool]:
+        """Start a replay, reattach to it, or let a failed or stopped one go on.
+
+        The password is no part of what must be equal, so that a wrong one can be put right.
+
+        Returns:
+            The record, and whether the replay is new.
+
+        Raises:
+            ConflictError: the id is taken by another specification, or its record can't be read.
+        """
+        with self._lock:
+            if spec.replay_id in self._unreadable:
+                raise ConflictError(self._unreadable[spec.replay_id])
+            known = self._replays.get(spec.replay_id)
+            if known is None:
+                record = ReplayRecord(spec)
+            else:
+                record = known.record
+                self._must_equal(record.spec, spec)
+                if record.state in ("running", "done"):
+                    return record, False
+                known.join(STOP_WAIT_S)
+                record = record.changed(spec=spec, state="running", reason=None, finished_at=None)
+            self._journal.save_new(record)
+            replay = self._replay(record)
+            self._replays[spec.replay_id] = replay
+            replay.start()
+        self._ledger.wake()
+        return replay.record, known is None
+
+    def get(self, replay_id: str) -> ReplayRecord | None:
+        """The record, None if there is none."""
+        replay = self._replays.get(replay_id)
+        return replay.record if replay else None
+
+    def all(self) -> list[ReplayRecord]:
+        """All records, oldest first."""
+        return [replay.record for replay in list(self._replays.values())]
+
+    def stop(self, replay_id: str) -> ReplayRecord | None:
+        """Stop a replay for good and wait a little for it; None if there is none."""
+        replay = self._replays.get(replay_id)
+        if replay is None:
+            return None
+        if replay.record.state == "running":
+            replay.halt(is_final=True)
+            replay.join(STOP_WAIT_S)
+        return replay.record
+
+    def shut_down(self) -> None:
+        """Halt all replays, which stay ``running``, and wait until what is in flight is recorded."""
+        replays = list(self._replays.values())
+        for replay in replays:
+            replay.halt(is_final=False)
+        deadline_s = time.monotonic() + STOP_WAIT_S
+        for replay in replays:
+            replay.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _replay(self, record: ReplayRecord) -> Replay:
+        return Replay(record, self._settings, self._journal, self._ledger.wake)
+
+    def _must_equal(self, known: ReplaySpec, asked: ReplaySpec) -> None:
+        before, now = known.to_json(), asked.to_json()
+        differing = [name for name in before if before[name] != now[name]]
+        if differing:
+            name = differing[0]
+            raise ConflictError(
+                f"replay {known.replay_id} has {name} {before[name]!r}, not {now[name]!r}: "
+                "take another replay_id, or ask for the same"
+            )

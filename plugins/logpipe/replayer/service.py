@@ -1,0 +1,111 @@
+"""The HTTP interface: starting, watching and stopping replays."""
+
+import base64
+import binascii
+import contextlib
+import json
+import secrets
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from logpipe.replayer.record import ReplaySpec
+from logpipe.replayer.registry import ConflictError, Registry
+
+USER = "logpipe"
+_OPEN_PATH = "/health"
+
+
+class BasicAuth:
+    """Lets requests through that name user and password; `/health` is open."""
+
+    def __init__(self, app: ASGIApp, password: str) -> None:
+        self._app = app
+        self._expected = f"{USER}:{password}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, or pass on."""
+        if scope["type"] == "http" and scope["path"] != _OPEN_PATH and not self._is_known(scope):
+            response = _error(
+                401, f"user {USER} and the password replayer_password of secrets.json are needed"
+            )
+            response.headers["WWW-Authenticate"] = 'Basic realm="replayer"'
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_known(self, scope: Scope) -> bool:
+        header = dict(scope["headers"]).get(b"authorization", b"")
+        kind, _, text = header.partition(b" ")
+        with contextlib.suppress(binascii.Error):
+            return kind.lower() == b"basic" and secrets.compare_digest(base64.b64decode(text), self._expected)
+        return False
+
+
+class Service:
+    """The routes over a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def app(self, password: str) -> ASGIApp:
+        """The ASGI application; replays resume with its start and halt with its end."""
+        routes = [
+            Route(_OPEN_PATH, self._health),
+            Route("/replays", self._list),
+            Route("/replays", self._submit, methods=["POST"]),
+            Route("/replays/{replay_id}", self._get),
+            Route("/replays/{replay_id}/stop", self._stop, methods=["POST"]),
+        ]
+        return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        await run_in_threadpool(self._registry.resume)
+        yield
+        await run_in_threadpool(self._registry.shut_down)
+
+    async def _health(self, _: Request) -> Response:
+        running = sum(record.state == "running" for record in self._registry.all())
+        return JSONResponse({"status": "ok", "replays_running": running})
+
+    async def _list(self, _: Request) -> Response:
+        return JSONResponse({"replays": [record.to_json() for record in self._registry.all()]})
+
+    async def _submit(self, request: Request) -> Response:
+        try:
+            values = json.loads(await request.body())
+        except ValueError as error:
+            return _error(422, f"the body is not JSON ({error}), expected an object")
+        try:
+            spec = ReplaySpec.from_request(values)
+        except ValueError as error:
+            return _error(422, str(error))
+        try:
+            record, is_new = await run_in_threadpool(self._registry.submit, spec)
+        except ConflictError as error:
+            return _error(409, str(error))
+        except OSError as error:
+            return _error(507, f"the replay can't be recorded, so it was not started: {error}")
+        return JSONResponse(record.to_json(), 201 if is_new else 200)
+
+    async def _get(self, request: Request) -> Response:
+        record = self._registry.get(request.path_params["replay_id"])
+        return JSONResponse(record.to_json()) if record else _not_found(request)
+
+    async def _stop(self, request: Request) -> Response:
+        record = await run_in_threadpool(self._registry.stop, request.path_params["replay_id"])
+        return JSONResponse(record.to_json()) if record else _not_found(request)
+
+
+def _error(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": text}, status)
+
+
+def _not_found(request: Request) -> JSONResponse:
+    return _error(404, f"there is no replay {request.path_params['replay_id']!r}: GET /replays lists all")
