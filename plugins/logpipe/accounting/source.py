@@ -1,0 +1,72 @@
+"""Reads a replay's source again, as far as it was sent: needed only to name lines that differ."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from logpipe.replayer.errors import SourceError
+from logpipe.replayer.gunzip import gunzip, is_gzip, pass_through
+from logpipe.replayer.halt import Halt
+from logpipe.replayer.journal import load_records
+from logpipe.replayer.lines import LineSplitter
+from logpipe.replayer.raw_reader import RawReader, source_of
+from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.urls import SourceUrl
+from logpipe.settings import Settings
+
+PATIENCE_S = 20.0
+REPAIR_PREFIX = "repair-"  # replays of this name send lines again that other replays have counted
+
+
+class SourceGoneError(Exception):
+    """A source cannot be read again, or is another one now; the message names it and the reason."""
+
+
+def replays(settings: Settings) -> list[ReplayRecord]:
+    """The records of all replays of this copy but repairs, oldest first.
+
+    Raises:
+        SourceGoneError: a record cannot be read.
+    """
+    records, unreadable = load_records(settings.state_dir / "replays")
+    if unreadable:
+        raise SourceGoneError("; ".join(unreadable.values()))
+    return [record for record in records if not record.spec.replay_id.startswith(REPAIR_PREFIX)]
+
+
+def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of each line that the replay sent, in bounded memory.
+
+    Raises:
+        SourceGoneError: the source is away, or is not the one that was sent.
+    """
+    number = 0
+    last = record.place.line
+    try:
+        for item in _lines(record, settings):
+            if isinstance(item, list):
+                for line in item[: last - number]:
+                    number += 1
+                    yield number, line
+            else:
+                number += 1  # it was set aside, not sent
+            if number >= last:
+                return
+    except SourceError as error:
+        raise SourceGoneError(
+            f"{SourceUrl.parse(record.spec.url).masked} cannot be read again: {error}"
+        ) from None
+
+
+def _lines(record: ReplayRecord, settings: Settings) -> Iterator[object]:
+    source = source_of(SourceUrl.parse(record.spec.url))
+    reader = RawReader(source, Halt(), pinned=record.version, patience_s=PATIENCE_S)
+    blocks = iter(reader)
+    head = next(blocks, b"")
+    plain = (gunzip if is_gzip(head) else pass_through)(chain([head], blocks))
+    splitter = LineSplitter(settings.max_line_bytes)
+    try:
+        for block in plain:
+            yield from splitter.feed(block.plain)
+        yield from splitter.finish()
+    finally:
+        reader.close()

@@ -1,0 +1,114 @@
+"""What will hurt if nobody looks: lag against retention, disk space, replicas, dead letters."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+
+from logpipe.accounting.source import SourceGoneError, replays
+from logpipe.accounting.topic import TopicError, oldest_unread, retention_s
+from logpipe.accounting.windows import WindowsError, read_window_state
+from logpipe.settings import Settings
+
+WARN_RETENTION_SHARE = 0.5
+WARN_FREE_SHARE = 0.10
+WARN_FREE_BYTES = 2 * 2**30
+TIMEOUT_S = 3.0
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One thing that was looked at; ``warning`` says what to do, and is empty when all is well."""
+
+    name: str
+    value: str
+    warning: str = ""
+
+
+def observe(settings: Settings) -> list[Observation]:
+    """Look at everything; what cannot be looked at is an observation too."""
+    looks: tuple[tuple[str, Callable[[Settings], Iterator[Observation]]], ...] = (
+        ("lag of agent 2", _lag),
+        ("disk", _disk),
+        ("HDFS", _hdfs),
+        ("dead letters", _dead_letters),
+    )
+    observations: list[Observation] = []
+    for name, look in looks:
+        try:
+            observations += look(settings)
+        except (TopicError, WindowsError, SourceGoneError, httpx.HTTPError, OSError) as error:
+            observations.append(Observation(name, "unknown", f"cannot be looked at: {str(error)[:200]}"))
+    return observations
+
+
+def _lag(settings: Settings) -> Iterator[Observation]:
+    unread = oldest_unread(settings)
+    lines = sum(place.lines for place in unread)
+    lost = sum(place.expired_lines for place in unread)
+    age_s = max(
+        (time.time() - place.timestamp_ms / 1000 for place in unread if place.timestamp_ms), default=0.0
+    )
+    kept_s = retention_s(settings)
+    warning = ""
+    if lost:
+        warning = f"Kafka's retention has taken {lost:,} lines that agent 2 had not read"
+    elif kept_s is not None and age_s > WARN_RETENTION_SHARE * kept_s:
+        warning = (
+            f"the oldest unread line is {age_s / 3600:.1f} h old, "
+            f"and Kafka keeps lines for {kept_s / 3600:.1f} h: "
+            "see why agent 2 is slow or down, or raise the topic's retention.ms"
+        )
+    kept = "for ever" if kept_s is None else f"{kept_s / 3600:.0f} h"
+    yield Observation(
+        "lag of agent 2", f"{lines:,} lines, oldest {age_s:.0f} s (Kafka keeps {kept})", warning
+    )
+
+
+def _disk(settings: Settings) -> Iterator[Observation]:
+    for name in ("kafka", "hadoop"):
+        path = settings.state_dir / name
+        if path.exists():
+            usage = shutil.disk_usage(path)
+            yield _free(
+                f"disk of {name}",
+                usage.free,
+                usage.total,
+                "make room, or it takes no more lines",
+            )
+
+
+def _free(name: str, free: int, total: int, what_to_do: str) -> Observation:
+    is_low = free < WARN_FREE_BYTES or free < WARN_FREE_SHARE * total
+    return Observation(
+        name,
+        f"{free / GIB:.1f} of {total / GIB:.1f} GiB free",
+        f"is running full: {what_to_do}" if is_low else "",
+    )
+
+
+def _hdfs(settings: Settings) -> Iterator[Observation]:
+    url = f"{settings.webhdfs_url}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystem"
+    state = httpx.get(url, timeout=TIMEOUT_S).raise_for_status().json()["beans"][0]
+    yield _free(
+        "HDFS", state["CapacityRemaining"], state["CapacityTotal"], "add a DataNode, or delete old days"
+    )
+    under, missing = state["UnderReplicatedBlocks"], state["MissingBlocks"]
+    warning = f"{missing} blocks have no replica at all: start the DataNode that has them" if missing else ""
+    if under and not missing:
+        warning = f"{under} blocks have fewer replicas than wanted: a DataNode is down, or there are too few"
+    yield Observation("HDFS blocks", f"{under} under-replicated, {missing} missing", warning)
+
+
+def _dead_letters(settings: Settings) -> Iterator[Observation]:
+    sent = replays(settings)
+    set_aside = sum(record.set_aside for record in sent)
+    windows = read_window_state(settings.webhdfs_url, settings.hdfs_windows_dir, settings.hdfs_checkpoint_dir)
+    share = (set_aside + windows.malformed) / max(1, sum(record.digest.lines for record in sent) + set_aside)
+    warning = f"{100 * share:.1f} % of all lines: is the source an access log?" if share > 0.05 else ""
+    yield Observation(
+        "dead letters", f"{set_aside:,} lines too long, {windows.malformed:,} malformed", warning
+    )
