@@ -1,0 +1,17 @@
+"""Counts the lines of a Kafka topic in windows of time. Run with --help for the options.
+
+Exit status: 0 after a stop on request, 1 when the job can't go on, 2 for wrong options. The log is on stderr,
+stdout holds nothing but tables.
+"""
+
+import sys
+from pathlib import Path
+
+for folder in (Path(__file__).resolve().parent, Path(__file__).resolve().parents[1] / "plugins"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from windows.life import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

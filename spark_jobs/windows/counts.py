@@ -1,0 +1,247 @@
+"""Counts raw lines in a Spark task: from Arrow batches of records to a few partial rows.
+
+Runs in Spark's Python workers. A task holds one offset range of one Kafka partition, in order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import xxhash
+from pyspark import Accumulator
+from pyspark.accumulators import AccumulatorParam
+
+from windows.dimensions import DIMENSIONS, TOTAL
+from windows.identity import Marks, drop_repeats
+from windows.parse import MAX_KEY_CHARS, parse_frame
+
+TimeMode = Literal["arrival", "event"]
+LATE = "late"
+_AHEAD_MS = 86_400_000  # a time this far ahead of the line's arrival says nothing about the stream's clock
+
+# Partial rows, and dead letters: rows with a ``line``, whose key is the reason.
+PARTIALS_SCHEMA = (
+    "bucket_s long, dimension string, key string, lines long, sent_bytes long, line_bytes long, "
+    "hash_sum long, partition int, offset long, line binary"
+)
+_ARROW_SCHEMA = pa.schema(
+    [
+        ("bucket_s", pa.int64()), ("dimension", pa.string()), ("key", pa.string()), ("lines", pa.int64()),
+        ("sent_bytes", pa.int64()), ("line_bytes", pa.int64()), ("hash_sum", pa.int64()),
+        ("partition", pa.int32()), ("offset", pa.int64()), ("line", pa.binary()),
+    ]
+)  # fmt: skip
+
+
+class RangeSummary(NamedTuple):
+    """What a task saw in its offset range; counts are lines."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    lines: int
+    repeats: int
+    late: int
+    malformed: int
+    line_bytes: int
+    hash_sum: int
+    max_arrival_ms: int
+    max_time_ms: int | None
+    marks: Marks
+
+
+class Summaries(AccumulatorParam[dict[tuple[int, int, int], RangeSummary]]):
+    """Collects summaries by (batch, partition, first offset): a task that ran twice counts once."""
+
+    def zero(
+        self, value: dict[tuple[int, int, int], RangeSummary]
+    ) -> dict[tuple[int, int, int], RangeSummary]:
+        """Nothing yet."""
+        return {}
+
+    def addInPlace(  # noqa: N802
+        self,
+        value1: dict[tuple[int, int, int], RangeSummary],
+        value2: dict[tuple[int, int, int], RangeSummary],
+    ) -> dict[tuple[int, int, int], RangeSummary]:
+        """Take both."""
+        value1.update(value2)
+        return value1
+
+
+@dataclass(frozen=True)
+class CountPlan:
+    """How to count a batch: sent to the tasks.
+
+    Attributes:
+        batch_id: Number of the batch.
+        time: ``arrival`` (Kafka's record time) or ``event`` (the line's own time; of a line without a
+            readable time the arrival).
+        window_s: Length of a window.
+        slide_s: Step from window to window; a bucket's length.
+        closed_until_ms: Windows that end by then are closed; their lines are late. None: nothing is late.
+        marks: High-water marks of the identities.
+        summaries: Takes the task's summary.
+    """
+
+    batch_id: int
+    time: TimeMode
+    window_s: int
+    slide_s: int
+    closed_until_ms: int | None
+    marks: Marks
+    summaries: "Accumulator[dict[tuple[int, int, int], RangeSummary]] | None" = field(default=None)
+
+
+def _short(key: str) -> str:
+    """Bound a key's length: of a longer one the start and a hash of the whole."""
+    if len(key) <= MAX_KEY_CHARS:
+        return key
+    return f"{key[:MAX_KEY_CHARS]}…{xxhash.xxh64_hexdigest(key.encode())}"
+
+
+def _keyed(lines: pl.DataFrame, key: pl.Expr) -> pl.DataFrame:
+    """Add the column ``key`` and drop the lines that have none."""
+    keyed = lines.select("bucket_s", "sent_bytes", "line_bytes", "hash", key=key.cast(pl.String)).drop_nulls(
+        "key"
+    )
+    if (keyed["key"].str.len_bytes() > MAX_KEY_CHARS).any():
+        return keyed.with_columns(pl.col("key").map_elements(_short, pl.String))
+    return keyed
+
+
+def with_time(lines: pl.DataFrame, plan: CountPlan) -> pl.DataFrame:
+    """Add ``time_ms``, ``bucket_s`` (start of the newest window that holds the line) and ``late``."""
+    arrival = pl.col("arrival_ms")
+    time_ms = arrival if plan.time == "arrival" else pl.coalesce("event_ms", "arrival_ms")
+    bucket_s = pl.col("time_ms") // (plan.slide_s * 1000) * plan.slide_s
+    late = (
+        (pl.col("bucket_s") + plan.window_s) * 1000 <= plan.closed_until_ms
+        if plan.closed_until_ms is not None
+        else pl.lit(False)
+    )
+    return lines.with_columns(time_ms=time_ms).with_columns(bucket_s=bucket_s).with_columns(late=late)
+
+
+def count_rows(lines: pl.DataFrame) -> pl.DataFrame:
+    """Count parsed lines by bucket, dimension and key.
+
+    Args:
+        lines: Columns of `parse.ParsedLine`, ``bucket_s``, ``line_bytes`` and ``hash``.
+
+    Returns:
+        Columns ``bucket_s, dimension, key, lines, sent_bytes, line_bytes, hash_sum`` (modulo 2**64, signed).
+    """
+    rows = []
+    for dimension in DIMENSIONS:
+        rows.append(
+            _keyed(lines, dimension.key)
+            .group_by("bucket_s", "key")
+            .agg(
+                dimension=pl.lit(dimension.name),
+                lines=pl.len().cast(pl.Int64),
+                sent_bytes=pl.col("sent_bytes").sum(),
+                line_bytes=pl.col("line_bytes").sum() if dimension.name == TOTAL else pl.lit(0, pl.Int64),
+                hash_sum=pl.col("hash").sum() if dimension.name == TOTAL else pl.lit(0, pl.Int64),
+            )
+        )
+    return pl.concat(rows)
+
+
+def merge_rows(rows: list[pl.DataFrame]) -> pl.DataFrame:
+    """Sum rows of the same bucket, dimension and key."""
+    return pl.concat(rows).group_by("bucket_s", "dimension", "key").sum() if len(rows) > 1 else rows[0]
+
+
+def dead_letters(lines: pl.DataFrame) -> pl.DataFrame:
+    """The malformed and the late lines, with reason and place."""
+    reason = pl.coalesce("reason", pl.when("late").then(pl.lit(LATE)))
+    return lines.select("bucket_s", "partition", "offset", key=reason, line=pl.col("value")).drop_nulls("key")
+
+
+def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[pa.RecordBatch]:
+    """Count a task's records (columns ``key, value, partition, offset, arrival_ms, hash``).
+
+    Yields:
+        Partial rows and dead letters in the shape of `PARTIALS_SCHEMA`.
+    """
+    marks: Marks = dict(plan.marks)
+    changed: Marks = {}
+    summary: RangeSummary | None = None
+    rows: list[pl.DataFrame] = []
+    for batch in batches:
+        records = pl.from_arrow(batch)
+        assert isinstance(records, pl.DataFrame)
+        if records.is_empty():
+            continue
+        counted, batch_marks = drop_repeats(records, marks)
+        marks |= batch_marks
+        changed |= batch_marks
+        lines = with_time(
+            parse_frame(counted.with_columns(line_bytes=pl.col("value").bin.size().cast(pl.Int64))), plan
+        )
+        summary = _summed(summary, records, lines, changed, plan.time)
+        if lines.is_empty():
+            continue
+        rows.append(count_rows(lines))
+        dead = dead_letters(lines)
+        if not dead.is_empty():
+            yield from _to_arrow(dead)
+    if rows:
+        yield from _to_arrow(merge_rows(rows))
+    if summary is not None and plan.summaries is not None:
+        plan.summaries.add({(plan.batch_id, summary.partition, summary.first_offset): summary})
+
+
+def _summed(
+    before: RangeSummary | None, records: pl.DataFrame, lines: pl.DataFrame, marks: Marks, time: TimeMode
+) -> RangeSummary:
+    """Add a batch of a task's range to its summary."""
+    # A line without readable time stands in its arrival window, but says nothing about the log's clock.
+    told = pl.lit(True) if time == "arrival" else pl.col("event_ms") <= pl.col("arrival_ms") + _AHEAD_MS
+    max_time_ms = lines.filter(told)["time_ms"].max()
+    now = RangeSummary(
+        partition=int(records["partition"][0]),
+        first_offset=int(records["offset"][0]),
+        last_offset=int(records["offset"][-1]),
+        lines=lines.height,
+        repeats=records.height - lines.height,
+        late=int(lines["late"].sum()),
+        malformed=lines.height - lines["reason"].null_count(),
+        line_bytes=int(lines["line_bytes"].sum()),
+        hash_sum=int(lines["hash"].sum()),
+        max_arrival_ms=int(records["arrival_ms"].max()),
+        max_time_ms=None if max_time_ms is None else int(max_time_ms),
+        marks=dict(marks),
+    )
+    if before is None:
+        return now
+    times = [time for time in (before.max_time_ms, now.max_time_ms) if time is not None]
+    return RangeSummary(
+        partition=before.partition,
+        first_offset=before.first_offset,
+        last_offset=now.last_offset,
+        lines=before.lines + now.lines,
+        repeats=before.repeats + now.repeats,
+        late=before.late + now.late,
+        malformed=before.malformed + now.malformed,
+        line_bytes=before.line_bytes + now.line_bytes,
+        hash_sum=before.hash_sum + now.hash_sum,
+        max_arrival_ms=max(before.max_arrival_ms, now.max_arrival_ms),
+        max_time_ms=max(times, default=None),
+        marks=dict(marks),
+    )
+
+
+def _to_arrow(rows: pl.DataFrame) -> Iterator[pa.RecordBatch]:
+    """Give a frame the shape of `PARTIALS_SCHEMA`; missing columns become null."""
+    table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in _ARROW_SCHEMA
+    ]
+    yield from pa.table(columns, schema=_ARROW_SCHEMA).to_batches(max_chunksize=50_000)

@@ -1,0 +1,17 @@
+"""What stops the job for good; everything else is waited for."""
+
+
+class WindowsError(Exception):
+    """The job can't go on by itself; the message names the thing, the value and the way out."""
+
+
+class JvmGoneError(WindowsError):
+    """The JVM that Spark runs in has ended."""
+
+
+class FencedError(WindowsError):
+    """Another driver has taken over the checkpoint; nothing of this one was or will be committed."""
+
+
+class OccupiedError(WindowsError):
+    """Another driver is alive on the checkpoint."""

@@ -1,0 +1,151 @@
+"""HDFS through the JVM that Spark runs in: the few atomic operations that the window store is built on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from py4j.protocol import Py4JJavaError, Py4JNetworkError
+from pyspark.sql import SparkSession
+
+from windows.errors import JvmGoneError
+
+
+class HdfsError(OSError):
+    """HDFS refused or did not answer; the message is Hadoop's, ``kind`` its class."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+class Entry(NamedTuple):
+    """A file or folder in a listing."""
+
+    name: str
+    path: str
+    is_dir: bool
+    size_bytes: int
+    modified_ms: int
+
+
+_ABSENT = ("FileNotFoundException", "ParentNotDirectoryException", "PathNotFoundException")
+
+
+@contextmanager
+def _java_errors() -> Iterator[None]:
+    try:
+        yield
+    except (Py4JNetworkError, ConnectionError) as error:
+        raise JvmGoneError("Spark's JVM is gone: killed, or out of memory (--heap-mb)") from error
+    except Py4JJavaError as error:
+        java = error.java_exception
+        kind = java.getClass().getSimpleName()
+        message = str(java.getMessage()).splitlines()[0]
+        if kind in _ABSENT:
+            raise FileNotFoundError(f"{kind}: {message}") from None
+        if "AlreadyExists" in kind:
+            raise FileExistsError(f"{kind}: {message}") from None
+        raise HdfsError(kind, message) from None
+
+
+class Hdfs:
+    """Files under one file system; every method raises `HdfsError` (an OSError) when it does not answer."""
+
+    def __init__(self, spark: SparkSession, url: str) -> None:
+        jvm: Any = spark._jvm
+        self._gateway: Any = spark.sparkContext._gateway
+        self._jvm = jvm
+        conf = spark._jsc.hadoopConfiguration()
+        self._conf = conf
+        with _java_errors():
+            uri = jvm.java.net.URI(url)
+            self._fs = jvm.org.apache.hadoop.fs.FileSystem.get(uri, conf)
+            self._context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(uri, conf)
+        self._rename = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")
+
+    def use_replication(self, copies: int) -> None:
+        """Write files in so many copies; 0: the NameNode's default, which clients do not ask for."""
+        with _java_errors():
+            root = self._path("/")
+            copies = copies or int(self._fs.getServerDefaults(root).getReplication())
+            for conf in (self._fs.getConf(), self._conf):
+                conf.setInt("dfs.replication", copies)
+                if copies == 1:  # a pipeline that lost its one DataNode has no other to turn to
+                    conf.setBoolean("dfs.client.block.write.replace-datanode-on-failure.enable", False)
+
+    def _path(self, path: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(path)
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file or folder."""
+        with _java_errors():
+            return bool(self._fs.exists(self._path(path)))
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and those above it."""
+        with _java_errors():
+            self._fs.mkdirs(self._path(path))
+
+    def read_text(self, path: str) -> str:
+        """Read a small file."""
+        with _java_errors():
+            stream = self._fs.open(self._path(path))
+            try:
+                return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode()
+            finally:
+                stream.close()
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small file, over one that is there."""
+        with _java_errors():
+            stream = self._fs.create(self._path(path), True)
+            try:
+                stream.write(bytearray(text.encode()))
+            finally:
+                stream.close()
+
+    def rename(self, source: str, target: str, overwrite: bool = False) -> None:
+        """Rename atomically.
+
+        Raises:
+            FileExistsError: the target is there, and ``overwrite`` is not set.
+            FileNotFoundError: the source, or the target's folder, is not there.
+        """
+        options = self._gateway.new_array(self._rename, 1)
+        options[0] = self._rename.OVERWRITE if overwrite else self._rename.NONE
+        with _java_errors():
+            self._context.rename(self._path(source), self._path(target), options)
+
+    def delete(self, path: str) -> None:
+        """Delete a file or a folder with all in it, if it is there."""
+        with _java_errors():
+            self._fs.delete(self._path(path), True)
+
+    def touch(self, path: str, time_ms: int) -> None:
+        """Set a file's modification time."""
+        with _java_errors():
+            self._fs.setTimes(self._path(path), time_ms, -1)
+
+    def modified_ms(self, path: str) -> int:
+        """Read a file's modification time."""
+        with _java_errors():
+            return int(self._fs.getFileStatus(self._path(path)).getModificationTime())
+
+    def list(self, path: str) -> list[Entry]:
+        """List a folder by name; empty when it is not there."""
+        try:
+            with _java_errors():
+                statuses = self._fs.listStatus(self._path(path))
+                entries = [
+                    Entry(
+                        name=status.getPath().getName(),
+                        path=status.getPath().toString(),
+                        is_dir=bool(status.isDirectory()),
+                        size_bytes=int(status.getLen()),
+                        modified_ms=int(status.getModificationTime()),
+                    )
+                    for status in statuses
+                ]
+        except FileNotFoundError:
+            return []
+        return sorted(entries)

@@ -1,0 +1,97 @@
+"""What the job asks of Kafka: is the topic there, is it still the same, are the output topics there."""
+
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
+
+from windows.errors import WindowsError
+
+TIMEOUT_S = 10.0
+WEEK_MS = 7 * 86_400_000
+
+
+@dataclass(frozen=True)
+class OutputTopic:
+    """A topic that the job writes."""
+
+    name: str
+    keep_days: int
+
+
+class Topics:
+    """Kafka's topics. Methods raise `confluent_kafka.KafkaException` when the broker does not answer."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._admin = AdminClient(
+            {
+                "bootstrap.servers": bootstrap,
+                "socket.timeout.ms": 10_000,
+                "log_level": 0,
+                "client.id": "windows",
+            }
+        )
+
+    def _describe(self, topic: str) -> TopicDescription | None:
+        future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+        try:
+            return future.result(TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise
+
+    def topic_id(self, topic: str) -> str | None:
+        """The id that Kafka gave the topic when it was made; None when there is no such topic."""
+        description = self._describe(topic)
+        return None if description is None else str(description.topic_id)
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """Next offset of each partition; empty when there is no such topic."""
+        from confluent_kafka import TopicPartition
+
+        description = self._describe(topic)
+        if description is None:
+            return {}
+        latest = {TopicPartition(topic, part.id): OffsetSpec.latest() for part in description.partitions}
+        futures = self._admin.list_offsets(latest, request_timeout=TIMEOUT_S)
+        return {part.partition: future.result(TIMEOUT_S).offset for part, future in futures.items()}
+
+    def replicas(self, topic: str) -> int:
+        """Replicas of the topic's first partition."""
+        description = self._describe(topic)
+        return len(description.partitions[0].replicas) if description is not None else 1
+
+    def make_output(self, topic: OutputTopic, partitions: int, replicas: int) -> None:
+        """Make a compacted topic, or check that the one that is there is compacted.
+
+        Raises:
+            WindowsError: a topic of that name is not compacted.
+        """
+        if self._describe(topic.name) is None:
+            policy = "compact,delete" if topic.keep_days else "compact"
+            config = {"cleanup.policy": policy, "retention.ms": str(topic.keep_days * 86_400_000 or -1)}
+            new = NewTopic(topic.name, partitions, replicas, config=config)
+            try:
+                self._admin.create_topics([new], request_timeout=TIMEOUT_S)[topic.name].result(TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+            return
+        resource = ConfigResource(ResourceType.TOPIC, topic.name)
+        config_now = self._admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result(
+            TIMEOUT_S
+        )
+        policy = config_now["cleanup.policy"].value
+        if "compact" not in policy:
+            raise WindowsError(
+                f"Topic {topic.name} has cleanup.policy={policy}, expected compact: alter it, delete the "
+                "topic (it is made again), or name another one"
+            )
