@@ -1,0 +1,297 @@
+"""The commands behind make: run, stop, status, replay, verify, reconcile, logs, clean."""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from logpipe import settings as project_settings
+from logpipe.accounting.drain import held_events, undrained
+from logpipe.accounting.hdfs import Hdfs, HdfsError
+from logpipe.accounting.repair import write_missing_lines
+from logpipe.accounting.source import SourceGoneError
+from logpipe.accounting.topic import TopicError, consumer_lag
+from logpipe.accounting.verify import Accounting, verify
+from logpipe.accounting.watch import observe
+from logpipe.accounting.windows import WindowsError
+from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.embedded.follow import RunFollower
+from logpipe.embedded.layout import AIRFLOW_USER
+from logpipe.embedded.process_host import ProcessHostError
+from logpipe.embedded.programs import SERVICES, STORES
+from logpipe.embedded.replayer_api import ReplayerApi
+from logpipe.embedded.stack import Stack, StackError
+from logpipe.embedded.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
+from logpipe.settings import Settings, SettingsError
+
+DAG_TIMEOUT_S = 120.0
+DRAIN_TIMEOUT_S = 60.0
+REPAIR_TIMEOUT_S = 600.0
+
+EXPECTED_ERRORS = (
+    SettingsError, StackError, ProcessHostError, AirflowApiError,
+    TopicError, HdfsError, SourceGoneError, WindowsError,
+)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0 when it did what it says."""
+    options = parser().parse_args(arguments)
+    console = make_console()
+    try:
+        status: int = options.command(project_settings.load(), options, console)
+    except EXPECTED_ERRORS as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "\nLeft. Services and a running replay go on; `make status` shows them, `make stop` ends them.",
+            file=sys.stderr,
+        )
+        return 130
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the command line's parser; ``options.command`` is what runs."""
+    made = argparse.ArgumentParser(prog="python -m logpipe.embedded", description=__doc__)
+    commands = made.add_subparsers(required=True, metavar="command")
+
+    def add(
+        name: str, command: Callable[[Settings, argparse.Namespace, Console], int]
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        return sub
+
+    for name, command in (("run", run), ("replay", replay)):
+        sub = add(name, command)
+        sub.add_argument(
+            "--url",
+            help="log to replay, plain or gz: ftp, ftps, http, https or file URL; default: the bundled log",
+        )
+        sub.add_argument(
+            "--pace", help="delay:SECONDS between lines, speed:FACTOR of the log's own clock, or max"
+        )
+        sub.add_argument("--limit", type=int, help="stop after so many lines; default: all")
+        sub.add_argument("--profile", choices=("memory", "durable"), help="delivery profile")
+    add("stop", stop)
+    add("status", status).add_argument("--json", action="store_true", help="one JSON object")
+    add("verify", verify_command)
+    add("reconcile", reconcile).add_argument(
+        "--date", help="one day, such as 2026-11-23; default: every day there is"
+    )
+    logs_command = add("logs", logs)
+    logs_command.add_argument(
+        "service", nargs="?", choices=SERVICES, metavar="service", help=", ".join(SERVICES)
+    )
+    add("clean", clean)
+    return made
+
+
+def run(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Start everything, replay a log and account for every line."""
+    return _replay(settings, options, console)
+
+
+def replay(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Replay a log; ends when every line of it is in HDFS and in the windows."""
+    return _replay(settings, options, console)
+
+
+def _replay(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    stack = Stack(settings)
+    with StartDisplay(console) as display:
+        stack.up(display)
+    airflow = AirflowApi(settings, stack.layout)
+    _await_dag(airflow)
+    names = ("url", "pace", "limit", "profile")
+    conf = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    follower = RunFollower(
+        console, airflow, ReplayerApi(settings, stack.layout), stack.layout.logs_dir / "analytics.out.log"
+    )
+    run_id = airflow.trigger(PIPELINE_DAG, conf)
+    console.print(f"Run {run_id} of {PIPELINE_DAG}: {airflow.url}/dags/{PIPELINE_DAG}/runs/{run_id}")
+    state = follower.follow(run_id)
+    if state != "success":
+        print_lines(console, follower.failure(run_id).splitlines())
+    accounting = follower.accounting(run_id)
+    if accounting:
+        print_lines(console, [_sentence(accounting)])
+    console.print(f"Airflow: {airflow.url}  user: {AIRFLOW_USER}  password: in {stack.layout.secrets_file}")
+    return 0 if state == "success" else 1
+
+
+def _sentence(accounting: dict[str, int]) -> str:
+    return (
+        "{source:,} lines sent, {topic:,} in the topic, {hdfs:,} in HDFS, {windows:,} in the windows: "
+        "lost {lost:,}, doubled {doubled:,}"
+    ).format_map(accounting)
+
+
+def _await_dag(airflow: AirflowApi) -> None:
+    deadline = time.monotonic() + DAG_TIMEOUT_S
+    while not airflow.has_dag(PIPELINE_DAG):
+        errors = airflow.import_errors()
+        if errors or time.monotonic() > deadline:
+            why = (
+                "\n".join(errors)
+                or f"not read after {DAG_TIMEOUT_S:.0f} s; see `make logs SERVICE=airflow-dag-processor`"
+            )
+            raise AirflowApiError(f"DAG {PIPELINE_DAG} is not there: {why}")
+        time.sleep(0.25)
+
+
+def status(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Show every service, and what needs a look: lag, disk space, replicas, dead letters."""
+    services = Stack(settings).status()
+    observations = observe(settings) if services["kafka"].healthy and services["namenode"].healthy else []
+    if options.json:
+        rows: dict[str, object] = {name: service.to_json() for name, service in services.items()}
+        print(json.dumps({"services": rows, "watch": [asdict(observation) for observation in observations]}))
+    else:
+        console.print(status_table(services))
+        console.print(watch_table(observations))
+    return 0
+
+
+def verify_command(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Compare source, topic, HDFS and windows line by line; ends with one JSON line."""
+    del options
+    accounting = verify(
+        settings,
+        lambda what, lines: (
+            console.print(f"{what}: {lines:,} lines read", end="\r") if console.is_terminal else None
+        ),
+    )
+    print_accounting(console, accounting)
+    return 0 if accounting.ok else 1
+
+
+def reconcile(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Repair: lines lost on their way to Kafka are sent again, then HDFS is made equal to the topic."""
+    stack = Stack(settings)
+    missing = write_missing_lines(settings)
+    if missing:
+        console.print(f"Acknowledged lines are not in the topic, they are sent again: {missing}")
+        send_again(stack, missing)
+    days = [options.date] if options.date else [f"20{name}" for name in Hdfs(settings).partitions()]
+    status = 0
+    for day in days:
+        console.print(f"{day}: reconciling; a directory that an agent writes is waited for")
+        answer = stack.reconcile_day(day)
+        if answer.returncode:
+            print(answer.stderr[-2000:], file=sys.stderr)
+        print(answer.stdout.strip(), flush=True)
+        status = status or answer.returncode
+    return status
+
+
+def send_again(stack: Stack, path: Path) -> None:
+    """Replay a file of lost lines by the way that is open, and wait until they are in HDFS and windows."""
+    profile = stack.status()["flume-agent1"].variant or "durable"
+    stack.launch("flume-agent1", profile)
+    stack.launch("replayer")
+    replayer = ReplayerApi(stack.settings, stack.layout)
+    replayer.submit(path.stem, path.as_uri(), profile)
+    deadline = time.monotonic() + REPAIR_TIMEOUT_S
+    while (record := replayer.record(path.stem) or {}).get("state") != "done" or undrained(stack.settings):
+        if record.get("state") == "failed" or time.monotonic() > deadline:
+            raise StackError(f"{path} was not sent again: {record.get('reason') or 'it takes too long'}")
+        time.sleep(0.5)
+
+
+def print_accounting(console: Console, accounting: Accounting) -> None:
+    """Print what differs, then the one JSON line."""
+    print_lines(console, accounting.details)
+    print(json.dumps(accounting.to_json()), flush=True)
+
+
+def logs(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Follow the log of a service."""
+    if options.service is None:
+        console.print(f"Which one? make logs SERVICE=…, one of: {', '.join(SERVICES)}")
+        return 2
+    stack = Stack(settings)
+    files = [
+        stack.layout.logs_dir / name for name in (f"{options.service}.log", f"{options.service}.out.log")
+    ]
+    known = [str(path) for path in files if path.exists()]
+    if not known:
+        raise StackError(f"{options.service} has no log yet: it never ran here")
+    follow = ["-F"] if console.is_terminal else []
+    return subprocess.run(["tail", "-n", "200", *follow, *known], check=False).returncode
+
+
+def stop(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Stop everything in order, Flume agents drained first."""
+    del options
+    stack = Stack(settings)
+    if not stack.host.is_running():
+        console.print("Nothing runs.")
+        return 0
+
+    def stop_service(service: str) -> None:
+        started = time.monotonic()
+        if stack.stop_service(service):
+            console.print(f"{service}: stopped after {time.monotonic() - started:.1f} s")
+
+    for service in (
+        "airflow-scheduler",
+        "airflow-triggerer",
+        "airflow-dag-processor",
+        "airflow-api-server",
+        "replayer",
+    ):
+        stop_service(service)
+    states = stack.status()
+    if states["flume-agent1"].pid:
+        _await(
+            lambda: held_events(settings, 1) == 0,
+            "agent 1 still holds lines",
+            console,
+        )
+    stop_service("flume-agent1")
+    if states["flume-agent2"].pid and states["kafka"].healthy:
+        _await(lambda: _agent2_is_drained(settings), "agent 2 has not brought all lines to HDFS", console)
+    stop_service("flume-agent2")
+    for service in ("analytics", *reversed(STORES)):
+        stop_service(service)
+    stack.host.shut_down()
+    return 0
+
+
+def _agent2_is_drained(settings: Settings) -> bool:
+    try:
+        lag = sum(consumer_lag(settings).values())
+    except TopicError:
+        return True  # no topic, no lines
+    return lag == 0 and held_events(settings, 2) == 0
+
+
+def _await(condition: Callable[[], bool], what_if_not: str, console: Console) -> None:
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            console.print(
+                f"After {DRAIN_TIMEOUT_S:.0f} s {what_if_not}; stopping it all the same, "
+                "`make verify` tells what is missing."
+            )
+            return
+        time.sleep(0.25)
+
+
+def clean(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Stop everything, then delete the state folder: data, logs, secrets."""
+    stop(settings, options, console)
+    state_dir = Stack(settings).layout.state_dir
+    shutil.rmtree(state_dir)
+    console.print(f"Deleted {state_dir}")
+    return 0

@@ -1,0 +1,228 @@
+"""Renders the configuration of every service from the settings."""
+
+import json
+import os
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from logpipe.embedded.layout import AIRFLOW_USER, BUILD_DIR, EMBEDDED_DIR, USER, Layout, write_private
+from logpipe.settings import PROJECT_DIR, Settings
+
+MAX_MESSAGE_BYTES = 2 * 2**20  # a line of 1 MiB and its envelope
+
+
+def write_all(settings: Settings, layout: Layout) -> None:
+    """Write the configurations of Kafka, HDFS and Airflow into the state folder."""
+    write_private(layout.conf_dir / "kafka" / "server.properties", kafka_properties(settings, layout))
+    write_private(layout.conf_dir / "log4j2.properties", LOG4J2)
+    write_private(layout.conf_dir / "hadoop" / "log4j.properties", LOG4J1)
+    write_private(layout.conf_dir / "hadoop" / "core-site.xml", hadoop_xml(core_site(settings, layout)))
+    write_private(layout.conf_dir / "hadoop" / "hdfs-site.xml", hadoop_xml(hdfs_site(settings, layout)))
+    secrets = layout.secrets()
+    write_private(layout.airflow_dir / "airflow.cfg", airflow_cfg(settings, layout, secrets))
+    write_private(
+        layout.airflow_dir / "passwords.json", json.dumps({AIRFLOW_USER: secrets["airflow_admin_password"]})
+    )
+    write_private(
+        layout.airflow_dir / "connections.json", json.dumps(airflow_connections(settings, secrets), indent=2)
+    )
+
+
+LOG4J2 = """\
+status = warn
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss.SSS} %-5p %c{1}: %m%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+"""
+
+LOG4J1 = """\
+log4j.rootLogger=INFO,console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.target=System.err
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %-5p %c{1}: %m%n
+log4j.logger.BlockStateChange=WARN
+log4j.logger.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=WARN
+"""
+
+
+def kafka_properties(settings: Settings, layout: Layout) -> str:
+    """One broker that is its own controller (KRaft)."""
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{settings.host}:{settings.kafka_controller_port}",
+        "listeners": f"PLAINTEXT://{settings.kafka_bootstrap},CONTROLLER://{settings.host}:{settings.kafka_controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{settings.kafka_bootstrap}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": layout.kafka_dir,
+        # The topic is made by its operator, with the right number of partitions, or not at all.
+        "auto.create.topics.enable": "false",
+        # Arrival time is when the broker took the line: it never steps back within a partition.
+        "log.message.timestamp.type": "LogAppendTime",
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
+        # One broker: every internal topic has one replica.
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 4,
+        "group.initial.rebalance.delay.ms": 0,
+        # An agent may be away for a month before its place in the topic is forgotten.
+        "offsets.retention.minutes": 43200,
+    }
+    return "".join(f"{name}={value}\n" for name, value in properties.items())
+
+
+def core_site(settings: Settings, layout: Layout) -> dict[str, str]:
+    """Settings of every HDFS client and server."""
+    return {"fs.defaultFS": settings.hdfs_url, "hadoop.tmp.dir": str(layout.hadoop_dir / "tmp")}
+
+
+def hdfs_site(settings: Settings, layout: Layout) -> dict[str, str]:
+    """One NameNode and one DataNode."""
+    host = settings.host
+    return {
+        "dfs.replication": "1",
+        "dfs.namenode.name.dir": f"file://{layout.hadoop_dir}/name",
+        "dfs.datanode.data.dir": f"file://{layout.hadoop_dir}/data",
+        "dfs.namenode.rpc-address": f"{host}:{settings.namenode_port}",
+        "dfs.namenode.http-address": f"{host}:{settings.namenode_http_port}",
+        "dfs.datanode.address": f"{host}:{settings.datanode_port}",
+        "dfs.datanode.http.address": f"{host}:{settings.datanode_http_port}",
+        "dfs.datanode.ipc.address": f"{host}:{settings.datanode_ipc_port}",
+        "dfs.datanode.hostname": host,
+        # A pipeline that lost its only DataNode has no other to turn to.
+        "dfs.client.block.write.replace-datanode-on-failure.enable": "false",
+        # One DataNode reports all blocks at once: there is nothing to wait for.
+        "dfs.namenode.safemode.extension": "0",
+        "dfs.namenode.handler.count": "5",
+        "dfs.datanode.handler.count": "5",
+    }
+
+
+def hadoop_xml(properties: dict[str, str]) -> str:
+    """Hadoop's configuration format."""
+    rows = "".join(
+        f"  <property><name>{escape(name)}</name><value>{escape(value)}</value></property>\n"
+        for name, value in properties.items()
+    )
+    return f"<configuration>\n{rows}</configuration>\n"
+
+
+def airflow_cfg(settings: Settings, layout: Layout, secrets: dict[str, str]) -> str:
+    """Airflow on SQLite, loopback only, with the project's DAGs."""
+    home = layout.airflow_dir
+    url = f"http://{settings.host}:{settings.airflow_port}"
+    sections: dict[str, dict[str, object]] = {
+        "core": {
+            "dags_folder": PROJECT_DIR / "dags",
+            "plugins_folder": PROJECT_DIR / "plugins",
+            "executor": "LocalExecutor",
+            "parallelism": 4,
+            "load_examples": False,
+            "fernet_key": secrets["airflow_fernet_key"],
+            "simple_auth_manager_users": f"{AIRFLOW_USER}:admin",
+            "simple_auth_manager_passwords_file": home / "passwords.json",
+            "execution_api_server_url": f"{url}/execution/",
+            "dags_are_paused_at_creation": False,
+        },
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        "api": {
+            "host": "127.0.0.1",
+            "port": settings.airflow_port,
+            "base_url": url,
+            "workers": 1,
+            "secret_key": secrets["airflow_session_secret"],
+        },
+        "api_auth": {"jwt_secret": secrets["airflow_jwt_secret"]},
+        "secrets": {
+            "backend": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+            "backend_kwargs": json.dumps({"connections_file_path": str(home / "connections.json")}),
+        },
+        "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 60, "parsing_processes": 1},
+        "scheduler": {"scheduler_idle_sleep_time": 0.5, "enable_health_check": False},
+        # Stopping a service drains it first, which may take longer than the default of 30 s.
+        "triggerer": {"on_kill_timeout": 120},
+        "logging": {"base_log_folder": home / "logs"},
+        "usage_data_collection": {"enabled": False},
+    }
+    return "\n".join(
+        f"[{section}]\n"
+        + "".join(f"{key} = {str(value).replace('%', '%%')}\n" for key, value in values.items())
+        for section, values in sections.items()
+    )
+
+
+def airflow_connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[str, object]]:
+    """The connections by which Airflow finds the services; the format of Airflow's local secrets backend."""
+    host = settings.host
+    return {
+        "process_host_default": {
+            "conn_type": "http",
+            "host": host,
+            "port": settings.supervisor_port,
+            "login": USER,
+            "password": secrets["process_host_password"],
+        },
+        "replayer_default": {
+            "conn_type": "http",
+            "host": host,
+            "port": settings.replayer_port,
+            "login": USER,
+            "password": secrets["replayer_password"],
+        },
+        "flume_agent1_default": {"conn_type": "http", "host": host, "port": settings.agent1_metrics_port},
+        "flume_agent2_default": {"conn_type": "http", "host": host, "port": settings.agent2_metrics_port},
+        "spark_driver_default": {"conn_type": "http", "host": host, "port": settings.spark_ui_port},
+        "kafka_default": {"conn_type": "kafka", "extra": {"bootstrap.servers": settings.kafka_bootstrap}},
+        "webhdfs_default": {
+            "conn_type": "webhdfs",
+            "host": host,
+            "port": settings.namenode_http_port,
+            "login": settings.hdfs_user,
+        },
+    }
+
+
+def service_environment(settings: Settings) -> dict[str, str]:
+    """What every service finds in its environment: the settings as they are, and where the code is."""
+    values = {f"LOGPIPE_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+    # The ports are written out, so that no service shifts them again.
+    values["LOGPIPE_PORT_OFFSET"] = "0"
+    return values | {
+        "LOGPIPE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "LOGPIPE_HDFS_URL": settings.hdfs_url,
+        "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(settings.max_line_bytes + 1),
+        "PYTHONPATH": str(PROJECT_DIR / "plugins"),
+        "PYTHONUNBUFFERED": "1",
+        "TZ": "UTC",
+    }
+
+
+def hdfs_client_environment(settings: Settings, layout: Layout) -> dict[str, str]:
+    """What a program needs to write to HDFS as the pipeline's user, with as many replicas as HDFS has."""
+    return {"HADOOP_USER_NAME": settings.hdfs_user, "HADOOP_CONF_DIR": str(layout.conf_dir / "hadoop")}
+
+
+def airflow_environment(layout: Layout) -> dict[str, str]:
+    """What Airflow's components need on top."""
+    return {"AIRFLOW_HOME": str(layout.airflow_dir), "PATH": f"{PROJECT_DIR}/.venv/bin:{os.environ['PATH']}"}
+
+
+def class_path(component: str, *before: Path) -> str:
+    """A component's class path, with configuration folders before its jars."""
+    return ":".join([*(str(path) for path in before), str(BUILD_DIR / "jars" / component / "*")])
+
+
+def hadoop_class_path(layout: Layout) -> str:
+    """Class path of HDFS's daemons; the jars lack the web applications' descriptors, the project has them."""
+    return class_path("hadoop", layout.conf_dir / "hadoop", EMBEDDED_DIR / "hadoop")

@@ -1,0 +1,117 @@
+"""Follows one run of the pipeline's DAG in the terminal until it ends."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, TaskState
+from logpipe.embedded.replayer_api import ReplayerApi
+from logpipe.embedded.terminal import ReplayDisplay
+
+POLL_S = 0.8
+WINDOWS_TIMEOUT_S = 30.0
+FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+
+class RunFollower:
+    """Shows a run's tasks as they end, the replay's progress and the windows as they come."""
+
+    def __init__(
+        self, console: Console, airflow: AirflowApi, replayer: ReplayerApi, windows_log: Path
+    ) -> None:
+        self._console = console
+        self._airflow = airflow
+        self._replayer = replayer
+        self._windows = GrowingFile(windows_log)
+        self._shown: set[str] = set()
+        self._replay_id: str | None = None
+        self._has_shown_windows = False
+
+    def follow(self, run_id: str) -> str:
+        """Return the run's final state: success or failed."""
+        with ReplayDisplay(self._console) as display:
+            while True:
+                state = self._airflow.run_state(PIPELINE_DAG, run_id)
+                tasks = self._airflow.task_states(PIPELINE_DAG, run_id)
+                self._show_tasks(display, tasks)
+                self._show_replay(display, run_id, tasks)
+                self._show_windows(display)
+                if state == "success":
+                    self._await_windows(display)
+                if state in ("success", "failed"):
+                    return state
+                time.sleep(POLL_S)
+
+    def _show_windows(self, display: ReplayDisplay) -> None:
+        for line in self._windows.new_lines():
+            self._has_shown_windows = True
+            display.print(line)
+
+    def _await_windows(self, display: ReplayDisplay) -> None:
+        """The job prints its tables some seconds after it has counted: a short run waits for the first."""
+        deadline = time.monotonic() + WINDOWS_TIMEOUT_S
+        while not self._has_shown_windows and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            self._show_windows(display)
+
+    def _show_tasks(self, display: ReplayDisplay, tasks: list[TaskState]) -> None:
+        for task in tasks:
+            if task.state in FINAL_STATES and task.task_id not in self._shown:
+                self._shown.add(task.task_id)
+                mark = {"success": "\x1b[32m✓\x1b[0m", "failed": "\x1b[31m✗\x1b[0m"}.get(str(task.state), "-")
+                took = f" {task.duration_s:.1f} s" if task.duration_s else ""
+                display.print(f"{mark} {task.task_id}{took}")
+
+    def _show_replay(self, display: ReplayDisplay, run_id: str, tasks: list[TaskState]) -> None:
+        if self._replay_id is None:
+            if any(task.task_id == "replay" and task.state is not None for task in tasks):
+                self._replay_id = self._airflow.xcom(PIPELINE_DAG, run_id, "replay", key="replay_id")
+            return
+        record = self._replayer.record(self._replay_id)
+        if record is not None:
+            limit = record["limit"]  # where there is one, it is the measure, not the source's size
+            display.update(
+                f"replay of {Path(str(record['url'])).name}",
+                record["lines"],
+                record["lines"] if limit else record["source_bytes_read"],
+                limit or record["source_size_bytes"],
+                done=record["state"] == "done",
+            )
+
+    def failure(self, run_id: str) -> str:
+        """Why a run failed: the failed tasks and the ends of their logs."""
+        tasks = [task for task in self._airflow.task_states(PIPELINE_DAG, run_id) if task.state == "failed"]
+        return "\n".join(
+            f"Task {task.task_id} failed:\n{self._airflow.task_log_tail(PIPELINE_DAG, run_id, task)}"
+            for task in tasks
+        )
+
+    def accounting(self, run_id: str) -> Any:
+        """What the accounting task returned."""
+        return self._airflow.xcom(PIPELINE_DAG, run_id, "account")
+
+
+class GrowingFile:
+    """Gives the lines that a file gained since the last call; begins at its end. Survives its rotation."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = path.stat().st_size if path.exists() else 0
+        self._rest = b""
+
+    def new_lines(self) -> Iterator[str]:
+        """Complete lines that are new."""
+        if not self._path.exists():
+            return
+        if self._path.stat().st_size < self._position:
+            self._position, self._rest = 0, b""
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            block = file.read()
+            self._position = file.tell()
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")

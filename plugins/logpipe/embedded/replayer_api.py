@@ -1,0 +1,37 @@
+"""The replayer's HTTP interface, as far as the command line needs it."""
+
+from typing import Any
+
+import httpx
+
+from logpipe.embedded.layout import USER, Layout
+from logpipe.settings import Settings
+
+
+class ReplayerApi:
+    """A client of this copy's replayer."""
+
+    def __init__(self, settings: Settings, layout: Layout) -> None:
+        self._client = httpx.Client(
+            base_url=f"http://{settings.host}:{settings.replayer_port}",
+            auth=(USER, layout.secrets()["replayer_password"]),
+            timeout=10,
+        )
+
+    def record(self, replay_id: str) -> dict[str, Any] | None:
+        """A replay's record; None while the replayer does not answer or does not know it."""
+        try:
+            answer = self._client.get(f"/replays/{replay_id}")
+        except httpx.HTTPError:
+            return None
+        return answer.json() if answer.status_code == httpx.codes.OK else None
+
+    def submit(self, replay_id: str, url: str, profile: str) -> dict[str, Any]:
+        """Begin a replay as fast as it is acknowledged.
+
+        Raises:
+            httpx.HTTPError: the replayer is away, or refuses.
+        """
+        spec = {"replay_id": replay_id, "url": url, "pace": "max", "profile": profile, "limit": None}
+        record: dict[str, Any] = self._client.post("/replays", json=spec).raise_for_status().json()
+        return record
