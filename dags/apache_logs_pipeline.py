@@ -1,0 +1,99 @@
+"""### Replays a web server's log through the whole pipeline and accounts for every line.
+
+**What it does.** It provisions the Kafka topic, has Flume agent 2, agent 1 and the Spark job up, replays
+the log, waits until all of it stands in HDFS and in the windows, and compares the lines at the source, in
+the topic, in HDFS and in the windows. Services that run already are left alone, and they stay up
+afterwards: `make stop` stops them.
+
+**Start it** with *Trigger*, or `make replay URL=… PACE=… LIMIT=…`. One run at a time; a second one waits.
+
+**When a task fails**, its log ends with the reason and the way out. Once that is mended, clear the task:
+
+| task | usual reason | what clearing it does |
+|---|---|---|
+| `provision_topic` | the topic exists with another shape | verifies it again |
+| `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
+| `replay` | the source is away, or cut short | goes on after the last acknowledged line |
+| `hdfs_partition` | a consumer does not drain; the log says which one | waits again |
+| `account` | lines lost or doubled | compares again |
+"""
+
+from airflow.sdk import DAG, Param
+
+from logpipe import settings
+from logpipe.operators.flume_agent import FlumeAgentOperator
+from logpipe.operators.kafka_topic import KafkaTopicOperator
+from logpipe.operators.replay import ReplayOperator
+from logpipe.operators.spark_streaming import SparkStreamingOperator
+from logpipe.operators.verify import VerifyOperator
+from logpipe.sensors.hdfs_partition import HdfsPartitionSensor
+
+conf = settings.load()
+
+with DAG(
+    dag_id="apache_logs_pipeline",
+    description="Replays a log through Flume, Kafka, HDFS and Spark, and accounts for every line",
+    doc_md=__doc__,
+    schedule=None,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["apache_logs"],
+    default_args={"owner": "logpipe", "retries": 1, "retry_delay": 1.0},
+    params={
+        "url": Param(
+            conf.replay_url,
+            type="string",
+            pattern=r"^(ftps?|https?|file)://.+",
+            description="The log, plain or gz: ftp://, ftps://, http://, https:// or file://",
+        ),
+        "pace": Param(
+            conf.pace,
+            type="string",
+            pattern=r"^(max|(delay|speed):[0-9]+(\.[0-9]+)?)$",
+            description="delay:SECONDS between lines, speed:FACTOR of the log's own clock, or max",
+        ),
+        "profile": Param(conf.profile, enum=["memory", "durable"], description="Delivery profile"),
+        "limit": Param(
+            None, type=["null", "integer"], minimum=1, description="Stop after so many lines; empty for all"
+        ),
+    },
+) as dag:
+    provision_topic = KafkaTopicOperator(
+        task_id="provision_topic",
+        topic=conf.topic,
+        partitions=conf.topic_partitions,
+        replication=conf.topic_replication,
+    )
+    agent_2 = FlumeAgentOperator(
+        task_id="agent_2",
+        service="flume-agent2",
+        variant=dag.param("profile"),
+        flume_agent_conn_id="flume_agent2_default",
+    )
+    agent_1 = FlumeAgentOperator(
+        task_id="agent_1",
+        service="flume-agent1",
+        variant=dag.param("profile"),
+        flume_agent_conn_id="flume_agent1_default",
+    )
+    spark_job = SparkStreamingOperator(task_id="spark_job")
+    replay = ReplayOperator(
+        task_id="replay",
+        url=dag.param("url"),
+        pace=dag.param("pace"),
+        profile=dag.param("profile"),
+        limit=dag.param("limit"),
+    )
+    hdfs_partition = HdfsPartitionSensor(
+        task_id="hdfs_partition",
+        logs_dir=conf.hdfs_logs_dir,
+        first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
+        last_day="{{ ti.xcom_pull('replay')['finished_at'] }}",
+        topic=conf.topic,
+        consumer_group=conf.consumer_group,
+        checkpoint_dir=conf.hdfs_checkpoint_dir,
+        timeout=600,
+    )
+    account = VerifyOperator(task_id="account")
+
+    provision_topic >> agent_2 >> agent_1 >> spark_job >> replay >> hdfs_partition >> account

@@ -1,0 +1,80 @@
+"""### Keeps the streaming services up and healthy until a person ends it.
+
+**What it does.** It provisions the Kafka topic and has Flume agent 2, Flume agent 1 and the Spark job up,
+each supervised by a task of its own, which stays deferred for as long as the service is healthy. A service
+that died is back within seconds, one that hangs within a minute; each such heal stands in the task's log
+and in its XCom `heals`. Airflow may be restarted or upgraded meanwhile: the services run on.
+
+**Start it** with *Trigger*. One run at a time: a second one waits until the first has ended.
+
+**End it** with the DAG `stop_pipeline`, or by marking the run failed or successful: the services are drained
+and stopped, agent 1 first. Clearing a task stops nothing; its next try takes over what runs.
+
+**When a task fails**, its log ends with the service's last lines.
+
+| task | usual reason | what clearing it does |
+|---|---|---|
+| `provision_topic` | the topic exists with another shape | verifies it again |
+| `agent_2`, `agent_1`, `spark_job` | it does not start, or needed too many heals | launches it again |
+"""
+
+from airflow.sdk import DAG, Param
+
+from logpipe import settings
+from logpipe.operators.flume_agent import FlumeAgentOperator
+from logpipe.operators.kafka_topic import KafkaTopicOperator
+from logpipe.operators.spark_streaming import SparkStreamingOperator
+
+conf = settings.load()
+
+with DAG(
+    dag_id="stream_services",
+    description="Keeps both Flume agents and the Spark job up and healthy",
+    doc_md=__doc__,
+    schedule=None,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    tags=["apache_logs"],
+    default_args={"owner": "logpipe", "retries": 0},
+    params={
+        "profile": Param(
+            conf.profile,
+            type="string",
+            enum=["memory", "durable"],
+            description="Delivery profile of the agents",
+        ),
+    },
+) as dag:
+    provision_topic = KafkaTopicOperator(
+        task_id="provision_topic",
+        topic=conf.topic,
+        partitions=conf.topic_partitions,
+        replication=conf.topic_replication,
+    )
+    agent_2 = FlumeAgentOperator(
+        task_id="agent_2",
+        service="flume-agent2",
+        variant=dag.param("profile"),
+        flume_agent_conn_id="flume_agent2_default",
+        topic=conf.topic,
+        consumer_group=conf.consumer_group,
+        supervise=True,
+        stop_after={"agent_1": "flume-agent1"},
+    )
+    agent_1 = FlumeAgentOperator(
+        task_id="agent_1",
+        service="flume-agent1",
+        variant=dag.param("profile"),
+        flume_agent_conn_id="flume_agent1_default",
+        supervise=True,
+    )
+    spark_job = SparkStreamingOperator(
+        task_id="spark_job",
+        topic=conf.topic,
+        checkpoint_dir=conf.hdfs_checkpoint_dir,
+        heartbeat_path=f"{conf.hdfs_checkpoint_dir}/windows/owner.json",
+        supervise=True,
+        stop_after={"agent_1": "flume-agent1", "agent_2": "flume-agent2"},
+    )
+
+    provision_topic >> [agent_2, agent_1, spark_job]

@@ -1,0 +1,1 @@
+"""One class for each outside system, found by an Airflow connection."""

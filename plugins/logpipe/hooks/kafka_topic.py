@@ -1,0 +1,162 @@
+"""A Kafka topic: what it is, where it ends, and how far a consumer group lags behind."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+Offsets = dict[int, int]  # partition -> offset
+
+
+class KafkaUnavailableError(RuntimeError):
+    """Kafka did not answer in time, or refused a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDescription:
+    """A topic as the brokers describe it."""
+
+    name: str
+    partitions: int
+    replication: int  # the smallest over its partitions
+    config: dict[str, str]
+
+
+class KafkaTopicHook(KafkaAdminClientHook):
+    """Adds to the provider's admin hook what it lacks: description, end offsets and consumer lag.
+
+    All calls are coroutines that end within ``timeout_s`` seconds.
+    """
+
+    def __init__(
+        self, kafka_conn_id: str = KafkaAdminClientHook.default_conn_name, timeout_s: float = 15
+    ) -> None:
+        super().__init__(kafka_config_id=kafka_conn_id)
+        self.timeout_s = timeout_s
+
+    async def _admin(self) -> "AdminClient":
+        # Reading the connection blocks, so it happens off the loop.
+        return await asyncio.to_thread(lambda: self.get_conn)
+
+    async def describe(self, topic: str) -> TopicDescription | None:
+        """Describe a topic; None when there is none of this name.
+
+        Raises:
+            KafkaUnavailableError: the brokers do not answer.
+        """
+        from confluent_kafka import KafkaError, KafkaException, TopicCollection
+        from confluent_kafka.admin import ConfigResource, ResourceType
+
+        admin = await self._admin()
+        asked = admin.describe_topics(TopicCollection([topic]), request_timeout=self.timeout_s)
+        try:
+            described = await asyncio.wrap_future(asked[topic])
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise self._unavailable(error) from error
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            entries = await asyncio.wrap_future(
+                admin.describe_configs([resource], request_timeout=self.timeout_s)[resource]
+            )
+        except KafkaException as error:
+            raise self._unavailable(error) from error
+        return TopicDescription(
+            name=topic,
+            partitions=len(described.partitions),
+            replication=min(len(partition.replicas) for partition in described.partitions),
+            config={name: entry.value for name, entry in entries.items()},
+        )
+
+    async def create(
+        self, topic: str, partitions: int, replication: int, config: Mapping[str, str]
+    ) -> TopicDescription:
+        """Create a topic and describe it as it came out; one that appeared meanwhile is left as it is."""
+        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka.admin import NewTopic
+
+        wanted = NewTopic(topic, partitions, replication, config=dict(config))
+        admin = await self._admin()
+        asked = admin.create_topics(
+            [wanted], request_timeout=self.timeout_s, operation_timeout=self.timeout_s
+        )
+        try:
+            await asyncio.wrap_future(asked[topic])
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise self._unavailable(error) from error
+        # The controller knows a topic a moment before the brokers do.
+        deadline = time.monotonic() + self.timeout_s
+        while (created := await self.describe(topic)) is None:
+            if time.monotonic() > deadline:
+                raise KafkaUnavailableError(
+                    f"Topic {topic} is not seen {self.timeout_s} s after its creation"
+                )
+            await asyncio.sleep(0.1)
+        return created
+
+    async def end_offsets(self, topic: str) -> Offsets:
+        """Return where each partition of a topic ends: the offset of the next record."""
+        from confluent_kafka import KafkaException, TopicPartition
+        from confluent_kafka.admin import OffsetSpec
+
+        description = await self.describe(topic)
+        if description is None:
+            raise KafkaUnavailableError(
+                f"There is no topic {topic} at {self._bootstrap()}: provision it first"
+            )
+        admin = await self._admin()
+        latest: OffsetSpec = OffsetSpec.latest()
+        asked = admin.list_offsets(
+            {TopicPartition(topic, number): latest for number in range(description.partitions)},
+            request_timeout=self.timeout_s,
+        )
+        try:
+            return {at.partition: (await asyncio.wrap_future(future)).offset for at, future in asked.items()}
+        except KafkaException as error:
+            raise self._unavailable(error) from error
+
+    async def committed_offsets(self, group: str, topic: str) -> Offsets:
+        """Return what a consumer group has committed; a partition without a commit is left out."""
+        from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+
+        admin = await self._admin()
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            asked = admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=self.timeout_s
+            )
+            try:
+                reply = await asyncio.wrap_future(asked[group])
+                break
+            except KafkaException as error:
+                # A coordinator that still loads its groups, for one.
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise self._unavailable(error) from error
+                await asyncio.sleep(0.1)
+        return {
+            at.partition: at.offset for at in reply.topic_partitions if at.topic == topic and at.offset >= 0
+        }
+
+    async def lag_records(self, group: str, topic: str) -> int:
+        """Return how many records of a topic a consumer group has not committed yet."""
+        ends = await self.end_offsets(topic)
+        committed = await self.committed_offsets(group, topic)
+        return sum(end - committed.get(partition, 0) for partition, end in ends.items())
+
+    def _bootstrap(self) -> str:
+        return str(self.get_connection(self.kafka_config_id).extra_dejson.get("bootstrap.servers"))
+
+    def _unavailable(self, error: Exception) -> KafkaUnavailableError:
+        reason = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error
+        return KafkaUnavailableError(
+            f"Kafka (connection {self.kafka_config_id}) did not do what was asked within {self.timeout_s} s: "
+            f"{reason}"
+        )

@@ -1,0 +1,1 @@
+"""Asynchronous watching in the triggerer: what deferred tasks wait for."""
