@@ -1,0 +1,151 @@
+"""Real parts for the control plane's tests: a process host with small programs, a Kafka broker."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import xmlrpc.client
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.airflow.real_parts import (
+    SMALL_SERVICE,
+    ProcessHostUnderTest,
+    SmallService,
+    accepts,
+    connect,
+    free_port,
+    wait_until,
+)
+
+# Airflow reads its configuration at import, so these stand before any import of it.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="logpipe-airflow-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def process_host_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessHostUnderTest]:
+    """Run supervisord with a service, one in two variants, one that ends at once and a plain sleeper."""
+    folder = tmp_path_factory.mktemp("process-host")
+    (folder / "service.py").write_text(SMALL_SERVICE)
+    port = free_port()
+    services = {name: SmallService(free_port(), folder / name) for name in ("web", "agent")}
+    for service in services.values():
+        service.folder.mkdir()
+
+    ports = {name: free_port() for name in ("replayer", "netcat", "thrift")}
+    (folder / "secrets.json").write_text('{"replayer_password": "for-tests"}')
+    replayer = f'PYTHONPATH="{PROJECT_DIR}/plugins",LOGPIPE_STATE_DIR="{folder}",' + ",".join(
+        f'LOGPIPE_{name.upper()}_PORT="{number}"' for name, number in ports.items()
+    )
+
+    def program(section: str, name: str, command: str, **more: object) -> str:
+        options = {
+            "command": command,
+            "process_name": name,
+            "autostart": "false",
+            "autorestart": "true",
+            "startsecs": 1,
+            "startretries": 1000000,
+            "stopwaitsecs": 2,
+            "redirect_stderr": "true",
+            "stdout_logfile": folder / f"{section}.log",
+            **more,
+        }
+        return f"[program:{section}]\n" + "".join(f"{key}={value}\n" for key, value in options.items())
+
+    def serve(name: str) -> str:
+        return f"{sys.executable} {folder}/service.py {services[name].port} {services[name].folder}"
+
+    (folder / "broken.py").write_text("print('no such file: conf.xml \\x01'); raise SystemExit(3)")
+    (folder / "supervisord.conf").write_text(
+        f"[supervisord]\nnodaemon=true\nlogfile={folder}/supervisord.log\npidfile={folder}/supervisord.pid\n"
+        f"[inet_http_server]\nport=127.0.0.1:{port}\nusername=logpipe\npassword=right-password\n"
+        "[rpcinterface:supervisor]\n"
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        + program("web", "web", serve("web"))
+        + program("agent-memory", "memory", serve("agent"))
+        + program("agent-durable", "durable", serve("agent"))
+        + program("broken", "broken", f"{sys.executable} {folder}/broken.py")
+        + program("split", "split", serve("web"), redirect_stderr="false")
+        + program("replayer", "replayer", f"{sys.executable} -m logpipe.replayer", environment=replayer)
+        + "[group:agent]\nprograms=agent-memory,agent-durable\n"
+    )
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder / "supervisord.conf")],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: accepts(port), "supervisord")
+        yield ProcessHostUnderTest(port, folder, services, ports)
+    finally:
+        daemon.terminate()
+        daemon.wait(20)
+
+
+@pytest.fixture
+def process_host(
+    process_host_daemon: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ProcessHostUnderTest]:
+    """Connect to the process host; afterwards every service is stopped and answers nothing."""
+    connect(
+        monkeypatch,
+        "process_host_default",
+        host="127.0.0.1",
+        port=process_host_daemon.port,
+        login="logpipe",
+        password="right-password",
+    )
+    yield process_host_daemon
+    url = f"http://logpipe:right-password@127.0.0.1:{process_host_daemon.port}/RPC2"
+    with xmlrpc.client.ServerProxy(url) as server:
+        server.supervisor.stopAllProcesses()
+    for service in process_host_daemon.services.values():
+        for file in service.folder.iterdir():
+            file.unlink()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run one broker with its own storage; the value is its address."""
+    folder = tmp_path_factory.mktemp("kafka")
+    port, controller_port = free_port(), free_port()
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": folder / "data",
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 1,
+        "group.initial.rebalance.delay.ms": 0,
+    }
+    conf = folder / "server.properties"
+    conf.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    java = ["java", "-Xmx256m", "-cp", f"{PROJECT_DIR}/build/jars/kafka/*"]
+    storage = ["kafka.tools.StorageTool", "format", "-t", "abcdefghijklmnopqrstuv", "-c", str(conf)]
+    subprocess.run([*java, *storage], check=True, capture_output=True)
+    with (folder / "broker.log").open("wb") as log:
+        broker = subprocess.Popen([*java, "kafka.Kafka", str(conf)], stdout=log, stderr=log)
+    try:
+        wait_until(lambda: accepts(port), "Kafka", 60)
+        yield f"127.0.0.1:{port}"
+    finally:
+        broker.terminate()
+        broker.wait(30)
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Connect to the broker; the value is its address."""
+    extra = {"bootstrap.servers": kafka_bootstrap}
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": extra}))
+    return kafka_bootstrap

@@ -1,0 +1,132 @@
+"""Replays through the real replayer, kept by a real process host, into a real Flume agent."""
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from logpipe.hooks.kafka_topic import KafkaTopicHook
+from logpipe.hooks.process_host import ProcessHostHook
+from logpipe.hooks.replayer import ReplayerHook, ReplayRefusedError
+from logpipe.operators.replay import ReplayFailedError, ReplayOperator
+from logpipe.triggers.replay import ReplayTrigger
+from tests.airflow.real_parts import ProcessHostUnderTest, connect
+from tests.replayer.stack import Agent
+
+pytestmark = pytest.mark.integration
+
+TOPIC = "replayed"
+LINES = 2_000
+
+
+@pytest.fixture
+def host(
+    process_host: ProcessHostUnderTest, kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ProcessHostUnderTest]:
+    port = process_host.ports["replayer"]
+    connect(
+        monkeypatch, "replayer_default", host="localhost", port=port, login="logpipe", password="for-tests"
+    )
+    asyncio.run(KafkaTopicHook().create(TOPIC, 1, 1, {}))
+    agent = Agent(tmp_path / "agent", "memory", process_host.ports["netcat"], kafka, TOPIC).start()
+    try:
+        agent.wait_ready()
+        yield process_host
+    finally:
+        agent.stop()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    path = tmp_path / "access.log.gz"
+    path.write_bytes(gzip.compress(b"".join(b"line %d\n" % number for number in range(LINES))))
+    return path.as_uri()
+
+
+class Run:
+    """One task of one DAG run, with a context that an operator takes."""
+
+    def __init__(self, run_id: str) -> None:
+        self.pushed: dict[str, Any] = {}
+        identity = {"dag_id": "d", "run_id": run_id, "task_id": "replay", "map_index": -1}
+        self.context: Any = {
+            "ti": SimpleNamespace(**identity, xcom_push=self._push),
+            "dag_run": SimpleNamespace(run_after=datetime(1995, 7, 1, 0, 0, 1, tzinfo=UTC)),
+        }
+
+    def _push(self, key: str, value: object) -> None:
+        self.pushed[key] = value
+
+    def execute(self, url: str, **more: Any) -> dict[str, Any]:
+        values = {"pace": "max", "profile": "memory", "first_look_s": 30} | more
+        return ReplayOperator(task_id="replay", url=url, **values).execute(self.context)
+
+
+def test_a_replay_starts_its_service_and_returns_its_record(host: ProcessHostUnderTest, log: str) -> None:
+    run = Run("first")
+    record = run.execute(log)
+    assert (record["state"], record["lines"]) == ("done", LINES)
+    assert run.pushed["replay_id"] == record["replay_id"]
+    assert record["replay_id"].startswith("19950701T000001-")
+
+
+def test_a_second_try_of_a_finished_replay_sends_nothing_again(host: ProcessHostUnderTest, log: str) -> None:
+    first = Run("second").execute(log, limit=10)
+    again = Run("second").execute(log, limit=10)
+    assert again["finished_at"] == first["finished_at"]
+    assert Run("another").execute(log, limit=10)["replay_id"] != first["replay_id"]
+
+
+def test_a_long_replay_is_left_to_the_triggerer_and_a_stopped_one_goes_on(
+    host: ProcessHostUnderTest, log: str
+) -> None:
+    run = Run("third")
+    with pytest.raises(TaskDeferred) as deferral:
+        run.execute(log, pace="delay:0.01", limit=300, first_look_s=0.1)
+    trigger = deferral.value.trigger
+    assert isinstance(trigger, ReplayTrigger)
+
+    async def stopped() -> Any:
+        watching = asyncio.create_task(anext(aiter(trigger.run())))
+        await ReplayerHook().stop(trigger.replay_id)
+        return (await asyncio.wait_for(watching, 20)).payload
+
+    with pytest.raises(ReplayFailedError, match=r"access.log.gz stopped: .* goes on from there"):
+        ReplayOperator(task_id="replay", url=log, pace="max", profile="memory").execute_complete(
+            run.context, asyncio.run(stopped())
+        )
+    record = run.execute(log, pace="delay:0.01", limit=300)
+    assert (record["state"], record["lines"]) == ("done", 300)
+
+
+def test_a_replayer_that_dies_is_waited_for(host: ProcessHostUnderTest, log: str) -> None:
+    run = Run("fourth")
+    with pytest.raises(TaskDeferred) as deferral:
+        run.execute(log, pace="delay:0.005", limit=400, first_look_s=0.1)
+
+    async def record() -> dict[str, Any]:
+        watching = asyncio.create_task(anext(aiter(deferral.value.trigger.run())))
+        await ProcessHostHook().kill("replayer")
+        payload: dict[str, Any] = (await asyncio.wait_for(watching, 40)).payload
+        return payload
+
+    final = asyncio.run(record())["record"]
+    assert final["state"] == "done"
+    assert final["last_line"] == 400
+
+
+def test_a_missing_source_is_named_with_the_reason(host: ProcessHostUnderTest, tmp_path: Path) -> None:
+    url = (tmp_path / "absent.log").as_uri()
+    with pytest.raises(ReplayFailedError, match=rf"of {url} failed: .*absent.log"):
+        Run("fifth").execute(url)
+
+
+def test_a_refused_value_is_named(host: ProcessHostUnderTest, log: str) -> None:
+    with pytest.raises(ReplayRefusedError, match=r"pace .*'walking'"):
+        Run("sixth").execute(log, pace="walking")

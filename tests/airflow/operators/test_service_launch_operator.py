@@ -1,0 +1,76 @@
+import re
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from logpipe.operators.flume_agent import FlumeAgentOperator
+from logpipe.operators.service_launch import ServiceNotHealthyError
+from logpipe.operators.spark_streaming import SparkStreamingOperator
+from logpipe.triggers.flume_agent import FlumeAgentTrigger
+from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def host(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -> ProcessHostUnderTest:
+    services = process_host.services
+    connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=services["agent"].port)
+    connect(monkeypatch, "spark_driver_default", host="127.0.0.1", port=services["web"].port)
+    return process_host
+
+
+def agent(**more: Any) -> FlumeAgentOperator:
+    values = {"service": "agent", "variant": "memory", "flume_agent_conn_id": "flume_agent1_default"} | more
+    return FlumeAgentOperator(task_id="agent", **values)
+
+
+def test_a_service_that_gets_healthy_soon_needs_no_triggerer(host: ProcessHostUnderTest) -> None:
+    host.services["agent"].answer("metrics", METRICS)
+    outcome = agent().execute({})
+    assert outcome["healthy"]
+    assert outcome["service"] == "agent:memory"
+    assert outcome["reason"] == "7 events taken, 0 drained, 0 held in memory"
+
+
+def test_a_second_launch_reattaches(host: ProcessHostUnderTest) -> None:
+    host.services["agent"].answer("metrics", METRICS)
+    first, second = agent().execute({}), agent().execute({})
+    assert second["pid"] == first["pid"]
+
+
+async def test_a_slow_service_is_left_to_the_triggerer(host: ProcessHostUnderTest) -> None:
+    import asyncio
+
+    operator = agent(first_look_s=0.1)
+    with pytest.raises(TaskDeferred) as deferral:
+        await asyncio.to_thread(operator.execute, {})
+    trigger = deferral.value.trigger
+    assert isinstance(trigger, FlumeAgentTrigger)
+    assert deferral.value.method_name == "execute_complete"
+
+    watching = anext(aiter(trigger.run()))
+    host.services["agent"].answer("metrics", METRICS)
+    event = await asyncio.wait_for(watching, 20)
+    assert operator.execute_complete({}, event.payload)["healthy"]
+
+
+def test_a_service_that_keeps_ending_fails_with_its_last_log_lines(host: ProcessHostUnderTest) -> None:
+    with pytest.raises(ServiceNotHealthyError) as error:
+        agent(service="broken", variant=None, first_look_s=40).execute({})
+    assert re.search(r"broken is not healthy after [\d.]+ s: it ended 3 times", str(error.value))
+    assert str(error.value).splitlines()[-1] == "no such file: conf.xml ?"
+
+
+def test_a_service_that_never_gets_healthy_fails_in_time_and_says_what_was_seen(
+    host: ProcessHostUnderTest,
+) -> None:
+    with pytest.raises(ServiceNotHealthyError, match=r"flume_agent1_default is not ready .*no channel"):
+        agent(start_timeout_s=2).execute({})
+
+
+def test_a_driver_is_healthy_once_its_application_is_there(host: ProcessHostUnderTest) -> None:
+    host.services["web"].answer("api_v1_applications", '[{"id": "local-1"}]')
+    outcome = SparkStreamingOperator(task_id="spark_job", service="web").execute({})
+    assert outcome["reason"] == "application local-1"

@@ -1,0 +1,90 @@
+"""What the control plane's tests start for real."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# A service of the tests: an HTTP server whose answers stand in files of its folder, so that a test can
+# change them while it runs.
+SMALL_SERVICE = """
+import http.server, pathlib, sys
+folder = pathlib.Path(sys.argv[2])
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        file = folder / self.path.strip("/").replace("/", "_")
+        self.send_response(200 if file.exists() else 503)
+        self.end_headers()
+        self.wfile.write(file.read_bytes() if file.exists() else b"")
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer)
+print("listening", flush=True)
+server.serve_forever()
+"""
+
+
+# The metrics of an agent that has drained all it took.
+METRICS = """\
+flume_channel_ChannelCapacity{component="memory"} 100000.0
+flume_channel_ChannelFillPercentage{component="memory"} 0.0
+flume_channel_EventPutSuccessCount{component="memory"} 7.0
+flume_channel_EventTakeSuccessCount{component="memory"} 7.0
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port)):
+        return True
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 30) -> None:
+    """Wait for a condition; fails with what was last seen."""
+    deadline = time.monotonic() + timeout_s
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            last = condition()
+        except OSError as error:
+            last = error
+        else:
+            if last:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"{what}: not within {timeout_s} s, last seen: {last!r}")
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, conn_id: str, **fields: object) -> None:
+    """Define an Airflow connection for the time of a test."""
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({"conn_type": "http", **fields}))
+
+
+@dataclass(frozen=True)
+class SmallService:
+    """A program under the process host; what it answers to GET /NAME stands in ``folder``/NAME."""
+
+    port: int
+    folder: Path
+
+    def answer(self, name: str, text: str) -> None:
+        fresh = self.folder / f".{name}"
+        fresh.write_text(text)
+        fresh.replace(self.folder / name)
+
+
+@dataclass(frozen=True)
+class ProcessHostUnderTest:
+    port: int
+    folder: Path
+    services: dict[str, SmallService]
+    ports: dict[str, int]  # of the replayer, and of the netcat and the Thrift source that it sends to

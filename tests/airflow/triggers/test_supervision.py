@@ -1,0 +1,139 @@
+"""A supervised service, with a real process host: healed when it dies or hangs, and never for long."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from logpipe.hooks.process_host import ProcessHostHook
+from logpipe.triggers.flume_agent import FlumeAgentTrigger
+from logpipe.triggers.service import ServiceEvent
+from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def agent(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -> ProcessHostHook:
+    """Run a healthy agent; the loop of the test complains of calls that block it."""
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=process_host.services["agent"].port)
+    process_host.services["agent"].answer("metrics", METRICS)
+    hook = ProcessHostHook()
+    await hook.launch("agent", "memory")
+    assert (await supervisor(supervise=False).outcome()).healthy
+    return hook
+
+
+def supervisor(**more: object) -> FlumeAgentTrigger:
+    values = {
+        "service": "agent",
+        "variant": "memory",
+        "flume_agent_conn_id": "flume_agent1_default",
+        "supervise": True,
+        "check_interval_s": 0.2,
+        "hung_after_s": 1,
+        "start_timeout_s": 1,
+    } | more
+    return FlumeAgentTrigger(**values)  # type: ignore[arg-type]
+
+
+async def ended(trigger: FlumeAgentTrigger) -> ServiceEvent:
+    event = await anext(aiter(trigger.run()))
+    return ServiceEvent.from_payload(event.payload)
+
+
+async def told(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Wait until the task's log holds a text."""
+    log = ""
+    async with asyncio.timeout(20):
+        while text not in log:
+            await asyncio.sleep(0.05)
+            log += capsys.readouterr().out
+
+
+async def new_pid(hook: ProcessHostHook, old: int) -> int:
+    async with asyncio.timeout(30):
+        while True:
+            process = await hook.state("agent", "memory")
+            if process.state == "RUNNING" and process.pid not in {0, old}:
+                return process.pid
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hung"])
+async def test_a_service_is_healed_and_supervised_on(agent: ProcessHostHook, blow: signal.Signals) -> None:
+    pid = (await agent.state("agent", "memory")).pid
+    watching = asyncio.create_task(ended(supervisor(launched_pid=pid, start_timeout_s=20, hung_after_s=1)))
+    os.kill(pid, blow)
+    await new_pid(agent, pid)
+    assert not watching.done()
+    await agent.stop("agent", "memory")
+    outcome = await asyncio.wait_for(watching, 30)
+    assert outcome.stopped
+    assert outcome.reason == "it was stopped on request"
+
+
+async def test_what_died_while_nobody_looked_counts_as_a_heal(agent: ProcessHostHook) -> None:
+    gone = 1
+    outcome = await asyncio.wait_for(ended(supervisor(launched_pid=gone, max_heals=0)), 30)
+    assert not outcome.healthy
+    assert outcome.reason == "1 heals in 600 s, the last one since its process ended"
+
+
+async def test_too_many_heals_end_the_supervision_with_the_last_log_lines(
+    agent: ProcessHostHook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pid = (await agent.state("agent", "memory")).pid
+    watching = asyncio.create_task(ended(supervisor(launched_pid=pid, max_heals=1, start_timeout_s=20)))
+    os.kill(pid, signal.SIGKILL)
+    await told(capsys, "Healed agent:memory")
+    os.kill(await new_pid(agent, pid), signal.SIGKILL)
+    outcome = await asyncio.wait_for(watching, 30)
+    assert outcome.reason == "2 heals in 600 s, the last one since its process ended"
+    assert outcome.last_log_lines[-1] == "listening"
+
+
+async def test_a_service_that_does_not_recover_ends_the_supervision(
+    agent: ProcessHostHook, process_host: ProcessHostUnderTest
+) -> None:
+    process_host.services["agent"].answer("metrics", "jvm_threads_current 1.0\n")
+    outcome = await asyncio.wait_for(ended(supervisor()), 30)
+    assert not outcome.healthy
+    assert not outcome.stopped
+    assert "it tells of no channel" in outcome.reason
+
+
+async def test_a_channel_that_does_not_drain_is_told_and_not_killed(
+    agent: ProcessHostHook, process_host: ProcessHostUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stuck = METRICS.replace(
+        'EventTakeSuccessCount{component="memory"} 7.0', 'EventTakeSuccessCount{component="memory"} 2.0'
+    )
+    process_host.services["agent"].answer("metrics", stuck)
+    pid = (await agent.state("agent", "memory")).pid
+    watching = asyncio.create_task(ended(supervisor(stall_after_s=0.5)))
+    await told(capsys, "full with 5 events: look at what it writes to")
+    assert (await agent.state("agent", "memory")).pid == pid
+    watching.cancel()
+
+
+async def test_an_agent_is_undrained_while_its_channel_holds_events(
+    agent: ProcessHostHook, process_host: ProcessHostUnderTest
+) -> None:
+    assert await supervisor().undrained() == ""
+    process_host.services["agent"].answer(
+        "metrics",
+        METRICS.replace(
+            'TakeSuccessCount{component="memory"} 7.0', 'TakeSuccessCount{component="memory"} 0.0'
+        ),
+    )
+    assert await supervisor().undrained() == "its channel holds 7 events"
+
+
+async def test_a_launch_that_is_killed_stops_nothing(agent: ProcessHostHook) -> None:
+    pid = (await agent.state("agent", "memory")).pid
+    await supervisor(supervise=False).on_kill()
+    assert (await agent.state("agent", "memory")).pid == pid

@@ -1,0 +1,179 @@
+"""The data plane without Airflow, for faults: started through the product's own stack, own ports."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from logpipe.accounting.drain import undrained
+from logpipe.accounting.hdfs import Hdfs
+from logpipe.accounting.topic import TopicError
+from logpipe.accounting.verify import Accounting, verify
+from logpipe.accounting.windows import WindowsError
+from logpipe.embedded import configuration
+from logpipe.embedded.layout import USER
+from logpipe.embedded.programs import JAVA
+from logpipe.embedded.stack import Stack, StartProgress
+from logpipe.settings import Settings
+from tests.waiting import wait_until
+
+BUNDLED_LINES = 20_000
+PACE = "speed:2400"  # the bundled log in about 17 s: long enough to be hit in flight
+IN_FLIGHT_LINES = 2_000
+HEAL_TIMEOUT_S = 300
+
+
+@dataclass
+class DataPlane:
+    """Stores, agents, replayer and Spark job of one copy."""
+
+    settings: Settings
+    stack: Stack = field(init=False)
+    _replays: int = 0
+
+    def __post_init__(self) -> None:
+        self.stack = Stack(self.settings)
+
+    def start(self, profile: str = "durable") -> None:
+        """Start everything and make the topic."""
+        self.stack.up(StartProgress(), airflow=False)
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap})
+        topic = NewTopic(self.settings.topic, self.settings.topic_partitions, self.settings.topic_replication)
+        for created in admin.create_topics([topic]).values():
+            created.result(30)
+        for service in ("flume-agent2", "flume-agent1"):
+            self.stack.launch(service, profile)
+        for service in ("analytics", "replayer"):
+            self.stack.launch(service)
+
+    def stop(self) -> None:
+        """Stop everything; the process host kills what does not end in its time."""
+        self.stack.host.shut_down()
+
+    def pid(self, service: str) -> int:
+        """The process id of a running service, once it has one."""
+        return wait_until(lambda: self.stack.status()[service].pid or 0, 60)
+
+    def signal(self, service: str, number: signal.Signals) -> int:
+        """Send a signal to a service's process; returns its process id."""
+        pid = self.pid(service)
+        os.kill(pid, number)
+        return pid
+
+    # ------------------------------------------------------------------ replays
+
+    def _replayer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        auth = (USER, self.stack.layout.secrets()["replayer_password"])
+        url = f"http://{self.settings.host}:{self.settings.replayer_port}{path}"
+        try:
+            answer = httpx.request(method, url, json=body, auth=auth, timeout=5)
+        except httpx.HTTPError:
+            return None
+        return answer.json() if answer.is_success else None
+
+    def submit(self, pace: str = PACE, url: str = "", profile: str = "durable") -> str:
+        """Begin a replay; returns its id."""
+        self._replays += 1
+        replay_id = f"r{self._replays}"
+        spec = {"url": url or self.settings.replay_url, "pace": pace, "profile": profile, "limit": None}
+        wait_until(lambda: self._replayer("POST", "/replays", {"replay_id": replay_id, **spec}), 60)
+        return replay_id
+
+    def record(self, replay_id: str) -> dict[str, Any]:
+        """A replay's record; empty while the replayer is away."""
+        return self._replayer("GET", f"/replays/{replay_id}") or {}
+
+    def await_lines(self, replay_id: str, lines: int) -> None:
+        """Wait until so many lines of a replay are acknowledged."""
+        wait_until(lambda: self.record(replay_id).get("lines", 0) >= lines, 120)
+
+    def await_done(self, replay_id: str) -> dict[str, Any]:
+        """Wait until a replay has ended well."""
+
+        def is_done() -> dict[str, Any] | None:
+            record = self.record(replay_id)
+            assert record.get("state") != "failed", record
+            return record if record.get("state") == "done" else None
+
+        return wait_until(is_done, HEAL_TIMEOUT_S)
+
+    # ------------------------------------------------------------------ the end
+
+    def await_drained(self) -> None:
+        """Wait until nothing is on its way any more."""
+
+        def is_drained() -> bool:
+            try:
+                return undrained(self.settings) == ""
+            except (TopicError, WindowsError):
+                return False
+
+        wait_until(is_drained, HEAL_TIMEOUT_S, poll_s=0.5)
+
+    def reconcile(self) -> dict[str, Any]:
+        """Reconcile every dated directory, waiting until no agent writes it; returns the last report."""
+        report: dict[str, Any] = {}
+        for partition in Hdfs(self.settings).partitions():
+            report = self.reconcile_day(f"20{partition}")
+        return report
+
+    def reconcile_day(self, day: str) -> dict[str, Any]:
+        """Reconcile one dated directory."""
+        answer = self.stack.reconcile_day(day)
+        assert answer.returncode == 0, answer.stderr[-3000:]
+        return json.loads(answer.stdout.splitlines()[-1])
+
+    def account(self) -> Accounting:
+        """Compare all stages line by line."""
+        return verify(self.settings)
+
+    # ------------------------------------------------------------------ HDFS's own tools
+
+    def dfsadmin(self, *arguments: str) -> None:
+        """Run HDFS's administration tool."""
+        command = [*JAVA, "-cp", configuration.hadoop_class_path(self.stack.layout)]
+        command += ["org.apache.hadoop.hdfs.tools.DFSAdmin", *arguments]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table in docs/reliability.md."""
+
+    case: str
+    healed_s: float
+    surplus_before: int
+    accounting: Accounting
+
+
+class Clock:
+    """Seconds since the fault."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return round(time.monotonic() - self._start, 1)
+
+
+def write_table(rows: list[Row], path: Path) -> None:
+    """Write the table of the cases that ran."""
+    lines = [
+        "| case | healed after | doubled in HDFS before reconciliation | lost | doubled |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.case} | {row.healed_s:.0f} s | {row.surplus_before:,} "
+        f"| {row.accounting.lost} | {row.accounting.doubled} |"
+        for row in rows
+    ]
+    head, _, _ = path.read_text().partition("<!-- table -->")
+    path.write_text(head + "<!-- table -->\n\n" + "\n".join(lines) + "\n")

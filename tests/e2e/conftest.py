@@ -1,0 +1,81 @@
+"""One copy of the whole pipeline for a test session: own ports, own state folder, stopped at the end."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from logpipe import settings as project_settings
+from logpipe.settings import PROJECT_DIR
+from tests.ports import free_ports
+
+COMMAND_TIMEOUT_S = 420
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A copy of the pipeline, used through its commands as a person would."""
+
+    environment: dict[str, str]
+    state_dir: Path
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "logpipe.embedded", *arguments],
+            env=self.environment, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
+        )  # fmt: skip
+
+    def services(self) -> dict[str, dict[str, object]]:
+        """What `make status JSON=1` prints."""
+        return json.loads(self.command("status", "--json").stdout)["services"]
+
+    def verify(self) -> tuple[int, dict[str, int]]:
+        """Exit status of `make verify` and its last line."""
+        answer = self.command("verify")
+        assert answer.stdout, answer.stderr
+        return answer.returncode, json.loads(answer.stdout.splitlines()[-1])
+
+    def settings(self) -> project_settings.Settings:
+        """The settings of this copy."""
+        values = {
+            name.removeprefix("LOGPIPE_").lower(): value
+            for name, value in self.environment.items()
+            if name.startswith("LOGPIPE_")
+        }
+        return project_settings.parse(**values)
+
+
+@pytest.fixture(scope="package")
+def pipeline(tmp_path_factory):
+    state_dir = tmp_path_factory.mktemp("pipeline") / "state"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
+    environment |= free_ports() | {
+        "LOGPIPE_STATE_DIR": str(state_dir),
+        "PYTHONPATH": str(PROJECT_DIR / "plugins"),
+    }
+    copy = Pipeline(environment, state_dir)
+    try:
+        yield copy
+    finally:
+        stopped = copy.command("stop")
+        left = [
+            process for process in psutil.process_iter(["cmdline"]) if str(state_dir) in str(process.info)
+        ]
+        for process in left:
+            process.kill()
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+        assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="package")
+def first_run(pipeline):
+    """`make run` with the bundled log, as fast as it is acknowledged."""
+    answer = pipeline.command("run", "--pace", "max")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout

@@ -1,0 +1,164 @@
+"""Batches: numbers, offsets, limits, and going on behind any line."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logpipe.replayer.errors import SourceChangedError, SourceDamagedError, SourceError
+from logpipe.replayer.feed import BATCH_BYTES, BATCH_LINES, Batch, LineFeed, Place, SetAside
+from logpipe.replayer.gunzip import PlainBlock, pass_through
+from logpipe.replayer.halt import Halt
+from logpipe.replayer.lines import LineSplitter
+from logpipe.replayer.pace import parse_pace
+from logpipe.replayer.prefetch import EndOfSource
+
+MAX_LINE_BYTES = 50
+
+
+class ReadyBlocks:
+    """All blocks at once, then the end."""
+
+    def __init__(self, blocks: Iterator[PlainBlock], error: SourceError | None = None) -> None:
+        self._blocks = blocks
+        self._error = error
+
+    def get(self, timeout_s: float) -> PlainBlock | EndOfSource:
+        return next(self._blocks, None) or EndOfSource(self._error)
+
+
+def feed_of(
+    content: bytes,
+    *,
+    resume: Place | None = None,
+    pace: str = "max",
+    limit: int | None = None,
+    rolling: bool = True,
+    block_bytes: int = 37,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    error: SourceError | None = None,
+) -> LineFeed:
+    resume = resume or Place()
+    begin = resume.pin.offset if rolling else 0
+    blocks = [content[at : at + block_bytes] for at in range(begin, len(content), block_bytes)]
+    return LineFeed(
+        ReadyBlocks(pass_through(blocks, begin), error),
+        LineSplitter(max_line_bytes),
+        Halt(),
+        resume=resume,
+        pace=parse_pace(pace),
+        limit=limit,
+        rolling_pin=rolling,
+        is_compressed=not rolling,
+    )
+
+
+def drain(feed: LineFeed) -> list[Batch | SetAside]:
+    items = []
+    while (item := feed.next(wait=True)) is not None:
+        items.append(item)
+    return items
+
+
+def numbered(items: list[Batch | SetAside]) -> dict[int, bytes | int]:
+    """Line, or length of a line set aside, by number; every number once."""
+    found: dict[int, bytes | int] = {}
+    for item in items:
+        if isinstance(item, Batch):
+            for number, line in enumerate(item.lines, item.first_line):
+                assert number not in found
+                found[number] = line
+        else:
+            assert item.number not in found
+            found[item.number] = item.line.length_bytes
+    return found
+
+
+def expected(content: bytes) -> dict[int, bytes | int]:
+    lines = content.split(b"\n")
+    lines = lines[:-1] if lines[-1] == b"" else lines
+    return {
+        number: line if len(line) <= MAX_LINE_BYTES else len(line)
+        for number, line in enumerate(lines, start=1)
+    }
+
+
+CONTENTS = st.lists(st.binary(max_size=12) | st.just(b"x" * 60) | st.just(b""), max_size=40).map(b"\n".join)
+
+
+@given(CONTENTS, st.booleans(), st.data())
+@settings(deadline=None)
+def test_every_line_has_its_number_also_after_a_resume_behind_any_batch(
+    content: bytes, rolling: bool, data: st.DataObject
+) -> None:
+    items = drain(feed_of(content, rolling=rolling))
+    assert numbered(items) == expected(content)
+    if items:
+        done = data.draw(st.integers(1, len(items)))
+        resumed = feed_of(content, resume=items[done - 1].end, rolling=rolling, block_bytes=11)
+        assert {**numbered(items[:done]), **numbered(drain(resumed))} == expected(content)
+        assert not set(numbered(items[:done])) & set(
+            numbered(drain(feed_of(content, resume=items[done - 1].end, rolling=rolling)))
+        )
+
+
+@pytest.mark.parametrize("rolling", [True, False])
+def test_another_content_is_refused_at_a_resume(rolling: bool) -> None:
+    content = b"".join(b"line %d\n" % number for number in range(5000))
+    place = drain(feed_of(content, rolling=rolling))[2].end
+    changed = content.replace(b"line 2500", b"LINE 2500")
+    with pytest.raises(SourceChangedError, match=r"digest [0-9a-f]{16}, now [0-9a-f]{16}"):
+        drain(feed_of(changed, resume=place, rolling=rolling))
+    with pytest.raises(SourceChangedError, match="line 3000 was sent, it now ends with line 100"):
+        drain(feed_of(b"".join(content.splitlines(keepends=True)[:100]), resume=place, rolling=rolling))
+
+
+def test_a_rolling_pin_reaches_back_one_to_two_mebibytes() -> None:
+    content = b"".join(b"%040d\n" % number for number in range(100_000))
+    items = drain(feed_of(content, block_bytes=100_000))
+    spans = [item.end.offset - item.end.pin.offset for item in items]
+    assert max(spans) < (2 << 20) + 2 * BATCH_LINES * 41
+    assert min(spans[30:]) >= 1 << 20
+    resumed = feed_of(content, resume=items[70].end, block_bytes=100_000)
+    assert min(numbered(drain(resumed))) == items[70].end.line + 1
+
+
+def test_batches_are_bounded_in_lines_and_bytes() -> None:
+    many = drain(feed_of(b"\n" * 5000, block_bytes=3000))
+    assert [len(item.lines) for item in many if isinstance(item, Batch)] == [BATCH_LINES] * 5
+    wide = drain(feed_of((b"x" * 100_000 + b"\n") * 40, block_bytes=262144, max_line_bytes=1 << 20))
+    sizes = [sum(map(len, item.lines)) for item in wide if isinstance(item, Batch)]
+    assert sum(sizes) == 4_000_000
+    assert max(sizes) <= BATCH_BYTES
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 5, 6, 1000])
+def test_a_limit_counts_lines_of_the_source(limit: int) -> None:
+    content = b"a\n\nb\n" + b"x" * 99 + b"\nc\nd"
+    whole = expected(content)
+    items = drain(feed_of(content, limit=limit))
+    assert numbered(items) == {number: line for number, line in whole.items() if number <= limit}
+    assert drain(feed_of(content, limit=limit, resume=items[-1].end)) == []
+
+
+def test_lines_before_a_failure_are_given_out_and_a_cut_line_only_if_the_file_itself_is_cut() -> None:
+    for error, lines in (
+        (SourceError("gone"), [b"a", b"b"]),
+        (SourceDamagedError("cut"), [b"a", b"b", b"half"]),
+    ):
+        feed = feed_of(b"a\nb\nhalf", error=error)
+        batch = feed.next(wait=True)
+        assert isinstance(batch, Batch)
+        assert batch.lines == lines
+        with pytest.raises(SourceError) as caught:
+            feed.next(wait=True)
+        assert caught.value is error
+
+
+def test_a_paced_line_is_given_out_when_it_is_due() -> None:
+    feed = feed_of(b"a\nb\n", pace="delay:3600")
+    batch = feed.next(wait=True)
+    assert isinstance(batch, Batch)
+    assert batch.lines == [b"a"]
+    assert feed.next(wait=False) is None

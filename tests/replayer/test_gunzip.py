@@ -1,0 +1,74 @@
+import gzip
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logpipe.replayer.errors import SourceDamagedError, SourceError
+from logpipe.replayer.gunzip import MAX_BLOCK_BYTES, PlainBlock, gunzip, is_gzip
+
+CONTENT = b"".join(b"line %d\n" % number for number in range(50_000))
+
+
+def cut(content: bytes, size: int) -> list[bytes]:
+    return [content[begin : begin + size] for begin in range(0, len(content), size)]
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.integers(1, 200), st.integers(0, 5))
+def test_members_follow_each_other_at_any_block_boundary(
+    members: list[bytes], size: int, padding: int
+) -> None:
+    compressed = b"".join(gzip.compress(member) for member in members) + b"\0" * padding
+    plain = b"".join(members)
+    if plain:
+        assert b"".join(block.plain for block in gunzip(cut(compressed, size))) == plain
+    else:
+        with pytest.raises(SourceError, match="holds nothing"):
+            list(gunzip(cut(compressed, size)))
+
+
+def test_blocks_are_bounded_however_well_they_were_compressed() -> None:
+    bomb = gzip.compress(b"\0" * 50_000_000)
+    sizes = [len(block.plain) for block in gunzip([bomb])]
+    assert sum(sizes) == 50_000_000
+    assert max(sizes) <= MAX_BLOCK_BYTES
+
+
+def test_progress_is_counted_in_bytes_of_the_source() -> None:
+    compressed = gzip.compress(random.Random(1).randbytes(200_000))
+    counts = [block.source_bytes for block in gunzip([compressed])]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(compressed)
+    assert len(counts) > 5
+
+
+@pytest.mark.parametrize("missing", [1, 8, 9, 1000])
+def test_a_cut_file_gives_everything_up_to_the_cut(missing: int) -> None:
+    compressed = gzip.compress(CONTENT)[:-missing]
+    blocks: list[PlainBlock] = []
+    with pytest.raises(SourceDamagedError, match="cut short"):
+        blocks.extend(gunzip(cut(compressed, 1000)))
+    plain = b"".join(block.plain for block in blocks)
+    assert CONTENT.startswith(plain)
+    assert len(plain) > len(CONTENT) - 20 * missing - 1
+    if missing <= 8:
+        assert plain == CONTENT
+
+
+@pytest.mark.parametrize("damage", ["checksum", "middle", "garbage behind"])
+def test_damage_is_told(damage: str) -> None:
+    compressed = bytearray(gzip.compress(CONTENT))
+    if damage == "checksum":
+        compressed[-6] ^= 1
+    elif damage == "middle":
+        compressed[len(compressed) // 2 : len(compressed) // 2 + 50] = b"\xff" * 50
+    else:
+        compressed += b"garbage"
+    with pytest.raises(SourceDamagedError, match="damaged"):
+        list(gunzip([bytes(compressed)]))
+
+
+def test_is_gzip() -> None:
+    assert is_gzip(gzip.compress(b""))
+    assert not is_gzip(b"199.72.81.55 - -")

@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logpipe.digest import Digest
+from logpipe.replayer.dead_letters import DeadLetters
+from logpipe.replayer.feed import Place, SetAside
+from logpipe.replayer.journal import Journal, JournalBusyError
+from logpipe.replayer.lines import LongLine
+from logpipe.replayer.pin import Pin
+from logpipe.replayer.record import ReplayRecord, ReplaySpec
+from logpipe.replayer.sources import SourceVersion
+
+SPEC = {
+    "replay_id": "r1",
+    "url": "ftp://me:secret@host/a.gz",
+    "pace": "max",
+    "profile": "durable",
+    "limit": None,
+}
+
+
+def record() -> ReplayRecord:
+    return ReplayRecord(
+        ReplaySpec.from_request(SPEC),
+        digest=Digest.of([b"a", b"b"]),
+        set_aside=1,
+        place=Place(3, 17, 12, Pin(1, 2, "00ff")),
+        version=SourceVersion(100, "2026-01-01T00:00:00+00:00"),
+        is_compressed=True,
+    )
+
+
+def test_a_record_survives_the_disk(tmp_path: Path) -> None:
+    before = record()
+    journal = Journal(tmp_path / "replays")
+    journal.save_new(before)
+    with pytest.raises(JournalBusyError, match="another replayer"):
+        Journal(tmp_path / "replays")
+    journal.close()
+    assert Journal(tmp_path / "replays").load() == ([before], {})
+
+
+def test_the_password_is_in_no_record_and_its_file_is_private(tmp_path: Path) -> None:
+    Journal(tmp_path).save_new(record())
+    assert "secret" not in (tmp_path / "r1.json").read_text()
+    assert "secret" not in repr(record())
+    (private,) = [path for path in tmp_path.iterdir() if "secret" in path.read_text()]
+    assert private.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_record_shows_what_the_interface_promises() -> None:
+    shown = record().to_json()
+    assert list(shown) == [
+        "replay_id", "url", "pace", "profile", "limit", "state", "reason", "lines", "bytes", "hash_sum",
+        "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
+        "started_at", "updated_at", "finished_at",
+    ]  # fmt: skip
+    assert (shown["lines"], shown["bytes"], shown["first_line"], shown["last_line"]) == (2, 2, 1, 3)
+
+
+def test_a_damaged_record_is_named_and_stops_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.save_new(record())
+    (tmp_path / "torn.json").write_text("{")
+    loaded, unreadable = journal.load()
+    assert [one.spec.replay_id for one in loaded] == ["r1"]
+    assert str(tmp_path / "torn.json") in unreadable["torn"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"replay_id": "../x"}, "replay_id"),
+        ({"replay_id": "a:b"}, "replay_id"),
+        ({"replay_id": None}, "replay_id"),
+        ({"url": "nowhere"}, "url"),
+        ({"pace": "quick"}, "pace"),
+        ({"profile": "other"}, "profile"),
+        ({"limit": 0}, "limit"),
+        ({"limit": True}, "limit"),
+        ({"limit": 1.5}, "limit"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_a_bad_value_is_refused_by_field_value_and_expectation(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=rf"{told}.*expected|{told} .*has the scheme"):
+        ReplaySpec.from_request({**SPEC, **change})
+
+
+def test_a_dead_letter_stands_in_its_file_once_even_after_a_torn_write(tmp_path: Path) -> None:
+    path = tmp_path / "dead_letters" / "r1.jsonl"
+
+    def add(number: int) -> None:
+        item = SetAside(number, LongLine(99, 7, b"\xff\x00"), Place(number))
+        DeadLetters(path).add(item, source="file:///a", reason="too long")
+
+    add(2)
+    add(5)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:30])
+    add(5)
+    add(9)
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [entry["line_number"] for entry in entries] == [2, 5, 9]
+    assert entries[0] == {
+        "source": "file:///a", "line_number": 2, "reason": "too long", "length_bytes": 99,
+        "xxh64": "0000000000000007", "prefix_base64": "/wA=",
+    }  # fmt: skip

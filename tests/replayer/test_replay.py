@@ -1,0 +1,411 @@
+"""The replayer as a whole against real Kafka and Flume: what the topic holds is what the source holds."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from logpipe.digest import Digest
+
+from .process import ReplayerProcess
+from .servers import LOGIN, Faults, ftp_server, web_server
+from .stack import PROJECT_DIR, Agent, Record, Stack, free_port, wait_for
+
+pytestmark = pytest.mark.integration
+
+MAX_LINE_BYTES = 1 << 20
+StartReplayer = Callable[..., ReplayerProcess]
+
+
+def split(content: bytes) -> list[bytes]:
+    lines = content.split(b"\n")
+    return lines[:-1] if lines[-1] == b"" else lines
+
+
+def log_lines(count: int) -> list[bytes]:
+    return [
+        b'host%d - - [01/Aug/1995:00:00:01 -0400] "GET /%d HTTP/1.0" 200 %d' % (n % 7, n, n)
+        for n in range(count)
+    ]
+
+
+def without_repeats(records: list[Record]) -> list[Record]:
+    """Records whose number is above the highest seen before for their partition and replay."""
+    highest: dict[tuple[int, str], int] = {}
+    kept = []
+    for record in records:
+        assert record.key is not None
+        replay, _, number = record.key.rpartition(":")
+        if int(number) > highest.get((record.partition, replay), 0):
+            highest[record.partition, replay] = int(number)
+            kept.append(record)
+    return kept
+
+
+def assert_exact(records: list[Record], replay_id: str, lines: list[bytes]) -> None:
+    """Every line is there under its own key, and once when repeats are left out."""
+    kept = without_repeats(records)
+    assert len(kept) == len(lines)
+    assert {record.key: record.value for record in kept} == {
+        f"{replay_id}:{number}": line for number, line in enumerate(lines, start=1)
+    }
+
+
+def assert_counts(record: dict[str, object], lines: list[bytes]) -> None:
+    assert {name: record[name] for name in ("lines", "bytes", "hash_sum")} == Digest.of(lines).to_json()
+
+
+def odd_content() -> bytes:
+    noise = random.Random(4)
+    kinds = [
+        b"",
+        *(b"x" * size for size in (511, 512, 513, 65536, MAX_LINE_BYTES - 1, MAX_LINE_BYTES)),
+        b"a\x00b\x00",
+        b"\x00",
+        b"\r",
+        b"carriage\rreturn",
+        b"dos line\r",
+        b"caf\xe9 \xa0\xff",
+        b"\xff\xfe\xc3\x28",
+        b"\xef\xbb\xbfbom",
+        b"\x1b[31mred\x1b[0m\x07",
+        b'one - - [x] "GET / HTTP/1.0" 200 1 two - - [x] "GET / HTTP/1.0" 200 1',
+        b"OK",
+        b"FAILED",
+        bytes(range(10)) + bytes(range(11, 256)),
+        *(noise.randbytes(200).replace(b"\n", b"") for _ in range(50)),
+        b"",
+        b"",
+    ]
+    return b"\n".join([*kinds, *[b"the same"] * 3000, *[b""] * 20, b"no newline at the end"])
+
+
+@pytest.mark.parametrize("profile", ["durable", "memory"])
+def test_odd_lines_arrive_as_they_are(
+    stack: Stack, replayer: ReplayerProcess, tmp_path: Path, profile: str
+) -> None:
+    content = odd_content()
+    (tmp_path / "odd.log.gz").write_bytes(gzip.compress(content))
+    since = stack.broker.end_offsets(stack.topic(profile))
+    replayer.submit(f"odd-{profile}", f"file://{tmp_path}/odd.log.gz", profile=profile)
+    record = replayer.wait_state(f"odd-{profile}", "done")
+    lines = split(content)
+    assert_counts(record, lines)
+    records = wait_for(
+        "all lines in the topic",
+        lambda: found if len(found := stack.broker.read(stack.topic(profile), since)) >= len(lines) else None,
+    )
+    if profile == "durable":
+        assert Counter(one.value for one in records) == Counter(lines)
+        assert_exact(records, "odd-durable", lines)
+    else:
+        # The netcat source encodes what it decoded (here as ISO-8859-1) always as UTF-8.
+        assert Counter(one.value.decode().encode("latin-1") for one in records) == Counter(lines)
+        assert {one.key for one in records} == {None}
+
+
+@pytest.mark.parametrize("profile", ["durable", "memory"])
+def test_too_long_lines_are_set_aside_and_found_again(
+    stack: Stack, replayer: ReplayerProcess, tmp_path: Path, profile: str
+) -> None:
+    too_long = b"y" * (MAX_LINE_BYTES + 1)
+    content = b"\n".join([b"first", too_long, b"", b"third", too_long * 3])
+    (tmp_path / "long.log").write_bytes(content)
+    since = stack.broker.end_offsets(stack.topic(profile))
+    replay_id = f"long-{profile}"
+    replayer.submit(replay_id, f"file://{tmp_path}/long.log", profile=profile)
+    record = replayer.wait_state(replay_id, "done")
+    assert (record["lines"], record["set_aside"], record["last_line"]) == (3, 2, 5)
+    assert_counts(record, [b"first", b"", b"third"])
+    wait_for("three lines", lambda: len(stack.broker.read(stack.topic(profile), since)) == 3)
+    text = (replayer.state_dir / "dead_letters" / f"{replay_id}.jsonl").read_text()
+    entries = [json.loads(line) for line in text.splitlines()]
+    assert [(entry["line_number"], entry["length_bytes"]) for entry in entries] == [
+        (2, MAX_LINE_BYTES + 1),
+        (5, 3 * (MAX_LINE_BYTES + 1)),
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["log", "log.gz"])
+def test_a_killed_replayer_goes_on_by_itself_and_nothing_is_missing(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path, suffix: str
+) -> None:
+    lines = log_lines(60_000)
+    content = b"\n".join(lines) + b"\n"
+    (tmp_path / f"a.{suffix}").write_bytes(gzip.compress(content, 1) if suffix == "log.gz" else content)
+    topic = stack.topic("durable")
+    since = stack.broker.end_offsets(topic)
+    replay_id = f"killed-{suffix}"
+    ports = {"thrift_port": stack.thrift_port, "netcat_port": stack.netcat_port}
+    with ftp_server(tmp_path, Faults()) as port:
+        url = f"ftp://{LOGIN}@localhost:{port}/a.{suffix}"
+        process = start_replayer(**ports)
+        process.submit(replay_id, url)
+        for lines_before_kill in (1, 20_000):
+            process.wait_lines(replay_id, lines_before_kill)
+            process.kill()
+            process = start_replayer(**ports)
+        record = process.wait_state(replay_id, "done")
+    assert_counts(record, lines)
+    assert record["source_bytes_read"] == record["source_size_bytes"]
+    records = stack.broker.read(topic, since)
+    assert_exact(records, replay_id, lines)
+    assert len(records) - len(lines) <= 2 * 2000, "a kill repeats two batches at most"
+    assert "s@cret" not in process.log_path.read_text() + json.dumps(record)
+    assert "s%40cret" not in process.log_path.read_text() + json.dumps(record)
+
+
+def test_sigterm_ends_it_clean_and_repeats_nothing(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    lines = log_lines(60_000)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    topic = stack.topic("durable")
+    since = stack.broker.end_offsets(topic)
+    process = start_replayer(thrift_port=stack.thrift_port)
+    process.submit("terminated", f"file://{tmp_path}/a.log")
+    process.wait_lines("terminated", 5000)
+    assert process.terminate() == 0
+    saved = json.loads((process.state_dir / "replays" / "terminated.json").read_text())
+    assert saved["state"] == "running"
+    process = start_replayer(thrift_port=stack.thrift_port)
+    assert_counts(process.wait_state("terminated", "done"), lines)
+    records = stack.broker.read(topic, since)
+    assert len(records) == len(lines)
+    assert_exact(records, "terminated", lines)
+
+
+def test_an_agent_that_is_away_is_waited_for(stack: Stack, replayer: ReplayerProcess, tmp_path: Path) -> None:
+    lines = log_lines(100_000)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    topic = stack.topic("durable")
+    since = stack.broker.end_offsets(topic)
+    replayer.submit("agent-away", f"file://{tmp_path}/a.log")
+    replayer.wait_lines("agent-away", 10_000)
+    stack.durable.stop(signal.SIGKILL)
+    record = wait_for(
+        "a reason while the agent is away",
+        lambda: one if (one := replayer.record("agent-away"))["reason"] else None,
+    )
+    assert record["state"] == "running"
+    assert str(stack.thrift_port) in record["reason"]
+    stack.durable.start().wait_ready()
+    replayer.wait_lines("agent-away", 30_000)
+    replayer.process.send_signal(signal.SIGSTOP)  # and its connection dies while it sleeps
+    stack.durable.stop(signal.SIGKILL)
+    stack.durable.start().wait_ready()
+    replayer.process.send_signal(signal.SIGCONT)
+    record = replayer.wait_state("agent-away", "done")
+    assert record["reason"] is None
+    assert_counts(record, lines)
+    assert_exact(stack.broker.read(topic, since), "agent-away", lines)
+
+
+def test_a_full_memory_channel_is_tried_again_until_every_line_is_taken(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    """With the broker stopped, the channel of 100 lines fills and lines are answered FAILED."""
+    lines = log_lines(2000)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    topic = stack.topic("memory")
+    since = stack.broker.end_offsets(topic)
+    port = free_port(21650, 21700)
+    agent = Agent(tmp_path / "small", "memory", port, stack.broker.bootstrap, topic, capacity=100).start()
+    try:
+        agent.wait_ready()
+        process = start_replayer(netcat_port=port)
+        process.submit("warm", f"file://{tmp_path}/a.log", profile="memory", limit=10)
+        process.wait_state("warm", "done")
+        wait_for("the first lines", lambda: len(stack.broker.read(topic, since)) == 10)
+        stack.broker.java.send_signal(signal.SIGSTOP)
+        process.submit("full", f"file://{tmp_path}/a.log", profile="memory")
+        wait_for("a refused line", lambda: "FAILED" in (process.record("full")["reason"] or ""))
+        stack.broker.java.send_signal(signal.SIGCONT)
+        assert_counts(process.wait_state("full", "done", 60.0), lines)
+        found = wait_for(
+            "all lines in the topic",
+            lambda: found if len(found := stack.broker.read(topic, since)) >= 2010 else None,
+        )
+        missing = Counter(lines) - Counter(one.value for one in found)
+        assert not missing
+    finally:
+        stack.broker.java.send_signal(signal.SIGCONT)
+        agent.stop()
+
+
+def test_stop_and_go_on(stack: Stack, replayer: ReplayerProcess, tmp_path: Path) -> None:
+    lines = log_lines(100)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    topic = stack.topic("durable")
+    since = stack.broker.end_offsets(topic)
+    url = f"file://{tmp_path}/a.log"
+    replayer.submit("stopped", url, pace="delay:0.02")
+    replayer.wait_lines("stopped", 3)
+    status, record = replayer.request("POST", "/replays/stopped/stop")
+    assert (status, record["state"]) == (200, "stopped")
+    assert 3 <= record["lines"] < 100
+    again = replayer.submit("stopped", url, pace="delay:0.02")
+    assert (again["state"], again["lines"]) == ("running", record["lines"])
+    assert_counts(replayer.wait_state("stopped", "done"), lines)
+    assert_exact(stack.broker.read(topic, since), "stopped", lines)
+
+
+def test_a_cut_gzip_file_is_sent_up_to_the_cut_and_named(
+    stack: Stack, replayer: ReplayerProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"\n".join(log_lines(50_000)))[:-5000])
+    topic = stack.topic("durable")
+    since = stack.broker.end_offsets(topic)
+    for _ in range(2):  # a retry fails again, and sends nothing twice
+        replayer.submit("cut", f"file://{tmp_path}/cut.gz")
+        record = replayer.wait_state("cut", "failed")
+        assert f"file://{tmp_path}/cut.gz" in record["reason"]
+        assert "cut short" in record["reason"]
+        assert f"{record['lines']} lines" in record["reason"]
+    sent = log_lines(50_000)[: record["lines"]]
+    records = stack.broker.read(topic, since)
+    assert len(records) == len(sent) > 40_000
+    *whole, last = sorted(without_repeats(records), key=lambda one: int(str(one.key).rpartition(":")[2]))
+    assert [one.value for one in whole] == sent[:-1]
+    assert sent[-1].startswith(last.value)
+
+
+def test_a_replaced_file_is_refused(stack: Stack, replayer: ReplayerProcess, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"\n".join(log_lines(1000)))
+    replayer.submit("replaced", f"file://{path}", pace="delay:0.01")
+    replayer.wait_lines("replaced", 5)
+    replayer.request("POST", "/replays/replaced/stop")
+    kept_time = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"host1", b"HOST1"))
+    os.utime(path, ns=(kept_time.st_atime_ns, kept_time.st_mtime_ns))
+    replayer.submit("replaced", f"file://{path}", pace="delay:0.01")
+    assert "digest" in replayer.wait_state("replaced", "failed")["reason"]
+    path.write_bytes(b"shorter\n")
+    replayer.submit("replaced", f"file://{path}", pace="delay:0.01")
+    reason = wait_for(
+        "both versions in the reason",
+        lambda: (
+            text if "it is now 8 bytes" in (text := replayer.record("replaced")["reason"] or "") else None
+        ),
+    )
+    assert f"it was {kept_time.st_size} bytes" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("missing.log", None, "no such file"),
+        ("empty.log", b"", "empty"),
+        ("plain.gz", b"plain text\n", "not gzip although its name ends in .gz"),
+    ],
+)
+def test_bad_input_fails_with_url_and_reason(
+    replayer: ReplayerProcess, tmp_path: Path, name: str, content: bytes | None, told: str
+) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    if content is not None:
+        (served / name).write_bytes(content)
+    with ftp_server(served, Faults()) as ftp_port, web_server(served, Faults()) as web_port:
+        for number, address in enumerate(
+            (f"ftp://{LOGIN}@localhost:{ftp_port}", f"http://{LOGIN}@localhost:{web_port}")
+        ):
+            replay_id = f"bad-{number}-{name}"
+            replayer.submit(replay_id, f"{address}/{name}")
+            reason = replayer.wait_state(replay_id, "failed")["reason"]
+            assert told in reason
+            assert f"{address}/{name}".replace("s%40cret", "***") in reason
+
+
+def test_a_corrected_password_lets_a_failed_replay_go_on(
+    stack: Stack, replayer: ReplayerProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
+    with ftp_server(tmp_path, Faults()) as port:
+        replayer.submit("password", f"ftp://reader:wrong@localhost:{port}/a.log")
+        record = replayer.wait_state("password", "failed")
+        assert "refused user or password" in record["reason"]
+        assert "wrong" not in json.dumps(record)
+        replayer.submit("password", f"ftp://{LOGIN}@localhost:{port}/a.log")
+        assert replayer.wait_state("password", "done")["lines"] == 2
+
+
+def test_the_interface(stack: Stack, replayer: ReplayerProcess, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"one\ntwo\nthree\n")
+    spec = {
+        "replay_id": "i",
+        "url": f"file://{tmp_path}/a.log",
+        "pace": "max",
+        "profile": "durable",
+        "limit": 2,
+    }
+    status, health = replayer.request("GET", "/health", login="")
+    assert (status, health["status"]) == (200, "ok")
+    for login in ("", "logpipe:other", "other:for-tests"):
+        assert replayer.request("GET", "/replays", login=login)[0] == 401
+    assert replayer.request("POST", "/replays", spec)[0] == 201
+    record = replayer.wait_state("i", "done")
+    assert (record["lines"], record["last_line"]) == (2, 2)
+    assert replayer.request("POST", "/replays", spec) == (200, record)
+    status, conflict = replayer.request("POST", "/replays", {**spec, "limit": 3})
+    assert (status, "limit" in conflict["error"]) == (409, True)
+    status, invalid = replayer.request("POST", "/replays", {**spec, "pace": "quick"})
+    assert (status, "pace is 'quick', expected" in invalid["error"]) == (422, True)
+    assert replayer.request("POST", "/replays", ["no object"])[0] == 422
+    assert replayer.request("GET", "/replays/none")[0] == 404
+    assert replayer.request("POST", "/replays/none/stop")[0] == 404
+    replayer.submit("j", f"file://{tmp_path}/a.log")
+    replayer.wait_state("j", "done")
+    listed = [one["replay_id"] for one in replayer.request("GET", "/replays")[1]["replays"]]
+    assert listed.index("i") < listed.index("j")
+
+
+def test_two_replays_of_one_file_at_the_same_time_both_count(
+    stack: Stack, replayer: ReplayerProcess, tmp_path: Path
+) -> None:
+    lines = log_lines(20_000)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    topic = stack.topic("durable")
+    since = stack.broker.end_offsets(topic)
+    for replay_id in ("twice-1", "twice-2"):
+        replayer.submit(replay_id, f"file://{tmp_path}/a.log")
+    for replay_id in ("twice-1", "twice-2"):
+        assert_counts(replayer.wait_state(replay_id, "done"), lines)
+    records = stack.broker.read(topic, since)
+    for replay_id in ("twice-1", "twice-2"):
+        assert_exact([one for one in records if str(one.key).startswith(replay_id)], replay_id, lines)
+
+
+def test_memory_stays_below_100_mb_for_a_line_of_any_length(
+    stack: Stack, replayer: ReplayerProcess, tmp_path: Path
+) -> None:
+    with gzip.open(tmp_path / "endless.gz", "wb", 1) as file:
+        file.write(b"before\n")
+        for _ in range(200):
+            file.write(b"z" * (1 << 20))
+        file.write(b"\nafter")
+    replayer.submit("endless", f"file://{tmp_path}/endless.gz")
+    record = replayer.wait_state("endless", "done")
+    assert (record["lines"], record["set_aside"]) == (2, 1)
+    assert replayer.rss_bytes() < 100_000_000
+
+
+def test_without_a_password_it_says_what_is_missing(start_replayer: StartReplayer, tmp_path: Path) -> None:
+    environment = {
+        **os.environ, "LOGPIPE_STATE_DIR": str(tmp_path), "PYTHONPATH": str(PROJECT_DIR / "plugins")
+    }  # fmt: skip
+    command = [sys.executable, "-m", "logpipe.replayer"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 2
+    assert str(tmp_path / "secrets.json") in ended.stderr
+    taught = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True, check=True)
+    assert "delay:0.1" in taught.stdout

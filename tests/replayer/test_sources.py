@@ -1,0 +1,199 @@
+"""Reading from real servers that fail in every way."""
+
+import gzip
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from logpipe.replayer.errors import SourceChangedError, SourceError
+from logpipe.replayer.halt import Halt
+from logpipe.replayer.raw_reader import RawReader, source_of
+from logpipe.replayer.sources import SourceVersion
+from logpipe.replayer.urls import SourceUrl
+
+from .servers import LOGIN, Faults, ftp_server, web_server, write_certificate
+
+CONTENT = random.Random(1).randbytes(1_000_000)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "a.log").write_bytes(CONTENT)
+    return served
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+def reader(url: str, **options: object) -> RawReader:
+    return RawReader(source_of(SourceUrl.parse(url)), Halt(), **options)  # type: ignore[arg-type]
+
+
+def failure(url: str, **options: object) -> SourceError:
+    """What reading ends with, within little patience."""
+    with pytest.raises(SourceError) as caught:
+        list(reader(url, **{"patience_s": 0.3, "first_contact_patience_s": 0.3, **options}))
+    assert "s@cret" not in str(caught.value)
+    assert "s%40cret" not in str(caught.value)
+    return caught.value
+
+
+def test_ftp(folder: Path, faults: Faults) -> None:
+    with ftp_server(folder, faults) as port:
+        source = reader(f"ftp://{LOGIN}@localhost:{port}/a.log")
+        assert b"".join(source) == CONTENT
+    modified_s = int((folder / "a.log").stat().st_mtime)
+    assert source.version is not None
+    assert source.version.size_bytes == len(CONTENT)
+    assert source.version.modified_at == time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(modified_s))
+
+
+def test_ftp_goes_on_by_rest_after_drops(folder: Path, faults: Faults) -> None:
+    faults.drops_left, faults.drop_after_bytes = 3, 300_000
+    troubles: list[str | None] = []
+    with ftp_server(folder, faults) as port:
+        source = reader(f"ftp://{LOGIN}@localhost:{port}/a.log", on_trouble=troubles.append)
+        assert b"".join(source) == CONTENT
+    assert faults.transfers == 4
+    assert faults.ranges == [300_000, 600_000, 900_000]
+    assert any("transfer" in (text or "") for text in troubles)
+
+
+def test_ftp_without_rest_reads_over_what_it_has(folder: Path, faults: Faults) -> None:
+    faults.drops_left, faults.drop_after_bytes = 1, 300_000
+    with ftp_server(folder, faults, can_seek=False) as port:
+        assert b"".join(reader(f"ftp://{LOGIN}@localhost:{port}/a.log")) == CONTENT
+
+
+def test_ftps_checks_the_certificate(folder: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = folder.parent / "certificate.pem"
+    write_certificate(certificate)
+    with ftp_server(folder, faults, certificate=certificate) as port:
+        url = f"ftps://{LOGIN}@localhost:{port}/a.log"
+        assert "certificate is not trusted" in failure(url).reason
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert b"".join(reader(url)) == CONTENT
+
+
+def test_ftp_refusals_are_final(folder: Path, faults: Faults) -> None:
+    with ftp_server(folder, faults) as port:
+        refused = failure(f"ftp://reader:wrong@localhost:{port}/a.log", patience_s=99.0)
+        assert "refused user or password" in refused.reason
+        missing = failure(f"ftp://{LOGIN}@localhost:{port}/b.log", patience_s=99.0)
+        assert "no such file" in missing.reason
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "ftps", "http", "https"])
+def test_a_refused_connection_is_tried_again_for_a_while(scheme: str, unused_tcp_port: int) -> None:
+    began_s = time.monotonic()
+    error = failure(f"{scheme}://{LOGIN}@localhost:{unused_tcp_port}/a.log")
+    assert time.monotonic() - began_s >= 0.3
+    assert "gave up after trying again" in error.reason
+    assert "refused" in error.reason.lower() or "connect" in error.reason.lower()
+
+
+def test_a_slow_server_is_waited_for(folder: Path, faults: Faults) -> None:
+    (folder / "small.log").write_bytes(CONTENT[:3000])
+    with ftp_server(folder, faults, bytes_per_s=1024) as port:
+        began_s = time.monotonic()
+        blocks = list(reader(f"ftp://{LOGIN}@localhost:{port}/small.log", patience_s=0.5))
+        assert b"".join(blocks) == CONTENT[:3000]
+    assert len(blocks) > 1, "bytes are to be handed on as they arrive"
+    assert time.monotonic() - began_s > 1.0
+
+
+def test_http(folder: Path, faults: Faults) -> None:
+    with web_server(folder, faults) as port:
+        source = reader(f"http://{LOGIN}@localhost:{port}/a.log")
+        assert b"".join(source) == CONTENT
+    assert source.version is not None
+    assert source.version.size_bytes == len(CONTENT)
+    assert source.version.modified_at is not None
+
+
+def test_http_goes_on_by_range_after_drops(folder: Path, faults: Faults) -> None:
+    faults.drops_left, faults.drop_after_bytes = 3, 300_000
+    with web_server(folder, faults) as port:
+        assert b"".join(reader(f"http://{LOGIN}@localhost:{port}/a.log")) == CONTENT
+    assert faults.drops_left == 0
+    assert faults.ranges, "it is to go on where it was, or where aiohttp gave out the last bytes"
+
+
+def test_http_without_ranges_reads_over_what_it_has(folder: Path, faults: Faults) -> None:
+    faults.drops_left, faults.drop_after_bytes = 1, 300_000
+    with web_server(folder, faults, can_seek=False) as port:
+        assert b"".join(reader(f"http://{LOGIN}@localhost:{port}/a.log")) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("login", "name", "status", "told"),
+    [
+        ("reader:wrong", "a.log", 0, "refused user or password (401"),
+        (LOGIN, "b.log", 0, "no such file"),
+        (LOGIN, "a.log", 410, "410"),
+    ],
+)
+def test_http_refusals_are_final(
+    folder: Path, faults: Faults, login: str, name: str, status: int, told: str
+) -> None:
+    with web_server(folder, faults, status=status) as port:
+        assert told in failure(f"http://{login}@localhost:{port}/{name}", patience_s=99.0).reason
+
+
+def test_http_errors_of_the_server_are_tried_again(folder: Path, faults: Faults) -> None:
+    with web_server(folder, faults, status=503) as port:
+        error = failure(f"http://{LOGIN}@localhost:{port}/a.log")
+    assert "503" in error.reason
+    assert "gave up" in error.reason
+
+
+def test_file(folder: Path) -> None:
+    assert b"".join(reader(f"file://{folder}/a.log", offset=10)) == CONTENT[10:]
+
+
+@pytest.mark.parametrize(("name", "told"), [("b.log", "no file"), ("", "directory, not a file")])
+def test_file_failures_are_final(folder: Path, name: str, told: str) -> None:
+    assert told in failure(f"file://{folder}/{name}", patience_s=99.0).reason
+
+
+def test_an_empty_file_is_an_error(folder: Path, faults: Faults) -> None:
+    (folder / "empty").touch()
+    with ftp_server(folder, faults) as port, web_server(folder, faults) as web_port:
+        for url in (
+            f"file://{folder}/empty",
+            f"ftp://{LOGIN}@localhost:{port}/empty",
+            f"http://{LOGIN}@localhost:{web_port}/empty",
+        ):
+            assert "empty" in failure(url).reason
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "http", "file"])
+def test_a_source_that_changed_is_refused_by_both_versions(folder: Path, faults: Faults, scheme: str) -> None:
+    with ftp_server(folder, faults) as ftp_port, web_server(folder, faults) as web_port:
+        place = {"ftp": f"{LOGIN}@localhost:{ftp_port}", "http": f"{LOGIN}@localhost:{web_port}",
+                 "file": str(folder)}[scheme]  # fmt: skip
+        source = reader(f"{scheme}://{place}/a.log")
+        next(iter(source))
+        pinned = source.version
+        assert isinstance(pinned, SourceVersion)
+        (folder / "a.log").write_bytes(CONTENT[:-1])
+        os.utime(folder / "a.log", (1, 1))
+        with pytest.raises(SourceChangedError) as caught:
+            list(reader(f"{scheme}://{place}/a.log", pinned=pinned, offset=500))
+    assert str(pinned) in caught.value.reason
+    assert f"{len(CONTENT) - 1} bytes, modified 1970-01-01T00:00:01" in caught.value.reason
+
+
+def test_a_gzip_file_goes_on_in_the_middle_after_a_drop(folder: Path, faults: Faults) -> None:
+    (folder / "a.gz").write_bytes(gzip.compress(CONTENT))
+    faults.drops_left, faults.drop_after_bytes = 1, 300_000
+    with ftp_server(folder, faults) as port:
+        raw = b"".join(reader(f"ftp://{LOGIN}@localhost:{port}/a.gz"))
+    assert gzip.decompress(raw) == CONTENT

@@ -1,0 +1,169 @@
+"""Raw records to partial rows, in tiny frames that read as tables."""
+
+from collections import Counter
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from logpipe.digest import Digest, line_hash
+from windows import counts
+from windows.counts import CountPlan, RangeSummary, count_lines
+from windows.dimensions import DIMENSIONS, Dimension
+from windows.identity import Mark
+from windows.parse import parse_line
+
+AT_MS = 807249601000  # 01/Aug/1995:00:00:01 -0400
+MINUTE_S = AT_MS // 60_000 * 60
+SCHEMA = pa.schema(
+    [
+        ("key", pa.binary()), ("value", pa.binary()), ("partition", pa.int32()), ("offset", pa.int64()),
+        ("arrival_ms", pa.int64()), ("hash", pa.int64()),
+    ]
+)  # fmt: skip
+
+
+def line(second: int = 1, host: str = "h", path: str = "/a", status: int = 200, size: str = "10") -> bytes:
+    return f'{host} - - [01/Aug/1995:00:00:{second:02d} -0400] "GET {path} HTTP/1.0" {status} {size}'.encode()
+
+
+class Summaries:
+    def __init__(self) -> None:
+        self.value: dict[tuple[int, int, int], RangeSummary] = {}
+
+    def add(self, more: dict[tuple[int, int, int], RangeSummary]) -> None:
+        self.value |= more
+
+
+def plan(time: str = "event", closed_until_ms: int | None = None, **marks: int) -> CountPlan:
+    known = {(0, replay): Mark(number, 0) for replay, number in marks.items()}
+    return CountPlan(1, time, 60, 60, closed_until_ms, known, Summaries())  # type: ignore[arg-type]
+
+
+def batch(
+    *lines: bytes, keys: list[bytes | None] | None = None, first: int = 0, arrival_ms: int = AT_MS
+) -> pa.RecordBatch:
+    size = len(lines)
+    signed = (
+        pl.Series([line_hash(value) for value in lines], dtype=pl.UInt64).reinterpret(signed=True).to_list()
+    )
+    return pa.record_batch(
+        [
+            pa.array(keys or [None] * size, pa.binary()), pa.array(lines, pa.binary()),
+            pa.array([0] * size, pa.int32()), pa.array(range(first, first + size), pa.int64()),
+            pa.array([arrival_ms] * size, pa.int64()), pa.array(signed, pa.int64()),
+        ],
+        schema=SCHEMA,
+    )  # fmt: skip
+
+
+def run(
+    count_plan: CountPlan, *batches: pa.RecordBatch
+) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """Rows (bucket, dimension, key, lines, sent bytes) and dead letters (offset, reason, line)."""
+    out = pa.Table.from_batches(list(count_lines(iter(batches), count_plan)), schema=counts._ARROW_SCHEMA)
+    rows, dead = [], []
+    for row in out.to_pylist():
+        if row["line"] is None:
+            rows.append(
+                (row["bucket_s"] - MINUTE_S, row["dimension"], row["key"], row["lines"], row["sent_bytes"])
+            )
+        else:
+            dead.append((row["offset"], row["key"], row["line"]))
+    return sorted(rows), sorted(dead)
+
+
+def test_rows_of_two_windows() -> None:
+    rows, dead = run(plan(), batch(line(1), line(2, host="i", status=404, size="-"), line(59, path="/b")))
+    rows_next, _ = run(plan(), batch(line(1).replace(b"00:00:01", b"00:01:01")))
+    assert rows == [
+        (0, "endpoint", "/a", 2, 10),
+        (0, "endpoint", "/b", 1, 10),
+        (0, "error", "404 /a", 1, 0),
+        (0, "host", "h", 2, 20),
+        (0, "host", "i", 1, 0),
+        (0, "method", "GET", 3, 20),
+        (0, "status", "200", 2, 20),
+        (0, "status", "404", 1, 0),
+        (0, "total", "", 3, 20),
+    ]
+    assert (60, "total", "", 1, 10) in rows_next
+    assert dead == []
+
+
+def test_malformed_lines_count_in_total_and_are_kept() -> None:
+    rows, dead = run(plan("arrival"), batch(line(), b"", b"\xff\x00", first=7))
+    assert [row for row in rows if row[1] in ("total", "malformed")] == [
+        (0, "malformed", "empty", 1, 0),
+        (0, "malformed", "format", 1, 0),
+        (0, "total", "", 3, 10),
+    ]
+    assert dead == [(8, "empty", b""), (9, "format", b"\xff\x00")]
+
+
+def test_late_lines_count_and_are_kept() -> None:
+    next_line = line().replace(b":00:01 ", b":09:01 ")
+    rows, dead = run(plan(closed_until_ms=(MINUTE_S + 60) * 1000), batch(line(), next_line))
+    assert {row[0] for row in rows} == {0, 540}
+    assert dead == [(0, "late", line())]
+
+
+def test_line_without_time_stands_at_its_arrival() -> None:
+    later_ms = AT_MS + 3_600_000
+    rows, _ = run(plan(), batch(b"garbage", arrival_ms=later_ms))
+    assert rows == [(3600, "malformed", "format", 1, 0), (3600, "total", "", 1, 0)]
+
+
+def test_summary_of_a_range_in_two_batches() -> None:
+    count_plan = plan(r=1)
+    run(
+        count_plan,
+        batch(line(1), line(5), keys=[b"r:1", b"r:2"], first=10),
+        batch(line(3), b"x", line(4), keys=[b"r:3", None, b"r:3"], first=12, arrival_ms=AT_MS + 9),
+    )
+    (seen,) = count_plan.summaries.value.values()  # type: ignore[union-attr]
+    assert seen == RangeSummary(
+        partition=0, first_offset=10, last_offset=14, lines=3, repeats=2, late=0, malformed=1,
+        line_bytes=len(line(5)) + len(line(3)) + 1, hash_sum=seen.hash_sum,
+        max_arrival_ms=AT_MS + 9, max_time_ms=AT_MS + 4000, marks={(0, "r"): Mark(3, AT_MS + 9)},
+    )  # fmt: skip
+    assert seen.hash_sum % 2**64 == Digest.of([line(5), line(3), b"x"]).hash_sum
+
+
+def test_a_line_from_the_future_does_not_move_the_clock() -> None:
+    count_plan = plan()
+    run(count_plan, batch(line(1), line(2).replace(b"1995", b"2095")))
+    (seen,) = count_plan.summaries.value.values()  # type: ignore[union-attr]
+    assert seen.max_time_ms == AT_MS
+
+
+def test_long_keys_are_bounded_and_stay_apart() -> None:
+    first, second = ("/" + "x" * 100_000 + end for end in "ab")
+    rows, _ = run(plan(), batch(line(path=first), line(path=second)))
+    keys = [str(row[2]) for row in rows if row[1] == "endpoint"]
+    assert len(set(keys)) == 2
+    assert max(map(len, keys)) < 600
+
+
+def test_real_lines_against_plain_counting(nasa_lines: list[bytes]) -> None:
+    rows, _ = run(plan(), batch(*nasa_lines[:300]), batch(*nasa_lines[300:], first=300))
+    expected: Counter[tuple[object, ...]] = Counter()
+    for value in nasa_lines:
+        parsed = parse_line(value)
+        assert parsed.event_ms is not None
+        assert parsed.status is not None
+        bucket = parsed.event_ms // 60_000 * 60 - MINUTE_S
+        keys = {"total": "", "method": parsed.method, "host": parsed.host, "endpoint": parsed.endpoint,
+                "status": parsed.status}  # fmt: skip
+        if parsed.status >= "400":
+            keys["error"] = f"{parsed.status} {parsed.endpoint}"
+        for name, key in keys.items():
+            expected[bucket, name, key] += 1
+    assert {row[:3]: row[3] for row in rows} == dict(expected)
+
+
+def test_adding_a_dimension_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    suffix = Dimension("suffix", "Kinds of file", "suffix", pl.col("endpoint").str.extract(r"\.(\w+)$"))
+    monkeypatch.setattr(counts, "DIMENSIONS", (*DIMENSIONS, suffix))
+    rows, _ = run(plan(), batch(line(path="/a.gif"), line(path="/b.gif"), line(path="/c")))
+    assert (0, "suffix", "gif", 2, 20) in rows

@@ -1,0 +1,395 @@
+"""Steps against the real Kafka and HDFS: exact whatever fails at whatever point, and in either time."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from pyspark.sql import SparkSession
+from services import HDFS_USER, Hdfs, Kafka
+
+from logpipe.accounting.windows import WindowStore
+from logpipe.digest import Digest
+from logpipe.settings import Settings
+from windows import kafka_rows, parquet_store
+from windows.errors import FencedError, WindowsError
+from windows.hdfs import Hdfs as JvmHdfs
+from windows.options import Options, from_arguments
+from windows.source import raw_records
+from windows.steps import Steps
+from windows.store import Commit, CommitLog
+from windows.topics import OutputTopic, Topics
+
+pytestmark = pytest.mark.integration
+_numbers = itertools.count(1)
+
+
+class Job:
+    """A job without its streaming query: the test decides what a batch holds, and what fails."""
+
+    def __init__(self, spark: SparkSession, kafka: Kafka, hdfs: Hdfs, *arguments: str) -> None:
+        name = f"job{next(_numbers)}"
+        self.spark, self.kafka, self.web = spark, kafka, hdfs
+        self.options: Options = from_arguments(
+            [
+                "--bootstrap", kafka.bootstrap, "--hdfs-url", hdfs.url, "--topic", name,
+                "--checkpoint-dir", f"/user/{HDFS_USER}/{name}/checkpoint",
+                "--windows-dir", f"/user/{HDFS_USER}/{name}/windows", "--console-interval-s", "0", *arguments,
+            ],
+            Settings(),
+        )  # fmt: skip
+        kafka.create_topic(name, 2)
+        self.topics = Topics(kafka.bootstrap)
+        for topic in (self.options.windows_topic, self.options.dead_letters_topic):
+            self.topics.make_output(OutputTopic(topic, 0), 1, 1)
+        self.hdfs = JvmHdfs(spark, hdfs.url)
+        self.hdfs.use_replication(0)
+        self.offsets: dict[int, dict[int, int]] = {}
+        self.sent: list[bytes] = []
+        self.steps = self.restart()
+
+    def restart(self) -> Steps:
+        """Begin anew from what HDFS holds, as a driver does after a crash."""
+        topic_id = self.topics.topic_id(self.options.topic)
+        assert topic_id is not None
+        first = Commit(0, "start", self.options.fixed(), topic_id)
+        commits = CommitLog(self.hdfs, self.options.checkpoint_url)
+        commit = commits.take_over(lambda: first)
+        self.steps = Steps(self.spark, self.hdfs, commits, self.topics, self.options, commit)
+        self.steps.recover()
+        return self.steps
+
+    def send(self, *records: tuple[bytes, str | None, int], at_ms: int = 1_795_420_800_000) -> None:
+        """Send (line, key, partition); those that repeat a key are not expected to count."""
+        producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
+        for line, key, partition in records:
+            producer.produce(self.options.topic, line, key, partition, timestamp=at_ms)
+        assert producer.flush(30) == 0
+
+    def plan(self, batch_id: int) -> None:
+        """Write what Spark writes before a batch: where it ends."""
+        ends = self.topics.end_offsets(self.options.topic)
+        self.offsets[batch_id] = ends
+        text = "v1\n{}\n" + json.dumps({self.options.topic: {str(part): end for part, end in ends.items()}})
+        self.hdfs.write_text(f"{self.options.checkpoint_url}/query/offsets/{batch_id}", text)
+
+    def count(self, batch_id: int) -> None:
+        """Hand a planned batch to the steps and wait until it is published."""
+
+        def offsets(of: int) -> str:
+            return json.dumps({self.options.topic: self.offsets.get(of, {0: 0, 1: 0})})
+
+        records = raw_records(
+            self.spark.read.format("kafka")
+            .option("kafka.bootstrap.servers", self.kafka.bootstrap)
+            .option("subscribe", self.options.topic)
+            .option("startingOffsets", offsets(batch_id - 1))
+            .option("endingOffsets", offsets(batch_id))
+            .load()
+        )
+        self.steps.count_batch(records, batch_id)
+        self.steps._published()
+
+    def batch(self, batch_id: int, *records: tuple[bytes, str | None, int]) -> None:
+        self.send(*records)
+        self.plan(batch_id)
+        self.count(batch_id)
+
+    @property
+    def store(self) -> WindowStore:
+        options = self.options
+        return WindowStore(self.web.webhdfs_url, HDFS_USER, options.checkpoint_dir, options.windows_dir)
+
+    def digest(self) -> Digest:
+        return self.store.totals().digest
+
+    def rows(self) -> dict[tuple[int, str, str], int]:
+        """Lines by window start (seconds), dimension and key."""
+        return {
+            (int(row["window_start"].timestamp()), row["dimension"], row["key"]): row["lines"]
+            for row in self.store.rows().to_pylist()
+        }
+
+    def followed(self) -> dict[tuple[str, str, str], int]:
+        """The same from the compacted topic: the newest value of each key, parts summed."""
+        newest: dict[bytes, dict[str, Any]] = {}
+        for key, value in self.read(self.options.windows_topic):
+            newest[key] = json.loads(value)
+        totals: dict[tuple[str, str, str], int] = {}
+        for row in newest.values():
+            name = (row["window_start"], row["dimension"], row["key"])
+            totals[name] = totals.get(name, 0) + row["lines"]
+        return totals
+
+    def read(self, topic: str) -> Iterator[tuple[bytes, bytes]]:
+        end = self.topics.end_offsets(topic)[0]
+        consumer = Consumer(
+            {"bootstrap.servers": self.kafka.bootstrap, "group.id": "none", "enable.auto.commit": False}
+        )
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        read = 0
+        while read < end:
+            message = consumer.poll(20)
+            assert message is not None
+            if message.error() is None:
+                read = message.offset() + 1
+                yield message.key(), message.value()
+        consumer.close()
+
+
+@pytest.fixture
+def make_job(spark: SparkSession, kafka: Kafka, hdfs: Hdfs) -> Callable[..., Job]:
+    return lambda *arguments: Job(spark, kafka, hdfs, *arguments)
+
+
+def keyed(lines: list[bytes], first: int = 1, replay: str = "r") -> list[tuple[bytes, str | None, int]]:
+    return [(line, f"{replay}:{first + at}", at % 2) for at, line in enumerate(lines)]
+
+
+class CrashError(Exception):
+    """What a power cut looks like to a test."""
+
+
+def _before(name: str) -> Callable[[pytest.MonkeyPatch, Steps], None]:
+    def arm(patch: pytest.MonkeyPatch, steps: Steps) -> None:
+        owner: Any = {"commit": steps._commits, "_write": steps, "send": kafka_rows, "finish": parquet_store}[
+            name
+        ]
+        patch.setattr(owner, name, lambda *_: (_ for _ in ()).throw(CrashError(name)))
+
+    return arm
+
+
+def _after(name: str) -> Callable[[pytest.MonkeyPatch, Steps], None]:
+    def arm(patch: pytest.MonkeyPatch, steps: Steps) -> None:
+        owner: Any = {"commit": steps._commits, "_write": steps, "send": kafka_rows, "finish": parquet_store}[
+            name
+        ]
+        original = getattr(owner, name)
+
+        def crash(*arguments: Any) -> None:
+            original(*arguments)
+            raise CrashError(name)
+
+        patch.setattr(owner, name, crash)
+
+    return arm
+
+
+def _in_the_moves(patch: pytest.MonkeyPatch, steps: Steps) -> None:
+    original = steps._hdfs.rename
+
+    def rename(source: str, target: str, overwrite: bool = False) -> None:
+        original(source, target, overwrite)
+        if "/date=" in target:
+            raise CrashError(target)
+
+    patch.setattr(steps._hdfs, "rename", rename)
+
+
+CRASHES = {
+    "before the state is written": _before("_write"),
+    "between state and commit": _after("_write"),
+    "at the commit": _before("commit"),
+    "after the commit": _after("commit"),
+    "before the rows are sent": _before("send"),
+    "after the rows were sent": _after("send"),
+    "in the middle of the moves": _in_the_moves,
+    "after the moves": _after("finish"),
+}
+
+
+def test_exact_whatever_crashes(
+    make_job: Callable[..., Job], nasa_lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every crash comes at its own batch of one job; each batch closes windows and opens others."""
+    job = make_job("--time", "event", "--watermark-s", "0")
+    lines = [line for line in nasa_lines if b"01/Aug/1995" in line]
+    size = len(lines) // (len(CRASHES) + 1)
+    sent: list[bytes] = []
+    for batch_id, (name, arm) in enumerate(CRASHES.items()):
+        part = lines[batch_id * size : (batch_id + 1) * size]
+        job.send(*keyed(part, first=1 + len(sent)))
+        job.plan(batch_id)
+        sent += part
+        with monkeypatch.context() as patch:
+            arm(patch, job.steps)
+            with pytest.raises(CrashError):
+                job.count(batch_id)
+        job.hdfs = JvmHdfs(job.spark, job.web.url)
+        job.restart()
+        job.count(batch_id)
+        assert job.digest() == Digest.of(sent), name
+    totals = job.rows()
+    assert sum(count for (_, dimension, _), count in totals.items() if dimension == "method") == len(sent)
+    assert sum(job.followed().values()) == sum(totals.values())
+
+
+def test_a_resend_counts_once_across_batches_and_restarts(
+    make_job: Callable[..., Job], nasa_lines: list[bytes]
+) -> None:
+    job = make_job()
+    lines = nasa_lines[:60]
+    job.batch(0, *keyed(lines[:40]), *keyed(lines[20:40], first=21))
+    job.restart()
+    job.batch(1, *keyed(lines[30:60], first=31))
+    assert job.digest() == Digest.of(lines)
+    assert job.store.totals().repeats == 20 + 10
+    assert job.store.totals().covered_offsets == {0: 45, 1: 45}
+    job.batch(2, *[(line, None, 0) for line in lines[:5]])
+    assert job.digest() == Digest.of(lines + lines[:5])
+
+
+def test_event_time_against_duckdb(make_job: Callable[..., Job], nasa_lines: list[bytes]) -> None:
+    """Lines of two months in no order: many are late; all count, in the window an oracle finds."""
+    job = make_job("--time", "event", "--watermark-s", "60", "--idle-s", "1")
+    for batch_id in range(4):
+        job.batch(
+            batch_id, *keyed(nasa_lines[batch_id * 100 : (batch_id + 1) * 100], first=1 + batch_id * 100)
+        )
+    lines = nasa_lines[:400]
+    assert job.store.totals().late > 0
+    job.steps.counted_at -= 5
+    job.steps.close_if_idle()
+    job.steps._published()
+    assert job.steps.commit.open_folder == ""
+    with duckdb.connect() as oracle:
+        oracle.execute("SET TimeZone = 'UTC'")
+        oracle.execute(
+            "CREATE TABLE lines AS SELECT unnest(?::VARCHAR[]) AS line", [[line.decode() for line in lines]]
+        )
+        expected = oracle.execute(
+            r"""
+            WITH cut AS (
+                SELECT split_part(line, ' ', 1) AS host,
+                       epoch(strptime(regexp_extract(line, '\[(.*?)\]', 1),
+                                      '%d/%b/%Y:%H:%M:%S %z'))::BIGINT AS second,
+                       split_part(split_part(line, '"', 2), ' ', 1) AS method,
+                       split_part(split_part(line, '"', 2), ' ', 2) AS endpoint,
+                       split_part(line, ' ', -2) AS status
+                FROM lines),
+            keys AS (
+                SELECT second, unnest([['total', ''], ['host', host], ['method', method],
+                                       ['endpoint', endpoint], ['status', status]]) AS pair FROM cut
+                UNION ALL
+                SELECT second, ['error', status || ' ' || endpoint] FROM cut WHERE status >= '400')
+            SELECT second // 60 * 60, pair[1], pair[2], count(*) FROM keys GROUP BY ALL
+            """
+        ).fetchall()
+    assert job.rows() == {(start, dimension, key): count for start, dimension, key, count in expected}
+    assert job.digest() == Digest.of(lines)
+    late = [value for key, value in job.read(job.options.dead_letters_topic)]
+    assert len(late) == job.store.totals().late
+
+
+def test_arrival_time_closes_windows_and_keeps_sums(
+    make_job: Callable[..., Job], nasa_lines: list[bytes]
+) -> None:
+    job = make_job("--watermark-s", "5")
+    start_ms = 1_795_420_800_000
+    for batch_id in range(4):
+        job.send(
+            *keyed(nasa_lines[batch_id * 50 : batch_id * 50 + 50], 1 + batch_id * 50),
+            at_ms=start_ms + batch_id * 60_000,
+        )
+        job.plan(batch_id)
+        job.count(batch_id)
+    closed = {f.date for f in parquet_store.list_files(job.hdfs, job.options.windows_url)}
+    assert closed == {"2026-11-23"}
+    totals = {key: count for key, count in job.rows().items() if key[1] == "total"}
+    assert totals == {(start_ms // 1000 + minute * 60, "total", ""): 50 for minute in range(4)}
+    job.steps.counted_at -= 60
+    job.steps.close_if_idle()
+    job.steps._published()
+    assert job.steps.commit.open_folder == ""
+    assert job.digest() == Digest.of(nasa_lines[:200])
+
+
+def test_sliding_windows_count_each_line_once_in_the_digest(
+    make_job: Callable[..., Job], nasa_lines: list[bytes]
+) -> None:
+    job = make_job("--slide-s", "20")
+    job.batch(0, *keyed(nasa_lines[:50]))
+    assert sum(count for (_, dimension, _), count in job.rows().items() if dimension == "total") == 150
+    assert job.digest() == Digest.of(nasa_lines[:50])
+
+
+def test_malformed_lines_are_kept_with_their_place(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    bad = [b"", b"\xff\xfe", b"two\nlines"]
+    job.batch(0, *[(line, None, 1) for line in bad])
+    assert dict(job.read(job.options.dead_letters_topic)) == {
+        b"1:0": b"",
+        b"1:1": b"\xff\xfe",
+        b"1:2": b"two\nlines",
+    }
+    assert job.digest() == Digest.of(bad)
+
+
+def test_merging_and_expiring_change_no_sum(make_job: Callable[..., Job], nasa_lines: list[bytes]) -> None:
+    job = make_job("--time", "event", "--watermark-s", "0")
+    august = [line for line in nasa_lines if b"01/Aug/1995" in line][:90]
+    for batch_id in range(3):
+        job.batch(batch_id, *keyed(august[batch_id * 30 : batch_id * 30 + 30], 1 + batch_id * 30))
+    before = job.rows()
+    files = parquet_store.list_files(job.hdfs, job.options.windows_url)
+    merge = parquet_store.next_merge(files, quiet_before_ms=2**60)
+    assert merge is not None
+    job.steps._do(lambda: job.steps._merge(merge))
+    job.steps._published()
+    left = parquet_store.list_files(job.hdfs, job.options.windows_url, merge.date)
+    assert [file.tier for file in left] == [1]
+    assert job.rows() == before
+    job.steps._do(lambda: job.steps._expire(left))
+    job.steps._published()
+    assert parquet_store.list_files(job.hdfs, job.options.windows_url, merge.date) == []
+    assert job.digest() == Digest.of(august)
+
+
+def test_a_driver_that_was_taken_over_commits_nothing(
+    make_job: Callable[..., Job], nasa_lines: list[bytes]
+) -> None:
+    job = make_job()
+    job.send(*keyed(nasa_lines[:10]))
+    job.plan(0)
+    old = job.steps
+    job.restart()
+    new, job.steps = job.steps, old
+    with pytest.raises(FencedError, match="Another driver took over"):
+        job.count(0)
+    job.steps = new
+    job.count(0)
+    assert job.digest() == Digest.of(nasa_lines[:10])
+
+
+def test_a_topic_made_again_is_an_error(make_job: Callable[..., Job], nasa_lines: list[bytes]) -> None:
+    job = make_job()
+    job.batch(0, *keyed(nasa_lines[:10]))
+    job.kafka.delete_topic(job.options.topic)
+    job.kafka.create_topic(job.options.topic, 2)
+    job.send(*keyed(nasa_lines[:30], replay="other"))
+    job.plan(1)
+    with pytest.raises(WindowsError, match=r"was deleted and made again .* remove"):
+        job.count(1)
+    assert job.digest() == Digest.of(nasa_lines[:10])
+
+
+def test_a_checkpoint_of_two_runs_is_an_error(make_job: Callable[..., Job], nasa_lines: list[bytes]) -> None:
+    job = make_job()
+    job.batch(0, *keyed(nasa_lines[:10]))
+    job.send(*keyed(nasa_lines[10:20], 11))
+    job.plan(0)  # as if `query` had been removed: batch 0 again, further than it was counted
+    with pytest.raises(WindowsError, match="not of one run"):
+        job.count(0)
+
+
+def test_bounded_keys_of_the_options_are_fixed(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    assert job.steps.commit.parameters == job.options.fixed()
+    assert replace(job.options, window_s=30, slide_s=30).fixed() != job.steps.commit.parameters
+    assert Path(job.options.windows_dir).name == "windows"

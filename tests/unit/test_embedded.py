@@ -1,0 +1,116 @@
+import json
+import os
+import socket
+import stat
+import xml.etree.ElementTree as ElementTree
+from configparser import RawConfigParser
+
+import pytest
+
+from logpipe import settings as project_settings
+from logpipe.embedded import bootstrap, configuration
+from logpipe.embedded.follow import GrowingFile
+from logpipe.embedded.layout import Layout
+from logpipe.embedded.programs import SERVICES, programs, supervisor_conf
+from logpipe.embedded.stack import PORTS, Stack, StackError
+from tests.ports import free_ports
+
+
+@pytest.fixture
+def current(tmp_path, monkeypatch):
+    for name, value in free_ports().items():
+        monkeypatch.setenv(name, value)
+    return project_settings.parse(state_dir=tmp_path / "state")
+
+
+def test_secrets_are_generated_once_and_for_their_owner_only(current):
+    layout = Layout.of(current)
+    layout.make_dirs()
+    first = layout.secrets()
+    assert layout.secrets() == first
+    assert len(set(first.values())) == len(first)
+    configuration.write_all(current, layout)
+    for path in (layout.secrets_file, *layout.airflow_dir.iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_every_service_has_a_program_and_every_port_an_owner(current):
+    layout = Layout.of(current)
+    layout.make_dirs()
+    assert {program.service for program in programs(current, layout)} == set(SERVICES)
+    ports = {name for name in type(current).model_fields if name.endswith("_port")}
+    assert {name for names in PORTS.values() for name in names} == ports
+
+
+def test_the_process_host_hands_the_ports_on_as_they_are(current):
+    layout = Layout.of(current)
+    layout.make_dirs()
+    parser = RawConfigParser(strict=True)
+    parser.read_string(supervisor_conf(current, layout))
+    assert f'LOGPIPE_NETCAT_PORT="{current.netcat_port}"' in parser["supervisord"]["environment"]
+    assert 'LOGPIPE_PORT_OFFSET="0"' in parser["supervisord"]["environment"]
+    assert parser["inet_http_server"]["port"].startswith("127.0.0.1:")
+
+
+def test_hadoop_xml_escapes_values():
+    root = ElementTree.fromstring(configuration.hadoop_xml({"a": "x & <y>"}))
+    assert [(row.findtext("name"), row.findtext("value")) for row in root] == [("a", "x & <y>")]
+
+
+def test_a_taken_port_is_an_error_that_names_service_port_and_setting(current):
+    named = rf"Port {current.kafka_port} of kafka .*LOGPIPE_KAFKA_PORT"
+    with socket.create_server(("127.0.0.1", current.kafka_port)), pytest.raises(StackError, match=named):
+        Stack(current).check()
+    Stack(current).check()
+
+
+def test_a_missing_java_and_maven_are_both_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(bootstrap.InstallError, match=r"(?s)java is not on PATH.*mvn is not on PATH"):
+        bootstrap.check_machine(with_maven=True, installing=True)
+
+
+def test_an_old_java_is_refused(monkeypatch, tmp_path):
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin:/bin")
+    with pytest.raises(bootstrap.InstallError, match="java is version 11, expected 17"):
+        bootstrap.check_machine(with_maven=False, installing=False)
+
+
+def test_a_failing_install_step_shows_the_end_of_its_output_and_leaves_no_jars(monkeypatch, tmp_path):
+    maven = tmp_path / "mvn"
+    maven.write_text("#!/bin/sh\necho 'Could not resolve artifact'\nexit 3\n")
+    maven.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin:/bin")
+    monkeypatch.setattr(bootstrap, "BUILD_DIR", tmp_path / "build")
+    with pytest.raises(
+        bootstrap.InstallError, match=r"(?s)exit code 3.*Could not resolve artifact.*settings\.xml"
+    ):
+        bootstrap.install_jars("kafka")
+    assert not bootstrap.jars_are_ready("kafka")
+
+
+def test_a_growing_file_gives_whole_new_lines_and_survives_its_rotation(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("old\n")
+    file = GrowingFile(path)
+    with path.open("a") as log:
+        log.write("one\ntw")
+        log.flush()
+        assert list(file.new_lines()) == ["one"]
+        log.write("o\n")
+        log.flush()
+        assert list(file.new_lines()) == ["two"]
+    path.write_text("x\n")
+    assert list(file.new_lines()) == ["x"]
+
+
+def test_status_tells_of_every_service_when_nothing_runs(current):
+    status = Stack(current).status()
+    rows = json.loads(json.dumps({name: service.to_json() for name, service in status.items()}))
+    assert set(rows) == set(SERVICES)
+    assert all(
+        row == {"state": "stopped", "pid": None, "healthy": False, "uptime_s": 0} for row in rows.values()
+    )

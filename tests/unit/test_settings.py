@@ -1,0 +1,46 @@
+import pytest
+
+from logpipe import settings
+from logpipe.settings.__main__ import table
+
+
+def test_defaults_are_the_originals():
+    current = settings.parse(_env_file=None)
+    assert (current.netcat_port, current.kafka_bootstrap) == (9999, "localhost:9092")
+    assert (current.topic, current.topic_partitions, current.consumer_group) == (
+        "apache_logs",
+        3,
+        "flume_consumer",
+    )
+    assert (current.hdfs_logs_dir, current.roll_interval_s, current.window_s) == (
+        "/user/bigdata/apache_logs",
+        300,
+        60,
+    )
+
+
+def test_the_offset_shifts_every_port_that_is_not_set_by_itself(monkeypatch):
+    monkeypatch.setenv("LOGPIPE_PORT_OFFSET", "100")
+    monkeypatch.setenv("LOGPIPE_KAFKA_PORT", "7777")
+    current = settings.parse()
+    assert (current.kafka_port, current.netcat_port, current.airflow_port) == (7777, 10099, 8180)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kafka_port": 0}, r"LOGPIPE_KAFKA_PORT=0: .*greater than or equal to 1"),
+        ({"topic": "a b"}, r"LOGPIPE_TOPIC=a b: .*match pattern"),
+        ({"kafka_port": 9999}, r"kafka_port and netcat_port are both 9999"),
+        ({"port_offset": 50000, "kafka_controller_port": 1, "thrift_port": 20000}, r"the last port is 65535"),
+        ({"profile": "fast"}, r"LOGPIPE_PROFILE=fast: .*'memory' or 'durable'"),
+        ({"timezone": "Mars/Olympus"}, r"LOGPIPE_TIMEZONE=Mars/Olympus: .*no time zone"),
+    ],
+)
+def test_an_error_names_the_variable_and_the_value(values, message):
+    with pytest.raises(settings.SettingsError, match=message):
+        settings.parse(**values)
+
+
+def test_the_table_in_the_docs_is_what_the_settings_are():
+    assert (settings.PROJECT_DIR / "docs" / "settings.md").read_text() == table()
