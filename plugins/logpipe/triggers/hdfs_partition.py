@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from airflow.triggers.base import TriggerEvent
 
 from logpipe.hooks.flume_agent import FlumeAgentHook
 from logpipe.hooks.hdfs_directory import HdfsDirectoryHook
@@ -45,8 +43,8 @@ class HdfsPartitionTrigger(SerializableTrigger):
     poll_interval_s: float = 1
     log_interval_s: float = 10
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one `HdfsPartitionEvent`."""
+    async def event(self) -> HdfsPartitionEvent:
+        """Wait until drained, or until time is over."""
         kafka = KafkaTopicHook(self.kafka_conn_id)
         started = time.monotonic()
         logged = 0.0
@@ -60,9 +58,7 @@ class HdfsPartitionTrigger(SerializableTrigger):
                 missing = str(error)
             waited_s = round(time.monotonic() - started, 1)
             if not missing or time.time() > self.deadline_epoch_s:
-                event = HdfsPartitionEvent(not missing, files, missing, waited_s)
-                yield TriggerEvent(event.to_payload())
-                return
+                return HdfsPartitionEvent(not missing, files, missing, waited_s)
             if time.monotonic() - logged >= self.log_interval_s:
                 logged = time.monotonic()
                 self.log.info("Waiting: %s", missing)

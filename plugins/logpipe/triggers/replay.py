@@ -3,11 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
-
-from airflow.triggers.base import TriggerEvent
 
 from logpipe.hooks.http_service import ServiceUnreachableError
 from logpipe.hooks.replayer import ReplayerHook, ReplayRecord
@@ -42,8 +39,8 @@ class ReplayTrigger(SerializableTrigger):
     log_interval_s: float = 10
     owner: str | None = None
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one `ReplayEvent`."""
+    async def event(self) -> ReplayEvent:
+        """Wait for the end of the replay."""
         replayer = ReplayerHook(self.replayer_conn_id)
         away = False
         logged = 0.0
@@ -61,8 +58,7 @@ class ReplayTrigger(SerializableTrigger):
             else:
                 away = False
                 if record["state"] != "running":
-                    yield TriggerEvent(ReplayEvent(record).to_payload())
-                    return
+                    return ReplayEvent(record)
                 if time.monotonic() - logged >= self.log_interval_s:
                     logged = time.monotonic()
                     log.info("%s", progress(record))

@@ -1,17 +1,38 @@
 """Triggers and events that survive the trip through the metadata database unchanged."""
 
-from collections.abc import Mapping
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from airflow.triggers.base import BaseTrigger
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 
+@dataclass(kw_only=True, eq=False)
 class SerializableTrigger(BaseTrigger):
-    """A trigger whose children are dataclasses, so `serialize` equals the constructor."""
+    """A trigger that fires once; its children are dataclasses, so `serialize` equals the constructor.
+
+    Attributes:
+        not_before_epoch_s: it fires no earlier. Airflow 3.3 fails a task whose trigger fires before the
+            scheduler has heard that the worker which deferred it is gone.
+    """
+
+    not_before_epoch_s: float = 0
 
     def __post_init__(self) -> None:
         super().__init__()
+
+    @abstractmethod
+    async def event(self) -> "Event":
+        """Wait for what this trigger is about, and return it."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield the payload of one event."""
+        event = await self.event()
+        await asyncio.sleep(self.not_before_epoch_s - time.time())
+        yield TriggerEvent(event.to_payload())
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and every constructor argument."""

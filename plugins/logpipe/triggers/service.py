@@ -3,11 +3,9 @@
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-
-from airflow.triggers.base import TriggerEvent
 
 from logpipe.hooks.http_service import ServiceUnreachableError
 from logpipe.hooks.process_host import Process, ProcessHostHook
@@ -102,10 +100,9 @@ class ServiceTrigger(SerializableTrigger):
         """Say what the service still holds and would lose with a stop; empty when nothing."""
         return ""
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one `ServiceEvent`."""
-        outcome = await (self._supervised() if self.supervise else self.outcome())
-        yield TriggerEvent(outcome.to_payload())
+    async def event(self) -> ServiceEvent:
+        """Wait until healthy, or supervise until there is a reason to end."""
+        return await (self._supervised() if self.supervise else self.outcome())
 
     async def outcome(self, killed_pid: int = 0) -> ServiceEvent:
         """Watch until the service is healthy, stopped, given up by its process host, or time is over.

@@ -2,10 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-
-from airflow.triggers.base import TriggerEvent
 
 from logpipe.triggers.serializable import Event, SerializableTrigger
 
@@ -26,13 +23,12 @@ class SourceFileTrigger(SerializableTrigger):
     deadline_epoch_s: float
     poll_interval_s: float = 5
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one `SourceFileEvent`."""
+    async def event(self) -> SourceFileEvent:
+        """Look until the source can be read, or time is over."""
         while True:
             event = await asyncio.to_thread(_look, self.url)
             if event.readable or time.time() + self.poll_interval_s > self.deadline_epoch_s:
-                yield TriggerEvent(event.to_payload())
-                return
+                return event
             await asyncio.sleep(self.poll_interval_s)
 
 
