@@ -32,6 +32,7 @@ class ReplayOperator(FirstLookMixin):
         process_host_conn_id: connection to the process host that keeps the replayer.
         service: the replayer's name there.
         start_timeout_s: the task fails when the replayer is not healthy by then.
+        hung_after_s: a replayer that does not answer for so long is killed, and so restarted.
         first_look_s: the task keeps its worker this long before it defers.
     """
 
@@ -48,6 +49,7 @@ class ReplayOperator(FirstLookMixin):
         process_host_conn_id: str = "process_host_default",
         service: str = "replayer",
         start_timeout_s: float = 60,
+        hung_after_s: float = 20,
         first_look_s: float = 1,
         **kwargs: Any,
     ) -> None:
@@ -60,6 +62,7 @@ class ReplayOperator(FirstLookMixin):
         self.process_host_conn_id = process_host_conn_id
         self.service = service
         self.start_timeout_s = start_timeout_s
+        self.hung_after_s = hung_after_s
         self.first_look_s = first_look_s
 
     def execute(self, context: "Context") -> dict[str, Any]:
@@ -80,7 +83,13 @@ class ReplayOperator(FirstLookMixin):
         owner = uuid4().hex
         context["ti"].xcom_push(key=OWNER_KEY, value=owner)
         trigger = ReplayTrigger(
-            replay_id=replay_id, spec=spec, replayer_conn_id=self.replayer_conn_id, owner=owner
+            replay_id=replay_id,
+            spec=spec,
+            replayer_conn_id=self.replayer_conn_id,
+            owner=owner,
+            service=self.service,
+            process_host_conn_id=self.process_host_conn_id,
+            hung_after_s=self.hung_after_s,
         )
         return self.execute_complete(context, self.defer_unless_soon(trigger, self.first_look_s))
 

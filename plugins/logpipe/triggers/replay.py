@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from logpipe.hooks.http_service import ServiceUnreachableError
+from logpipe.hooks.process_host import ProcessHostHook
 from logpipe.hooks.replayer import ReplayerHook, ReplayRecord
 from logpipe.triggers.ownership import Ownership, outliving
 from logpipe.triggers.serializable import Event, SerializableTrigger
+from logpipe.triggers.supervision import HealLog
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +28,14 @@ class ReplayTrigger(SerializableTrigger):
     """Fires when a replay is done, failed or stopped; logs its progress until then.
 
     While the replayer is away it waits; when it is back, the same replay is submitted again, which the
-    replayer takes as going on.
+    replayer takes as going on. A replayer that hangs is killed, and so brought back by its process host;
+    each such heal stands in the log and in XCom ``heals``.
 
     Attributes:
         owner: token of the task try that follows the replay; see `Ownership`.
+        service: the replayer's name at its process host.
+        hung_after_s: a replayer whose process runs and that does not answer for so long is healed.
+        stall_after_s: and so is one that acknowledges nothing for so long at pace ``max``, without a reason.
     """
 
     replay_id: str
@@ -38,12 +44,17 @@ class ReplayTrigger(SerializableTrigger):
     poll_interval_s: float = 1
     log_interval_s: float = 10
     owner: str | None = None
+    service: str = "replayer"
+    process_host_conn_id: str = ProcessHostHook.default_conn_name
+    hung_after_s: float = 20
+    stall_after_s: float = 120
 
     async def event(self) -> ReplayEvent:
-        """Wait for the end of the replay."""
+        """Wait for the end of the replay, healing a replayer that hangs."""
         replayer = ReplayerHook(self.replayer_conn_id)
         away = False
         logged = 0.0
+        progressed_at, lines = time.monotonic(), -1
         while True:
             try:
                 record = (
@@ -55,14 +66,41 @@ class ReplayTrigger(SerializableTrigger):
                 if not away:
                     log.warning("Waiting for the replayer: %s", error)
                 away = True
+                patience_s, why = self.hung_after_s, str(error)
             else:
                 away = False
                 if record["state"] != "running":
                     return ReplayEvent(record)
+                # A reason tells what is waited for, and every pace but max may wait by itself.
+                if record["lines"] != lines or record["reason"] or self.spec["pace"] != "max":
+                    progressed_at, lines = time.monotonic(), record["lines"]
+                patience_s, why = self.stall_after_s, f"it acknowledges nothing behind line {lines}"
                 if time.monotonic() - logged >= self.log_interval_s:
                     logged = time.monotonic()
                     log.info("%s", progress(record))
+            if time.monotonic() - progressed_at >= patience_s:
+                await self._heal(why)
+                progressed_at = time.monotonic()
             await asyncio.sleep(self.poll_interval_s)
+
+    async def _heal(self, why: str) -> None:
+        """Have a hung replayer killed; its process host brings it back, and it goes on by itself."""
+        host = ProcessHostHook(self.process_host_conn_id)
+        started = time.monotonic()
+        try:
+            process = await host.state(self.service)
+            if process.state != "RUNNING":
+                return
+            log.warning("Healing %s (process %d): %s", self.service, process.pid, why)
+            await host.kill(self.service)
+            async with asyncio.timeout(self.hung_after_s):
+                while (fresh := await host.state(self.service)).pid in {0, process.pid}:  # noqa: ASYNC110
+                    await asyncio.sleep(self.poll_interval_s / 4)
+        except (ServiceUnreachableError, TimeoutError) as error:
+            log.warning("%s is not healed yet: %s", self.service, error)
+            return
+        heals = await HealLog.load(self.task_instance)
+        await heals.add(why, time.monotonic() - started, fresh.pid)
 
     async def on_kill(self) -> None:
         """Stop the replay when a person ended its task; let it run when a new try follows it."""

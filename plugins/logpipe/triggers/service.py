@@ -45,8 +45,11 @@ class _Watch:
     def __init__(self, pid: int, grace_s: float) -> None:
         self.pid = pid
         self.started = time.monotonic()
-        # A service that has just been launched may take its time.
-        self._healthy_at = self.started + max(0, grace_s)
+        self.expect_start(grace_s)
+
+    def expect_start(self, grace_s: float) -> None:
+        """Give a service that has just been launched its time."""
+        self._healthy_at = time.monotonic() + max(0, grace_s)
 
     def seen_healthy(self) -> None:
         self._healthy_at = time.monotonic()
@@ -167,7 +170,11 @@ class ServiceTrigger(SerializableTrigger):
         while True:
             process = await self._next_state()
             if process.state == "STOPPED":
-                return _stopped(process, round(time.monotonic() - watch.started, 1))
+                if not (other := await self._other_variant()):
+                    return _stopped(process, round(time.monotonic() - watch.started, 1))
+                self.log.info("%s was stopped for %s, which is supervised now", process.label, other.label)
+                self.variant, watch.pid, process = other.variant, other.pid, other
+                watch.expect_start(self.start_timeout_s)
             ended = process.pid != watch.pid
             healthy, reason = (False, "its process ended") if ended else await self._judge(process)
             if healthy:
@@ -182,6 +189,11 @@ class ServiceTrigger(SerializableTrigger):
                 if (count := heals.within(self.heal_window_s)) > self.max_heals:
                     reason = f"{count} heals in {self.heal_window_s:.0f} s, the last one since {reason}"
                     return await self._unhealthy(process, reason, outcome.waited_s)
+
+    async def _other_variant(self) -> Process | None:
+        """Return the variant that was started in place of the one that is stopped, None without one."""
+        await asyncio.sleep(self.check_interval_s)  # a launch starts the one after the other has ended
+        return next((process for process in await self._host.variants(self.service) if process.pid), None)
 
     async def _next_state(self) -> Process:
         """Look at the process after the next interval; while the process host is away, wait for it."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import os
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,6 +121,21 @@ def test_a_replayer_that_dies_is_waited_for(host: ProcessHostUnderTest, log: str
     final = asyncio.run(record())["record"]
     assert final["state"] == "done"
     assert final["last_line"] == 400
+
+
+def test_a_replayer_that_hangs_is_healed(host: ProcessHostUnderTest, log: str) -> None:
+    with pytest.raises(TaskDeferred) as deferral:
+        Run("seventh").execute(log, pace="delay:0.005", limit=400, first_look_s=0.1, hung_after_s=1)
+
+    async def outcome() -> tuple[int, int, dict[str, Any]]:
+        hung = (await ProcessHostHook().state("replayer")).pid
+        os.kill(hung, signal.SIGSTOP)
+        payload = (await asyncio.wait_for(anext(aiter(deferral.value.trigger.run())), 60)).payload
+        return hung, (await ProcessHostHook().state("replayer")).pid, payload["record"]
+
+    hung, healed, final = asyncio.run(outcome())
+    assert healed != hung
+    assert (final["state"], final["last_line"]) == ("done", 400)
 
 
 def test_a_missing_source_is_named_with_the_reason(host: ProcessHostUnderTest, tmp_path: Path) -> None:

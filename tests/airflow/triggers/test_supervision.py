@@ -76,6 +76,19 @@ async def test_a_service_is_healed_and_supervised_on(agent: ProcessHostHook, blo
     assert outcome.reason == "it was stopped on request"
 
 
+async def test_a_supervision_follows_its_service_into_another_variant(
+    agent: ProcessHostHook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watching = asyncio.create_task(ended(supervisor()))
+    await agent.launch("agent", "durable")
+    await told(capsys, "agent:memory was stopped for agent:durable, which is supervised now")
+    pid = (await agent.state("agent", "durable")).pid
+    os.kill(pid, signal.SIGKILL)
+    await told(capsys, "Healed agent:durable")
+    await agent.stop("agent", "durable")
+    assert (await asyncio.wait_for(watching, 30)).service == "agent:durable"
+
+
 async def test_what_died_while_nobody_looked_counts_as_a_heal(agent: ProcessHostHook) -> None:
     gone = 1
     outcome = await asyncio.wait_for(ended(supervisor(launched_pid=gone, max_heals=0)), 30)
