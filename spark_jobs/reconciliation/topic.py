@@ -5,13 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from reconciliation.day import Day
@@ -100,7 +94,7 @@ class Topic:
         end = time.monotonic() + TIMEOUT_S
         while True:
             try:
-                return ask().result(TIMEOUT_S)
+                return ask()
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_YET or time.monotonic() > end:
                     raise
@@ -159,7 +153,7 @@ class Topic:
         """Tell whether a consumer of the group is alive."""
         try:
             described = self._from_coordinator(
-                lambda: self._admin.describe_consumer_groups([self._group])[self._group]
+                lambda: self._admin.describe_consumer_groups([self._group])[self._group].result(TIMEOUT_S)
             )
         except (KafkaException, TimeoutError) as error:
             raise self._failure(error) from None
@@ -176,17 +170,26 @@ class Topic:
         )
 
     def _committed(self) -> Mapping[int, int]:
+        """Offsets by partition; asked by a consumer, since the admin client's own call can end the process.
+
+        It does when the group's coordinator has just moved: github.com/confluentinc/librdkafka/issues/5040.
+        """
         places = [TopicPartition(self.name, partition) for partition in self._partitions]
-        asked = [ConsumerGroupTopicPartitions(self._group, places)]
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": self._group,
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
         try:
-            answer = self._from_coordinator(
-                lambda: self._admin.list_consumer_group_offsets(asked)[self._group]
-            )
-        except (KafkaException, TimeoutError) as error:
-            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
+            answer = self._from_coordinator(lambda: consumer.committed(places, TIMEOUT_S))
+        except KafkaException as error:
             raise self._failure(error) from None
-        return {place.partition: place.offset for place in answer.topic_partitions if place.offset >= 0}
+        finally:
+            consumer.close()
+        return {place.partition: place.offset for place in answer if place.offset >= 0}
 
     def arrived_since(self, day: Day, time_ms: int) -> bool:
         """Tell whether a record of the day arrived since then."""

@@ -107,11 +107,7 @@ class KafkaTopicHook(KafkaAdminClientHook):
         from confluent_kafka import KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
-        description = await self.describe(topic)
-        if description is None:
-            raise KafkaUnavailableError(
-                f"There is no topic {topic} at {self._bootstrap()}: provision it first"
-            )
+        description = await self._existing(topic)
         admin = await self._admin()
         latest: OffsetSpec = OffsetSpec.latest()
         asked = admin.list_offsets(
@@ -124,26 +120,47 @@ class KafkaTopicHook(KafkaAdminClientHook):
             raise self._unavailable(error) from error
 
     async def committed_offsets(self, group: str, topic: str) -> Offsets:
-        """Return what a consumer group has committed; a partition without a commit is left out."""
-        from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+        """Return what a consumer group has committed; a partition without a commit is left out.
 
-        admin = await self._admin()
+        A consumer asks, which joins no group. The admin client's own call ends the whole process when the
+        group's coordinator has just moved: github.com/confluentinc/librdkafka/issues/5040.
+
+        Raises:
+            KafkaUnavailableError: there is no such topic, or the brokers do not answer.
+        """
+        from confluent_kafka import KafkaException
+
+        description = await self._existing(topic)
         deadline = time.monotonic() + self.timeout_s
         while True:
-            asked = admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=self.timeout_s
-            )
             try:
-                reply = await asyncio.wrap_future(asked[group])
-                break
+                return await asyncio.to_thread(self._committed, group, topic, description.partitions)
             except KafkaException as error:
                 # A coordinator that still loads its groups, for one.
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise self._unavailable(error) from error
                 await asyncio.sleep(0.1)
-        return {
-            at.partition: at.offset for at in reply.topic_partitions if at.topic == topic and at.offset >= 0
-        }
+
+    def _committed(self, group: str, topic: str, partitions: int) -> Offsets:
+        from confluent_kafka import Consumer, TopicPartition
+
+        given = self.get_connection(self.kafka_config_id).extra_dejson
+        consumer = Consumer({**given, "group.id": group, "enable.auto.commit": False})
+        try:
+            asked = [TopicPartition(topic, number) for number in range(partitions)]
+            return {
+                at.partition: at.offset for at in consumer.committed(asked, self.timeout_s) if at.offset >= 0
+            }
+        finally:
+            consumer.close()
+
+    async def _existing(self, topic: str) -> TopicDescription:
+        description = await self.describe(topic)
+        if description is None:
+            raise KafkaUnavailableError(
+                f"There is no topic {topic} at {self._bootstrap()}: provision it first"
+            )
+        return description
 
     async def lag_records(self, group: str, topic: str) -> int:
         """Return how many records of a topic a consumer group has not committed yet."""

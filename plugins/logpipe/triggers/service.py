@@ -142,10 +142,10 @@ class ServiceTrigger(SerializableTrigger):
         return ProcessHostHook(self.process_host_conn_id)
 
     async def _judge(self, process: Process) -> tuple[bool, str]:
+        self._patience_s = self.hung_after_s
         if process.state != "RUNNING":
             detail = process.spawn_error or f"last exit status {process.exit_status}"
             return False, f"its process is {process.state} ({detail})"
-        self._patience_s = self.hung_after_s
         try:
             return True, await self.probe()
         except ServiceHungError as error:

@@ -79,7 +79,7 @@ async def test_a_service_is_healed_and_supervised_on(agent: ProcessHostHook, blo
 async def test_a_supervision_follows_its_service_into_another_variant(
     agent: ProcessHostHook, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    watching = asyncio.create_task(ended(supervisor()))
+    watching = asyncio.create_task(ended(supervisor(start_timeout_s=20)))
     await agent.launch("agent", "durable")
     await told(capsys, "agent:memory was stopped for agent:durable, which is supervised now")
     pid = (await agent.state("agent", "durable")).pid
