@@ -5,7 +5,8 @@ each supervised by a task of its own, which stays deferred for as long as the se
 that died is back within seconds, one that hangs within a minute; each such heal stands in the task's log
 and in its XCom `heals`. Airflow may be restarted or upgraded meanwhile: the services run on.
 
-**Start it** with *Trigger*. One run at a time: a second one waits until the first has ended.
+**Start it** with *Trigger*, or by the setting `LOGPIPE_SERVICES_SCHEDULE`; a run of `replay_log` starts it
+when none is active. One run at a time: a second one waits until the first has ended.
 
 **End it** with the DAG `stop_pipeline`, or by marking the run failed or successful: the services are drained
 and stopped, agent 1 first. Clearing a task stops nothing; its next try takes over what runs.
@@ -18,11 +19,12 @@ and stopped, agent 1 first. Clearing a task stops nothing; its next try takes ov
 | `agent_2`, `agent_1`, `spark_job` | it does not start, or needed too many heals | launches it again |
 """
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from logpipe import settings
 from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.kafka_topic import KafkaTopicOperator
+from logpipe.operators.params import profile_param
 from logpipe.operators.spark_streaming import SparkStreamingOperator
 
 conf = settings.load()
@@ -31,19 +33,13 @@ with DAG(
     dag_id="stream_services",
     description="Keeps both Flume agents and the Spark job up and healthy",
     doc_md=__doc__,
-    schedule=None,
+    schedule=conf.services_schedule or None,
+    catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
     tags=["apache_logs"],
     default_args={"owner": "logpipe", "retries": 0},
-    params={
-        "profile": Param(
-            conf.profile,
-            type="string",
-            enum=["memory", "durable"],
-            description="Delivery profile of the agents",
-        ),
-    },
+    params={"profile": profile_param(conf)},
 ) as dag:
     provision_topic = KafkaTopicOperator(
         task_id="provision_topic",

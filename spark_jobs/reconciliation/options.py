@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -70,6 +71,8 @@ class Options:
 
 
 def _date(text: str) -> date:
+    if text == "-":
+        text = sys.stdin.readline().strip()
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -91,7 +94,9 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
         "tells, retention took a part; 1 an error; 2 a wrong command line. The defaults are the project's "
         "settings (LOGPIPE_… in the environment).",
     )
-    cli.add_argument("--date", type=_date, required=True, help="the day, as 2026-11-23")
+    cli.add_argument(
+        "--date", type=_date, required=True, help="the day, as 2026-11-23; - reads it from standard input"
+    )
     opened = cli.add_argument_group("is the day still being written?")
     opened.add_argument("--wait-s", type=int, default=0, help="wait at most so long for the day to be closed")
     opened.add_argument(

@@ -8,7 +8,8 @@ import httpx
 from logpipe.embedded.layout import AIRFLOW_USER, Layout
 from logpipe.settings import Settings
 
-PIPELINE_DAG = "apache_logs_pipeline"
+PIPELINE_DAG = "replay_log"
+SERVICES_DAG = "stream_services"
 
 
 class AirflowApiError(Exception):

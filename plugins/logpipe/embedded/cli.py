@@ -21,7 +21,7 @@ from logpipe.accounting.topic import TopicError, consumer_lag
 from logpipe.accounting.verify import Accounting, verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
-from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG, AirflowApi, AirflowApiError
 from logpipe.embedded.follow import RunFollower
 from logpipe.embedded.layout import AIRFLOW_USER
 from logpipe.embedded.process_host import ProcessHostError
@@ -111,7 +111,7 @@ def _replay(settings: Settings, options: argparse.Namespace, console: Console) -
     with StartDisplay(console) as display:
         stack.up(display)
     airflow = AirflowApi(settings, stack.layout)
-    _await_dag(airflow)
+    _await_dags(airflow)
     names = ("url", "pace", "limit", "profile")
     conf = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     follower = RunFollower(
@@ -136,16 +136,16 @@ def _sentence(accounting: dict[str, int]) -> str:
     ).format_map(accounting)
 
 
-def _await_dag(airflow: AirflowApi) -> None:
+def _await_dags(airflow: AirflowApi) -> None:
     deadline = time.monotonic() + DAG_TIMEOUT_S
-    while not airflow.has_dag(PIPELINE_DAG):
+    while missing := [dag_id for dag_id in (PIPELINE_DAG, SERVICES_DAG) if not airflow.has_dag(dag_id)]:
         errors = airflow.import_errors()
         if errors or time.monotonic() > deadline:
             why = (
                 "\n".join(errors)
                 or f"not read after {DAG_TIMEOUT_S:.0f} s; see `make logs SERVICE=airflow-dag-processor`"
             )
-            raise AirflowApiError(f"DAG {PIPELINE_DAG} is not there: {why}")
+            raise AirflowApiError(f"DAG {missing[0]} is not there: {why}")
         time.sleep(0.25)
 
 
@@ -262,7 +262,7 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
     if states["flume-agent2"].pid and states["kafka"].healthy:
         _await(lambda: _agent2_is_drained(settings), "agent 2 has not brought all lines to HDFS", console)
     stop_service("flume-agent2")
-    for service in ("analytics", *reversed(STORES)):
+    for service in ("analytics", "reconcile", *reversed(STORES)):
         stop_service(service)
     stack.host.shut_down()
     return 0

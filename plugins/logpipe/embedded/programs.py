@@ -37,13 +37,17 @@ SERVICES = (
 
 @dataclass(frozen=True)
 class Program:
-    """One process of a service. ``variant`` tells two ways of running a service apart; one runs at a time."""
+    """One process of a service. ``variant`` tells two ways of running a service apart; one runs at a time.
+
+    A batch program is started for each piece of work and ends by itself.
+    """
 
     service: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     variant: str = ""
     stop_wait_s: int = 20
+    is_batch: bool = False
     separate_stderr: bool = False
 
     @property
@@ -89,6 +93,10 @@ def _stores(settings: Settings, layout: Layout) -> list[Program]:
 
 def _streams(settings: Settings, layout: Layout) -> list[Program]:
     as_hdfs_user = hdfs_client_environment(settings, layout)
+    spark_environment = as_hdfs_user | {
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_DIRS": str(layout.state_dir / "spark"),
+    }
     agents = [
         Program(
             f"flume-agent{number}",
@@ -106,9 +114,15 @@ def _streams(settings: Settings, layout: Layout) -> list[Program]:
         Program(
             "analytics",
             (str(PYTHON), str(PROJECT_DIR / "spark_jobs" / "stream_windows.py")),
-            as_hdfs_user
-            | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_DIRS": str(layout.state_dir / "spark")},
+            spark_environment,
             stop_wait_s=30,
+            separate_stderr=True,
+        ),
+        Program(
+            "reconcile",
+            (str(PYTHON), str(PROJECT_DIR / "spark_jobs" / "reconcile.py"), "--date", "-", "--wait-s", "60"),
+            spark_environment,
+            is_batch=True,
             separate_stderr=True,
         ),
         Program("replayer", (str(PYTHON), "-m", "logpipe.replayer")),
@@ -189,8 +203,8 @@ def _program(program: Program, layout: Layout) -> dict[str, object]:
         "process_name": program.variant or program.service,
         "directory": PROJECT_DIR,
         "autostart": "false",
-        "autorestart": "true",
-        "startsecs": 1,
+        "autorestart": "false" if program.is_batch else "true",
+        "startsecs": 0 if program.is_batch else 1,
         "startretries": 1000000,
         "stopwaitsecs": program.stop_wait_s,
         "stopasgroup": "true" if program.service.startswith("airflow") else "false",

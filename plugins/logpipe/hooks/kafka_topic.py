@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 
 if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.admin import AdminClient, OffsetSpec
 
 Offsets = dict[int, int]  # partition -> offset
 
@@ -104,14 +104,27 @@ class KafkaTopicHook(KafkaAdminClientHook):
 
     async def end_offsets(self, topic: str) -> Offsets:
         """Return where each partition of a topic ends: the offset of the next record."""
-        from confluent_kafka import KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec
+
+        return await self._list_offsets(topic, OffsetSpec.latest())
+
+    async def offsets_at(self, topic: str, epoch_s: float) -> Offsets:
+        """Return the offset of each partition's first record that is not older, or else of its next one."""
+        from confluent_kafka.admin import OffsetSpec
+
+        ends = await self.end_offsets(topic)
+        found = await self._list_offsets(topic, OffsetSpec.for_timestamp(int(epoch_s * 1000)))
+        return {
+            partition: found[partition] if found[partition] >= 0 else end for partition, end in ends.items()
+        }
+
+    async def _list_offsets(self, topic: str, spec: "OffsetSpec") -> Offsets:
+        from confluent_kafka import KafkaException, TopicPartition
 
         description = await self._existing(topic)
         admin = await self._admin()
-        latest: OffsetSpec = OffsetSpec.latest()
         asked = admin.list_offsets(
-            {TopicPartition(topic, number): latest for number in range(description.partitions)},
+            {TopicPartition(topic, number): spec for number in range(description.partitions)},
             request_timeout=self.timeout_s,
         )
         try:

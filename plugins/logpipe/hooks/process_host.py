@@ -3,6 +3,7 @@
 import asyncio
 import re
 import xmlrpc.client
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -29,6 +30,7 @@ class Process:
     uptime_s: int
     exit_status: int
     spawn_error: str
+    was_started: bool  # since the process host itself is up
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> Self:
@@ -42,12 +44,18 @@ class Process:
             uptime_s=max(0, reply["now"] - reply["start"]) if reply["pid"] else 0,
             exit_status=reply["exitstatus"],
             spawn_error=reply["spawnerr"],
+            was_started=reply["start"] > 0,
         )
 
     @property
     def label(self) -> str:
         """``service`` or ``service:variant``."""
         return f"{self.service}:{self.variant}" if self.variant else self.service
+
+    @property
+    def stopped_on_request(self) -> bool:
+        """Whether somebody stopped it; a process host that has just come up has stopped nothing."""
+        return self.state == "STOPPED" and self.was_started
 
     @property
     def up(self) -> bool:
@@ -180,9 +188,25 @@ class ProcessHostHook(HttpServiceHook):
         await self.start(service, variant)
         return Launch(await self.state(service, variant), reattached=False, stopped=stopped)
 
-    async def log_tail(self, service: str, variant: str | None = None, *, max_bytes: int = 4096) -> list[str]:
-        """Return the last lines of a process's standard error, or of its output where it has none."""
-        for stream in ("Stderr", "Stdout"):
+    async def send_line(self, service: str, line: str) -> None:
+        """Write a line to the standard input of a process that runs."""
+        try:
+            await self._rpc("sendProcessStdin", _full_name(service, None), line + "\n")
+        except xmlrpc.client.Fault as fault:
+            raise ProcessHostError(
+                f"{service} took no input on {self.conn_id}: {fault.faultString}"
+            ) from fault
+
+    async def log_tail(
+        self,
+        service: str,
+        variant: str | None = None,
+        *,
+        max_bytes: int = 4096,
+        streams: Sequence[str] = ("Stderr", "Stdout"),
+    ) -> list[str]:
+        """Return the last lines of the first stream that has some: by default standard error, then output."""
+        for stream in streams:
             try:
                 text, _, _ = await self._rpc(
                     f"tailProcess{stream}Log", _full_name(service, variant), 0, max_bytes

@@ -18,15 +18,17 @@ class SourceFileSensor(FirstLookMixin, BaseSensorOperator):
 
     Args:
         url: the log; its password, if it has one, is never logged.
+        wait_s: wait so long for it; 0 looks once.
         first_look_s: the task keeps its worker this long before it defers.
-        kwargs: ``timeout`` and ``poke_interval`` as in every sensor, in seconds.
+        kwargs: ``poke_interval`` as in every sensor, in seconds.
     """
 
-    template_fields: Sequence[str] = ("url",)
+    template_fields: Sequence[str] = ("url", "wait_s")
 
-    def __init__(self, *, url: str, first_look_s: float = 3, **kwargs: Any) -> None:
+    def __init__(self, *, url: str, wait_s: float = 3600, first_look_s: float = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.url = url
+        self.wait_s = wait_s
         self.first_look_s = first_look_s
 
     def execute(self, context: "Context") -> str:
@@ -35,7 +37,7 @@ class SourceFileSensor(FirstLookMixin, BaseSensorOperator):
 
         trigger = SourceFileTrigger(
             url=self.url,
-            deadline_epoch_s=time.time() + self.timeout,
+            deadline_epoch_s=time.time() + float(self.wait_s),
             poll_interval_s=self.poke_interval,
         )
         return self.execute_complete(context, self.defer_unless_soon(trigger, self.first_look_s))

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT_DIR = Path(__file__).resolve().parents[3]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Cron = Annotated[str, Field(pattern=r"^$|^(\S+ ){4}\S+$")]
 DeliveryProfile = Literal["memory", "durable"]
 
 
@@ -94,6 +95,11 @@ class Settings(BaseSettings):
     pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
     profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
     max_line_bytes: int = Field(1048576, ge=1, description="A longer line is set aside, not sent")
+
+    # When Airflow starts runs by itself: cron expressions, in ``timezone``
+    services_schedule: Cron = Field("", description="Runs of stream_services; empty: by hand only")
+    replay_schedule: Cron = Field("", description="Replays of the source; empty: by hand only")
+    partitions_schedule: Cron = Field("30 0 * * *", description="Reconciliation of the day before")
 
     # Memory of the Java processes
     kafka_heap_mb: int = Field(512, ge=128, description="Heap of the broker")

@@ -66,6 +66,7 @@ class ReplayTrigger(SerializableTrigger):
                 if not away:
                     log.warning("Waiting for the replayer: %s", error)
                 away = True
+                await self._start_if_never_started()
                 patience_s, why = self.hung_after_s, str(error)
             else:
                 away = False
@@ -82,6 +83,17 @@ class ReplayTrigger(SerializableTrigger):
                 await self._heal(why)
                 progressed_at = time.monotonic()
             await asyncio.sleep(self.poll_interval_s)
+
+    async def _start_if_never_started(self) -> None:
+        """Bring the replayer back when its process host, maybe its machine, was restarted."""
+        host = ProcessHostHook(self.process_host_conn_id)
+        try:
+            process = await host.state(self.service)
+            if process.state == "STOPPED" and not process.was_started:
+                log.warning("Starting %s: its process host has been restarted", self.service)
+                await host.start(self.service)
+        except ServiceUnreachableError as error:
+            log.warning("%s", error)
 
     async def _heal(self, why: str) -> None:
         """Have a hung replayer killed; its process host brings it back, and it goes on by itself."""

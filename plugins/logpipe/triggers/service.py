@@ -64,7 +64,8 @@ class ServiceTrigger(SerializableTrigger):
 
     With ``supervise`` it goes on from there. A service that died is brought back by its process host, or
     else by this trigger; one that is there but not healthy for ``hung_after_s`` is killed and so brought
-    back. Each is a heal, told in the log and in XCom. It fires when the service was stopped on request,
+    back, and so is one that a restarted process host, maybe of a restarted machine, has not started yet.
+    Each is a heal, told in the log and in XCom. It fires when the service was stopped on request,
     when it does not get healthy again, or at more than ``max_heals`` heals within ``heal_window_s``.
 
     A child says with `probe` what healthy means for its kind of service, and with `undrained` what a stop
@@ -118,7 +119,7 @@ class ServiceTrigger(SerializableTrigger):
             process = await self._host.state(self.service, self.variant)
             pids |= {process.pid} - {0, killed_pid}
             waited_s = round(time.monotonic() - started, 1)
-            if self.supervise and process.state == "STOPPED":
+            if self.supervise and process.stopped_on_request:
                 return _stopped(process, waited_s)
             if (process.pid and process.pid == killed_pid) or process.state == "STOPPING":
                 await asyncio.sleep(self.poll_interval_s)
@@ -169,7 +170,7 @@ class ServiceTrigger(SerializableTrigger):
         watch = _Watch(known_pid, self.start_timeout_s - process.uptime_s)
         while True:
             process = await self._next_state()
-            if process.state == "STOPPED":
+            if process.stopped_on_request:
                 if not (other := await self._other_variant()):
                     return _stopped(process, round(time.monotonic() - watch.started, 1))
                 self.log.info("%s was stopped for %s, which is supervised now", process.label, other.label)

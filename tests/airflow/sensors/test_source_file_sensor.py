@@ -8,7 +8,7 @@ from logpipe.sensors.source_file import SourceFileSensor
 
 
 def sensor(url: str, **more: float) -> SourceFileSensor:
-    return SourceFileSensor(task_id="check_source", url=url, **{"timeout": 1, "poke_interval": 0.1} | more)
+    return SourceFileSensor(task_id="check_source", url=url, **{"wait_s": 1, "poke_interval": 0.1} | more)
 
 
 def test_a_source_that_is_there_is_described(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_source_that_does_not_come_is_named_with_the_reason(
 
 def test_a_source_that_comes_later_is_left_to_the_triggerer(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    late = sensor(path.as_uri(), timeout=30, first_look_s=0.2)
+    late = sensor(path.as_uri(), wait_s=30, first_look_s=0.2)
     with pytest.raises(TaskDeferred) as deferral:
         late.execute({})
     path.write_bytes(b"one line\n")

@@ -1,16 +1,18 @@
 """### Replays a web server's log through the whole pipeline and accounts for every line.
 
-**What it does.** It provisions the Kafka topic, has Flume agent 2, agent 1 and the Spark job up, replays
-the log, waits until all of it stands in HDFS and in the windows, and compares the lines at the source, in
-the topic, in HDFS and in the windows. Services that run already are left alone, and they stay up
-afterwards: `make stop` stops them.
+**What it does.** It looks at the log, has a run of `stream_services` going and the services of its profile
+up and healthy, replays the log, waits until all of it stands in HDFS and in the windows, and compares the
+lines at the source, in the topic, in HDFS and in the windows. The services stay up afterwards.
 
-**Start it** with *Trigger*, or `make replay URL=… PACE=… LIMIT=…`. One run at a time; a second one waits.
+**Start it** with *Trigger*, with `make replay URL=… PACE=… LIMIT=…`, or nightly by the setting
+`LOGPIPE_REPLAY_SCHEDULE`. One run at a time; a second one waits.
 
 **When a task fails**, its log ends with the reason and the way out. Once that is mended, clear the task:
 
 | task | usual reason | what clearing it does |
 |---|---|---|
+| `source` | the log is not there, or the server refuses | looks again |
+| `stream_services` | Airflow's API is away | looks again whether a run is active |
 | `provision_topic` | the topic exists with another shape | verifies it again |
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `replay` | the source is away, or cut short | goes on after the last acknowledged line |
@@ -18,46 +20,40 @@ afterwards: `make stop` stops them.
 | `account` | lines lost or doubled | compares again |
 """
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from logpipe import settings
+from logpipe.operators.dag_run import EnsureDagRunOperator
 from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.kafka_topic import KafkaTopicOperator
+from logpipe.operators.params import replay_params
 from logpipe.operators.replay import ReplayOperator
 from logpipe.operators.spark_streaming import SparkStreamingOperator
 from logpipe.operators.verify import VerifyOperator
 from logpipe.sensors.hdfs_partition import HdfsPartitionSensor
+from logpipe.sensors.source_file import SourceFileSensor
 
 conf = settings.load()
 
 with DAG(
-    dag_id="apache_logs_pipeline",
+    dag_id="replay_log",
     description="Replays a log through Flume, Kafka, HDFS and Spark, and accounts for every line",
     doc_md=__doc__,
-    schedule=None,
+    schedule=conf.replay_schedule or None,
+    catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
     tags=["apache_logs"],
     default_args={"owner": "logpipe", "retries": 1, "retry_delay": 1.0},
-    params={
-        "url": Param(
-            conf.replay_url,
-            type="string",
-            pattern=r"^(ftps?|https?|file)://.+",
-            description="The log, plain or gz: ftp://, ftps://, http://, https:// or file://",
-        ),
-        "pace": Param(
-            conf.pace,
-            type="string",
-            pattern=r"^(max|(delay|speed):[0-9]+(\.[0-9]+)?)$",
-            description="delay:SECONDS between lines, speed:FACTOR of the log's own clock, or max",
-        ),
-        "profile": Param(conf.profile, enum=["memory", "durable"], description="Delivery profile"),
-        "limit": Param(
-            None, type=["null", "integer"], minimum=1, description="Stop after so many lines; empty for all"
-        ),
-    },
+    params=replay_params(conf),
 ) as dag:
+    source = SourceFileSensor(task_id="source", url=dag.param("url"), wait_s=dag.param("wait_s"))
+    stream_services = EnsureDagRunOperator(
+        task_id="stream_services",
+        trigger_dag_id="stream_services",
+        conf={"profile": "{{ params.profile }}"},
+        logical_date=None,
+    )
     provision_topic = KafkaTopicOperator(
         task_id="provision_topic",
         topic=conf.topic,
@@ -96,4 +92,5 @@ with DAG(
     )
     account = VerifyOperator(task_id="account")
 
-    provision_topic >> agent_2 >> agent_1 >> spark_job >> replay >> hdfs_partition >> account
+    source >> stream_services >> provision_topic >> agent_2 >> agent_1 >> spark_job >> replay
+    replay >> hdfs_partition >> account

@@ -1,0 +1,50 @@
+"""What a person can set in the trigger forms, checked by Airflow before a run starts."""
+
+from airflow.sdk import Param
+
+from logpipe.settings import Settings
+
+
+def profile_param(conf: Settings) -> Param:
+    """Offer the delivery profiles."""
+    return Param(
+        conf.profile,
+        type="string",
+        enum=["memory", "durable"],
+        description="Delivery profile of the agents: durable loses nothing that was acknowledged",
+    )
+
+
+def date_param() -> Param:
+    """Ask for a day; none means the one before the run's date."""
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The day, such as 2026-11-23; empty for the one before the run's date",
+    )
+
+
+def replay_params(conf: Settings) -> dict[str, Param]:
+    """Ask for all that a replay takes; the defaults are the settings."""
+    return {
+        "url": Param(
+            conf.replay_url,
+            type="string",
+            pattern=r"^(ftps?|https?|file)://.+",
+            description="The log, plain or gz: ftp://, ftps://, http://, https:// or file://",
+        ),
+        "pace": Param(
+            conf.pace,
+            type="string",
+            pattern=r"^(max|(delay|speed):[0-9]+(\.[0-9]+)?)$",
+            description="delay:SECONDS between lines, speed:FACTOR of the log's own clock, or max",
+        ),
+        "profile": profile_param(conf),
+        "limit": Param(
+            None, type=["null", "integer"], minimum=1, description="Stop after so many lines; empty for all"
+        ),
+        "wait_s": Param(
+            0, type="integer", minimum=0, description="Wait for the source so long, in seconds; 0 looks once"
+        ),
+    }
