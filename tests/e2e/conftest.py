@@ -11,7 +11,9 @@ import psutil
 import pytest
 
 from logpipe import settings as project_settings
+from logpipe.embedded.layout import Layout
 from logpipe.settings import PROJECT_DIR
+from tests.e2e.airflow_client import AirflowClient
 from tests.ports import free_ports
 
 COMMAND_TIMEOUT_S = 420
@@ -57,6 +59,7 @@ def pipeline(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
     environment |= free_ports() | {
         "LOGPIPE_STATE_DIR": str(state_dir),
+        "LOGPIPE_ROLL_INTERVAL_S": "20",
         "PYTHONPATH": str(PROJECT_DIR / "plugins"),
     }
     copy = Pipeline(environment, state_dir)
@@ -79,3 +82,9 @@ def first_run(pipeline):
     answer = pipeline.command("run", "--pace", "max")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
+
+
+@pytest.fixture(scope="package")
+def airflow(pipeline, first_run):
+    settings = pipeline.settings()
+    return AirflowClient(settings, Layout.of(settings))

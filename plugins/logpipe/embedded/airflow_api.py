@@ -1,5 +1,6 @@
 """Airflow's REST interface, as far as the command line needs it."""
 
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,6 +11,9 @@ from logpipe.settings import Settings
 
 PIPELINE_DAG = "replay_log"
 SERVICES_DAG = "stream_services"
+
+
+PATIENCE_S = 180.0
 
 
 class AirflowApiError(Exception):
@@ -48,11 +52,26 @@ class AirflowApi:
         return cast(dict[str, Any], answer.json())
 
     def _request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        answer = self._client.request(method, f"/api/v2{path}", **arguments)
+        answer = self._patiently(method, path, **arguments)
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # the token has run out
             self._log_in()
-            answer = self._client.request(method, f"/api/v2{path}", **arguments)
+            answer = self._patiently(method, path, **arguments)
         return self._checked(answer)
+
+    def _patiently(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Ask; while the API server is restarted, or its database away, a question is asked again."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            is_over = method != "GET" or time.monotonic() > deadline
+            try:
+                answer = self._client.request(method, f"/api/v2{path}", **arguments)
+            except httpx.TransportError as error:
+                if is_over:
+                    raise AirflowApiError(f"{method} {self.url}{path}: {error}") from error
+            else:
+                if is_over or not answer.is_server_error:
+                    return answer
+            time.sleep(1)
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether the DAG processor has read the DAG."""
@@ -79,13 +98,13 @@ class AirflowApi:
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task left under a key; None when it left nothing (yet)."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        answer = self._client.get(f"/api/v2{path}", params={"deserialize": "false", "stringify": "false"})
+        answer = self._patiently("GET", path, params={"deserialize": "false", "stringify": "false"})
         return answer.json()["value"] if answer.status_code == httpx.codes.OK else None
 
     def task_log_tail(self, dag_id: str, run_id: str, task: TaskState, lines: int = 15) -> str:
         """The end of a task's log, for a person."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(1, task.try_number)}"
-        answer = self._client.get(f"/api/v2{path}", headers={"Accept": "application/json"})
+        answer = self._patiently("GET", path, headers={"Accept": "application/json"})
         if answer.is_error:
             return f"(no log: {answer.status_code})"
         rows = answer.json()["content"]

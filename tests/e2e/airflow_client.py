@@ -1,0 +1,55 @@
+"""Airflow's REST interface as a person with the page would use it."""
+
+from typing import Any
+
+from logpipe.embedded.airflow_api import AirflowApi
+
+ACTIVE = ("queued", "running")
+
+
+class AirflowClient(AirflowApi):
+    """What the command line does not need, on top of what it does."""
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Every run, newest first."""
+        rows: list[dict[str, Any]] = self._request("GET", f"/dags/{dag_id}/dagRuns?order_by=-run_after")[
+            "dag_runs"
+        ]
+        return rows
+
+    def active_runs(self, dag_id: str) -> list[str]:
+        """Ids of the runs that are not over."""
+        return [run["dag_run_id"] for run in self.runs(dag_id) if run["state"] in ACTIVE]
+
+    def tries(self, dag_id: str, run_id: str) -> dict[str, tuple[str | None, int]]:
+        """Task id to its state and try number."""
+        return {task.task_id: (task.state, task.try_number) for task in self.task_states(dag_id, run_id)}
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear one task."""
+        body = {"dry_run": False, "task_ids": [task_id], "dag_run_id": run_id, "only_failed": False}
+        self._request("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+
+    def mark(self, dag_id: str, run_id: str, state: str) -> None:
+        """Mark a run failed or success."""
+        self._request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", json={"state": state})
+
+    def delete(self, dag_id: str, run_id: str) -> None:
+        """Delete a run."""
+        self._client.delete(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").raise_for_status()
+
+    def backfill(self, dag_id: str, first: str, last: str) -> int:
+        """Run a DAG for a range of dates; returns the backfill's id."""
+        body = {"dag_id": dag_id, "from_date": first, "to_date": last, "max_active_runs": 1}
+        return int(self._request("POST", "/backfills", json=body)["id"])
+
+    def asset_events(self) -> list[dict[str, Any]]:
+        """Every asset event, oldest first."""
+        answer = self._request("GET", "/assets/events?order_by=timestamp")
+        rows: list[dict[str, Any]] = answer["asset_events"]
+        return rows
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
+        """All lines of one try's log."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        return self._patiently("GET", path, headers={"Accept": "application/json"}).text

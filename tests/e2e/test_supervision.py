@@ -1,0 +1,234 @@
+"""Airflow supervises the services: it heals them, and whatever happens to Airflow leaves them alone."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+
+from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG
+from logpipe.settings import PROJECT_DIR
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+SUPERVISING = {"agent_1": "flume-agent1", "agent_2": "flume-agent2", "spark_job": "analytics"}
+DEAD_HEALED_S = 10
+HUNG_HEALED_S = 60
+STOPPED_S = 30
+
+
+def pids(pipeline, names):
+    services = pipeline.services()
+    return {name: services[name]["pid"] for name in names}
+
+
+def supervised(airflow) -> str:
+    """Id of the run whose supervising tasks are all deferred."""
+
+    def all_deferred():
+        for run_id in airflow.active_runs(SERVICES_DAG):
+            tries = airflow.tries(SERVICES_DAG, run_id)
+            if all(tries[task][0] == "deferred" for task in SUPERVISING):
+                return run_id
+        return ""
+
+    return wait_until(all_deferred, 120, poll_s=1)
+
+
+@pytest.fixture
+def epoch(airflow) -> str:
+    if not airflow.active_runs(SERVICES_DAG):
+        airflow.trigger(SERVICES_DAG, {})
+    return supervised(airflow)
+
+
+@contextmanager
+def a_replay(pipeline, pace="speed:900"):
+    """A replay of the bundled log in flight; afterwards it has ended well and every line is accounted for."""
+    _, before = pipeline.verify()
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "logpipe.embedded", "replay", "--pace", pace],
+        env=pipeline.environment, cwd=PROJECT_DIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    yield follower
+    output, _ = follower.communicate(timeout=400)
+    status, after = pipeline.verify()
+    assert (after["lost"], after["doubled"], status) == (0, 0, 0), output
+    assert after["source"] == before["source"] + 20_000, output
+
+
+def running_task(airflow, dag_id, task_id):
+    """Run id and try number of a deferred task."""
+
+    def deferred():
+        for run_id in airflow.active_runs(dag_id):
+            state, number = airflow.tries(dag_id, run_id)[task_id]
+            if state == "deferred":
+                return run_id, number
+        return None
+
+    return wait_until(deferred, 120, poll_s=0.5)
+
+
+def test_a_run_of_services_was_started_once(airflow, epoch):
+    assert len(airflow.active_runs(SERVICES_DAG)) == 1
+
+
+def test_killing_all_of_airflow_touches_no_service(pipeline, airflow, epoch):
+    names = (*SUPERVISING.values(), "replayer")
+    tries = airflow.tries(SERVICES_DAG, epoch)
+    with a_replay(pipeline) as follower:
+        run_id, number = running_task(airflow, PIPELINE_DAG, "replay")
+        before = pids(pipeline, names)
+        parts = ("airflow-triggerer", "airflow-scheduler", "airflow-dag-processor", "airflow-api-server")
+        for part in parts:
+            old = pipeline.services()[part]["pid"]
+            os.kill(old, signal.SIGKILL)
+
+            def is_back(part=part, old=old):
+                service = pipeline.services()[part]
+                return service["healthy"] and service["pid"] != old
+
+            wait_until(is_back, 60, poll_s=1)
+        assert pids(pipeline, names) == before
+        wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
+        assert airflow.tries(PIPELINE_DAG, run_id)["replay"] == ("success", number)
+        assert airflow.tries(SERVICES_DAG, epoch) == tries
+        follower.wait(60)
+
+
+@contextmanager
+def database_away(pipeline):
+    """Nobody else can read or write Airflow's database."""
+    database = next(pipeline.state_dir.rglob("airflow.db"))
+    with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def api_away(pipeline):
+    """The API server hangs."""
+    pid = pipeline.services()["airflow-api-server"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away", [database_away, api_away])
+def test_a_minute_without_database_or_api_touches_no_service(pipeline, airflow, epoch, away):
+    names = (*SUPERVISING.values(), "replayer")
+    with a_replay(pipeline, "speed:600"):
+        run_id, number = running_task(airflow, PIPELINE_DAG, "replay")
+        before = pids(pipeline, names)
+        with away(pipeline):
+            end = time.monotonic() + 60
+            wait_until(lambda: time.monotonic() > end, 61)
+        assert pids(pipeline, names) == before
+        wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
+        assert airflow.tries(PIPELINE_DAG, run_id)["replay"] == ("success", number)
+    assert supervised(airflow) == epoch
+
+
+@pytest.mark.parametrize(
+    ("blow", "limit_s"),
+    [(signal.SIGKILL, DEAD_HEALED_S), (signal.SIGSTOP, HUNG_HEALED_S)],
+    ids=["dead", "hung"],
+)
+@pytest.mark.parametrize("task_id", [pytest.param(task, marks=pytest.mark.slow) for task in SUPERVISING])
+def test_a_service_is_healed_in_time(pipeline, airflow, epoch, task_id, blow, limit_s):
+    service = SUPERVISING[task_id]
+    with a_replay(pipeline):
+        running_task(airflow, PIPELINE_DAG, "replay")
+        old = pipeline.services()[service]["pid"]
+        os.kill(old, blow)
+        started = time.monotonic()
+
+        def has_a_new_process():
+            return pipeline.services()[service]["pid"] not in (None, old)
+
+        wait_until(has_a_new_process, limit_s)
+        print(f"{service}: new process after {time.monotonic() - started:.1f} s")
+
+        def told():
+            heals = airflow.xcom(SERVICES_DAG, epoch, task_id, key="heals") or []
+            return any(heal["pid"] == pipeline.services()[service]["pid"] for heal in heals)
+
+        wait_until(told, 90, poll_s=1)
+
+
+def test_a_cleared_task_reattaches_and_stops_nothing(pipeline, airflow, epoch):
+    before = pids(pipeline, SUPERVISING.values())
+    tries = airflow.tries(SERVICES_DAG, epoch)
+    for task_id in SUPERVISING:
+        airflow.clear(SERVICES_DAG, epoch, task_id)
+    wait_until(
+        lambda: all(
+            airflow.tries(SERVICES_DAG, epoch)[task] == ("deferred", tries[task][1] + 1)
+            for task in SUPERVISING
+        ),
+        120,
+    )
+    assert pids(pipeline, SUPERVISING.values()) == before
+    log = airflow.task_log(SERVICES_DAG, epoch, "agent_1", tries["agent_1"][1] + 1)
+    assert "Reattached to flume-agent1:durable" in log
+
+
+def test_a_second_run_waits_for_the_first(airflow, epoch):
+    second = airflow.trigger(SERVICES_DAG, {})
+    try:
+        wait_until(lambda: second in airflow.active_runs(SERVICES_DAG), 30)
+        assert airflow.run_state(SERVICES_DAG, second) == "queued"
+        assert airflow.run_state(SERVICES_DAG, epoch) == "running"
+    finally:
+        airflow.delete(SERVICES_DAG, second)
+
+
+def all_stopped(pipeline):
+    return not any(pids(pipeline, SUPERVISING.values()).values())
+
+
+def ends_when(pipeline, end):
+    """Services are down in time after it, and have lost nothing."""
+    _, before = pipeline.verify()
+    started = time.monotonic()
+    end()
+    wait_until(lambda: all_stopped(pipeline), STOPPED_S)
+    print(f"stopped after {time.monotonic() - started:.1f} s")
+    status, after = pipeline.verify()
+    assert (status, after) == (0, before)
+
+
+@pytest.mark.parametrize("state", ["failed", pytest.param("success", marks=pytest.mark.slow)])
+def test_marking_the_run_stops_the_services(pipeline, airflow, epoch, state):
+    ends_when(pipeline, lambda: airflow.mark(SERVICES_DAG, epoch, state))
+    assert airflow.run_state(SERVICES_DAG, epoch) == state
+
+
+@pytest.mark.slow
+def test_deleting_the_run_stops_the_services(pipeline, airflow, epoch):
+    ends_when(pipeline, lambda: airflow.delete(SERVICES_DAG, epoch))
+
+
+def test_the_stop_dag_stops_the_services_and_the_run_ends_well(pipeline, airflow, epoch):
+    ends_when(pipeline, lambda: airflow.trigger("stop_pipeline", {}))
+    wait_until(lambda: airflow.run_state(SERVICES_DAG, epoch) == "success", 60)
+    assert all_stopped(pipeline)
+
+
+@pytest.mark.slow
+def test_services_and_a_replay_go_on_after_make_stop_and_make_run(pipeline, airflow, epoch):
+    with a_replay(pipeline, "speed:300") as follower:
+        running_task(airflow, PIPELINE_DAG, "replay")
+        follower.send_signal(signal.SIGINT)
+        follower.wait(30)
+        assert pipeline.command("stop").returncode == 0
+        answer = pipeline.command("run", "--pace", "max", "--limit", "1")
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert supervised(airflow) == epoch
