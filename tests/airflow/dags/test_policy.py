@@ -21,7 +21,8 @@ from airflow.sdk import DAG, Asset, BaseOperator, BaseSensorOperator, Param
 def refuse(event, arguments):
     writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     reaches_out = event in {"socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system"}
-    if reaches_out or writes and "__pycache__" not in str(arguments[0]):
+    harmless = "__pycache__" in str(arguments[0]) or arguments[0] == os.devnull
+    if reaches_out or writes and not harmless:
         print(f"refused while the DAG file was read: {event} {arguments}", file=sys.stderr)
         os._exit(3)
 sys.addaudithook(refuse)
@@ -38,7 +39,7 @@ DAGS = list(bag().dags.values())
 
 def test_every_file_imports_without_errors() -> None:
     assert bag().import_errors == {}
-    assert len(DAGS) >= len(FILES)
+    assert len(DAGS) >= len(list(DAGS_DIR.glob("*.py")))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
