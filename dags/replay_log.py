@@ -52,7 +52,6 @@ with DAG(
         task_id="stream_services",
         trigger_dag_id="stream_services",
         conf={"profile": "{{ params.profile }}"},
-        logical_date=None,
     )
     provision_topic = KafkaTopicOperator(
         task_id="provision_topic",

@@ -21,8 +21,7 @@ from airflow.sdk import DAG, Asset, BaseOperator, BaseSensorOperator, Param
 def refuse(event, arguments):
     writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     reaches_out = event in {"socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system"}
-    harmless = "__pycache__" in str(arguments[0]) or arguments[0] == os.devnull
-    if reaches_out or writes and not harmless:
+    if reaches_out or writes and "__pycache__" not in str(arguments[0]):
         print(f"refused while the DAG file was read: {event} {arguments}", file=sys.stderr)
         os._exit(3)
 sys.addaudithook(refuse)
