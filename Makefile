@@ -5,6 +5,9 @@ export PYTHONPATH := $(CURDIR)/plugins
 CLI := $(VENV)/python -m logpipe.embedded
 BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
 
+# Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
+SUITES ?= tests/unit tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
+
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean
 
@@ -41,9 +44,11 @@ reconcile: install ## Repair: lost lines are sent again, HDFS is made equal to t
 logs: install ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 	@$(CLI) logs $(SERVICE)
 
-test: install-dev ## Lint, types, unit, DAG, integration and end-to-end tests
+test: install-dev ## Lint, types, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports
-	@$(VENV)/python -m pytest -m "not slow and not faults" $(TESTS)
+	@failed=; for suite in $(SUITES); do \
+		echo "== $$suite"; $(VENV)/python -m pytest -m "not slow and not faults" $$suite || failed="$$failed $$suite"; \
+	done; if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
 
 test-faults: install-dev ## Faults while a replay is in flight; writes docs/reliability.md (SHORT=1: one of each kind)
 	@$(if $(SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest $(if $(SHORT),tests/faults --short-faults,-m "slow or faults")

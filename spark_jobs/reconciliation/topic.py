@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from logpipe.committed import committed_offsets
 from reconciliation.day import Day
 from reconciliation.errors import ReconcileError
 
@@ -170,26 +171,11 @@ class Topic:
         )
 
     def _committed(self) -> Mapping[int, int]:
-        """Offsets by partition; asked by a consumer, since the admin client's own call can end the process.
-
-        It does when the group's coordinator has just moved: github.com/confluentinc/librdkafka/issues/5040.
-        """
-        places = [TopicPartition(self.name, partition) for partition in self._partitions]
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self._bootstrap,
-                "group.id": self._group,
-                "enable.auto.commit": False,
-                "log_level": 0,
-            }
-        )
+        client = {"bootstrap.servers": self._bootstrap}
         try:
-            answer = self._from_coordinator(lambda: consumer.committed(places, TIMEOUT_S))
+            return committed_offsets(client, self._group, self.name, self._partitions, TIMEOUT_S)
         except KafkaException as error:
             raise self._failure(error) from None
-        finally:
-            consumer.close()
-        return {place.partition: place.offset for place in answer if place.offset >= 0}
 
     def arrived_since(self, day: Day, time_ms: int) -> bool:
         """Tell whether a record of the day arrived since then."""

@@ -8,6 +8,7 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
+from logpipe.committed import committed_offsets
 from logpipe.digest import Digest
 from logpipe.settings import Settings
 
@@ -143,25 +144,19 @@ def consumer_lag(settings: Settings) -> dict[int, int]:
         TopicError: no broker, or no such topic.
     """
     ends = end_offsets(settings)
-    consumer = _consumer(settings, settings.consumer_group)
+    return {
+        partition: ends[partition][1] - offset for partition, offset in _next_offsets(settings, ends).items()
+    }
+
+
+def _next_offsets(settings: Settings, ends: dict[int, tuple[int, int]]) -> dict[int, int]:
+    """Agent 2's next offset in each partition: the first one where it has committed none."""
+    client = {"bootstrap.servers": settings.kafka_bootstrap}
     try:
-        return {
-            partition: ends[partition][1] - offset
-            for partition, offset in _committed(settings, consumer, ends).items()
-        }
+        found = committed_offsets(client, settings.consumer_group, settings.topic, ends, TIMEOUT_S)
     except KafkaException as error:
         raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
-    finally:
-        consumer.close()
-
-
-def _committed(settings: Settings, consumer: Consumer, ends: dict[int, tuple[int, int]]) -> dict[int, int]:
-    """Agent 2's next offset in each partition: the first one where it has committed none."""
-    places = [TopicPartition(settings.topic, partition) for partition in ends]
-    return {
-        place.partition: place.offset if place.offset >= 0 else ends[place.partition][0]
-        for place in consumer.committed(places, timeout=TIMEOUT_S)
-    }
+    return {partition: found.get(partition, first) for partition, (first, _) in ends.items()}
 
 
 @dataclass(frozen=True)
@@ -187,7 +182,7 @@ def oldest_unread(settings: Settings) -> list[Unread]:
     consumer = _consumer(settings, settings.consumer_group)
     unread = []
     try:
-        for partition, offset in _committed(settings, consumer, ends).items():
+        for partition, offset in _next_offsets(settings, ends).items():
             first, end = ends[partition]
             timestamp_ms = None
             if offset < end:

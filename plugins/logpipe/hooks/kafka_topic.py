@@ -135,37 +135,22 @@ class KafkaTopicHook(KafkaAdminClientHook):
     async def committed_offsets(self, group: str, topic: str) -> Offsets:
         """Return what a consumer group has committed; a partition without a commit is left out.
 
-        A consumer asks, which joins no group. The admin client's own call ends the whole process when the
-        group's coordinator has just moved: github.com/confluentinc/librdkafka/issues/5040.
-
         Raises:
             KafkaUnavailableError: there is no such topic, or the brokers do not answer.
         """
         from confluent_kafka import KafkaException
 
+        from logpipe.committed import committed_offsets
+
         description = await self._existing(topic)
-        deadline = time.monotonic() + self.timeout_s
-        while True:
-            try:
-                return await asyncio.to_thread(self._committed, group, topic, description.partitions)
-            except KafkaException as error:
-                # A coordinator that still loads its groups, for one.
-                if not error.args[0].retriable() or time.monotonic() > deadline:
-                    raise self._unavailable(error) from error
-                await asyncio.sleep(0.1)
-
-    def _committed(self, group: str, topic: str, partitions: int) -> Offsets:
-        from confluent_kafka import Consumer, TopicPartition
-
-        given = self.get_connection(self.kafka_config_id).extra_dejson
-        consumer = Consumer({**given, "group.id": group, "enable.auto.commit": False})
+        connection = await asyncio.to_thread(self.get_connection, self.kafka_config_id)
+        partitions = range(description.partitions)
         try:
-            asked = [TopicPartition(topic, number) for number in range(partitions)]
-            return {
-                at.partition: at.offset for at in consumer.committed(asked, self.timeout_s) if at.offset >= 0
-            }
-        finally:
-            consumer.close()
+            return await asyncio.to_thread(
+                committed_offsets, connection.extra_dejson, group, topic, partitions, self.timeout_s
+            )
+        except KafkaException as error:
+            raise self._unavailable(error) from error
 
     async def _existing(self, topic: str) -> TopicDescription:
         description = await self.describe(topic)
