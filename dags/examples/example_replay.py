@@ -24,6 +24,7 @@ with DAG("example_replay", schedule=None, doc_md=__doc__, tags=["example"]) as d
         first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
         topic=conf.topic,
         consumer_group=conf.consumer_group,
+        checkpoint_dir=conf.hdfs_checkpoint_dir,
         timeout=600,
     )
     account = VerifyOperator(task_id="account")

@@ -1,14 +1,14 @@
-"""The agent that writes to HDFS and the Spark job, brought up, and one of them stopped again.
+"""The agent that writes to HDFS and the Spark job, brought up, and the replayer stopped.
 
-Launches find what runs already and leave it alone. `ServiceStopOperator` stops at once;
-`FlumeAgentStopOperator` and `ReplayerStopOperator` drain first.
+Launches find what runs already and leave it alone. `ReplayerStopOperator` and `FlumeAgentStopOperator` drain
+before they stop; `ServiceStopOperator` is for services that need not.
 """
 
 from airflow.sdk import DAG
 
 from logpipe import settings
 from logpipe.operators.flume_agent import FlumeAgentOperator
-from logpipe.operators.service_stop import ServiceStopOperator
+from logpipe.operators.service_stop import ReplayerStopOperator
 from logpipe.operators.spark_streaming import SparkStreamingOperator
 
 conf = settings.load()
@@ -23,6 +23,6 @@ with DAG("example_services", schedule=None, doc_md=__doc__, tags=["example"]) as
         consumer_group=conf.consumer_group,
     )
     spark_job = SparkStreamingOperator(task_id="spark_job")
-    stop = ServiceStopOperator(task_id="stop", service="ftp")
+    stop = ReplayerStopOperator(task_id="stop")
 
     [agent, spark_job] >> stop
