@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from logpipe.embedded.airflow_api import PIPELINE_DAG
+from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG
 from logpipe.settings import PROJECT_DIR
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -33,19 +33,37 @@ def page(pipeline):
         browser.close()
 
 
-def test_a_person_logs_in_and_sees_the_dag_that_ran(pipeline, first_run, page):
+@pytest.fixture
+def logged_in(pipeline, first_run, page):
     secrets = json.loads((pipeline.state_dir / "secrets.json").read_text())
-    url = f"http://localhost:{pipeline.settings().airflow_port}"
-    page.goto(url)
+    page.goto(f"http://localhost:{pipeline.settings().airflow_port}")
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(secrets["airflow_admin_password"])
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda address: "login" not in address)
-    page.goto(f"{url}/dags/{PIPELINE_DAG}")
-    page.get_by_text("account", exact=True).first.wait_for()
-    assert page.get_by_text(PIPELINE_DAG).first.is_visible()
+    return page
+
+
+def picture(page, name):
+    """Take a screenshot for the docs, of the graph."""
     if os.environ.get("WRITE_PICTURES"):
         page.get_by_label("Show Graph").click()
-        page.get_by_text("hdfs_partition").first.wait_for()
         page.wait_for_load_state("networkidle")
-        page.screenshot(path=PICTURES / "airflow-dag.png")
+        page.wait_for_timeout(2000)  # the graph moves into its place
+        page.screenshot(path=PICTURES / name)
+
+
+def test_a_person_logs_in_and_sees_the_dag_that_ran(airflow, logged_in):
+    logged_in.goto(f"{airflow.url}/dags/{PIPELINE_DAG}")
+    logged_in.get_by_text("account", exact=True).first.wait_for()
+    assert logged_in.get_by_text(PIPELINE_DAG).first.is_visible()
+    picture(logged_in, "airflow-dag.png")
+
+
+def test_the_page_shows_the_services_as_supervised(airflow, logged_in):
+    (run_id,) = airflow.active_runs(SERVICES_DAG)
+    logged_in.goto(f"{airflow.url}/dags/{SERVICES_DAG}/runs/{run_id}")
+    logged_in.get_by_text("Deferred").nth(2).wait_for()
+    for task in ("agent_1", "agent_2", "spark_job"):
+        assert logged_in.get_by_text(task, exact=True).first.is_visible()
+    picture(logged_in, "airflow-running.png")
