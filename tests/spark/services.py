@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 JARS_DIR = Path(__file__).resolve().parents[2] / "build" / "jars"
 HDFS_USER = "bigdata"
@@ -163,6 +163,9 @@ class Kafka:
         admin = self.admin()  # must outlive its futures
         admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
         wait_until(lambda: self.exists(topic), 20, f"topic {topic}")
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        self.admin().create_partitions([NewPartitions(topic, total)])[topic].result(30)
 
     def delete_topic(self, topic: str) -> None:
         admin = self.admin()

@@ -76,13 +76,13 @@ def start(tmp_path: Path, kafka: Kafka, hdfs: Hdfs) -> Iterator[Callable[..., Dr
         driver.kill()
 
 
-def send(kafka: Kafka, topic: str, lines: list[bytes], first: int) -> None:
+def send(kafka: Kafka, topic: str, lines: list[bytes], first: int, partitions: int = 3) -> None:
     """Send lines with identities; every tenth one twice, as a resend does."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for at in range(0, len(lines), 10):
         part = list(enumerate(lines[at : at + 10], first + at))
         for number, line in [*part, *part[-1:]]:
-            producer.produce(topic, line, f"r:{number}", (number // 10) % 3)
+            producer.produce(topic, line, f"r:{number}", (number // 10) % partitions)
     assert producer.flush(30) == 0
 
 
@@ -170,6 +170,22 @@ def test_killed_and_stopped_it_goes_on_exactly(
         assert title in out
     assert "window              | method | count" in out
     assert not [line for line in out.splitlines() if "WARN" in line or "INFO" in line]
+
+
+def test_partitions_may_be_added_while_it_runs(
+    start: Callable[..., Driver], kafka: Kafka, hdfs: Hdfs, nasa_lines: list[bytes]
+) -> None:
+    topic = "grown"
+    kafka.create_topic(topic)
+    send(kafka, topic, nasa_lines, 1)
+    driver = start(topic)
+    counts_to(hdfs, topic, nasa_lines, driver)
+    kafka.add_partitions(topic, 5)
+    send(kafka, topic, nasa_lines, len(nasa_lines) + 1, partitions=5)
+    counts_to(hdfs, topic, nasa_lines * 2, driver)
+    driver.kill()
+    send(kafka, topic, nasa_lines, 2 * len(nasa_lines) + 1, partitions=5)
+    counts_to(hdfs, topic, nasa_lines * 3, start(topic))
 
 
 def test_other_parameters_are_refused(
