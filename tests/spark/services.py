@@ -165,7 +165,8 @@ class Kafka:
         wait_until(lambda: self.exists(topic), 20, f"topic {topic}")
 
     def add_partitions(self, topic: str, total: int) -> None:
-        self.admin().create_partitions([NewPartitions(topic, total)])[topic].result(30)
+        admin = self.admin()
+        admin.create_partitions([NewPartitions(topic, total)])[topic].result(30)
 
     def delete_topic(self, topic: str) -> None:
         admin = self.admin()
