@@ -8,6 +8,7 @@ from pathlib import Path
 
 from logpipe.accounting.difference import Difference
 from logpipe.accounting.source import REPAIR_PREFIX, replays, sent_lines
+from logpipe.accounting.topic import expired_records
 from logpipe.accounting.verify import topic_lines
 from logpipe.digest import line_hash
 from logpipe.settings import Settings
@@ -16,12 +17,15 @@ from logpipe.settings import Settings
 def write_missing_lines(settings: Settings) -> Path | None:
     """Write the acknowledged lines that the topic lacks to a file of their own; None when it lacks none.
 
-    Memory grows with the lines that are missing, not with the log.
+    None as well once retention took records: what it took cannot be told from what never arrived, and sending
+    it again would double it. Memory grows with the lines that are missing, not with the log.
 
     Raises:
         SourceGoneError: a source cannot be read again.
         TopicError: the topic cannot be read.
     """
+    if expired_records(settings):
+        return None
     records = replays(settings)
     with Difference(settings) as difference:
         difference.add("source", (line for record in records for _, line in sent_lines(record, settings)))
