@@ -88,9 +88,7 @@ def verify(settings: Settings, progress: Progress = _silent) -> Accounting:
             f"{in_topic.repeats:,} repeated records in the topic, known by their identity and left out"
         )
     if expired:
-        details.append(
-            f"Kafka's retention has taken {expired:,} records: HDFS and windows are compared, the topic is not"
-        )
+        details.append(f"Kafka's retention has taken {expired:,} records: only HDFS and windows are compared")
     if stages := counts.keys() & {"topic", "hdfs"}:
         try:
             with Difference(settings) as difference:
