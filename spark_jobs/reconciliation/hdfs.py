@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark.sql import SparkSession
 
 from windows.hdfs import Hdfs, HdfsError
 
@@ -26,22 +25,7 @@ def java_errors() -> Iterator[None]:
 
 
 class LogFiles(Hdfs):
-    """The file system of the log directories; files get as many copies as the NameNode's default says."""
-
-    def __init__(self, spark: SparkSession, url: str) -> None:
-        jvm: Any = spark._jvm
-        conf = spark._jsc.hadoopConfiguration()
-        with java_errors():
-            # A client takes these once, when it is made, and Spark's writers share the one made below.
-            probe = jvm.org.apache.hadoop.fs.FileSystem.newInstance(jvm.java.net.URI(url), conf)
-            try:
-                copies = int(probe.getServerDefaults(jvm.org.apache.hadoop.fs.Path("/")).getReplication())
-            finally:
-                probe.close()
-        conf.setInt("dfs.replication", copies)
-        if copies == 1:  # a pipeline that lost its one DataNode has no other to turn to
-            conf.setBoolean("dfs.client.block.write.replace-datanode-on-failure.enable", False)
-        super().__init__(spark, url)
+    """The file system of the log directories."""
 
     @property
     def jvm(self) -> Any:

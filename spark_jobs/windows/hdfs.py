@@ -48,30 +48,39 @@ def _java_errors() -> Iterator[None]:
         raise HdfsError(kind, message) from None
 
 
-class Hdfs:
-    """Files under one file system; every method raises `HdfsError` (an OSError) when it does not answer."""
+def _default_copies(jvm: Any, uri: Any, conf: Any) -> int:
+    probe = jvm.org.apache.hadoop.fs.FileSystem.newInstance(uri, conf)
+    try:
+        return int(probe.getServerDefaults(jvm.org.apache.hadoop.fs.Path("/")).getReplication())
+    finally:
+        probe.close()
 
-    def __init__(self, spark: SparkSession, url: str) -> None:
+
+class Hdfs:
+    """Files under one file system; every method raises `HdfsError` (an OSError) when it does not answer.
+
+    Args:
+        spark: whose JVM is used.
+        url: ``hdfs://host:port``.
+        copies: replicas of each file, Spark's own among them; 0: the NameNode's default, which clients do
+            not ask for by themselves.
+    """
+
+    def __init__(self, spark: SparkSession, url: str, copies: int = 0) -> None:
         jvm: Any = spark._jvm
         self._gateway: Any = spark.sparkContext._gateway
         self._jvm = jvm
         conf = spark._jsc.hadoopConfiguration()
-        self._conf = conf
         with _java_errors():
             uri = jvm.java.net.URI(url)
+            # A client takes this once, when it is made, and Spark's writers share the one made below.
+            copies = copies or _default_copies(jvm, uri, conf)
+            conf.setInt("dfs.replication", copies)
+            if copies == 1:  # a pipeline that lost its one DataNode has no other to turn to
+                conf.setBoolean("dfs.client.block.write.replace-datanode-on-failure.enable", False)
             self._fs = jvm.org.apache.hadoop.fs.FileSystem.get(uri, conf)
             self._context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(uri, conf)
         self._rename = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")
-
-    def use_replication(self, copies: int) -> None:
-        """Write files in so many copies; 0: the NameNode's default, which clients do not ask for."""
-        with _java_errors():
-            root = self._path("/")
-            copies = copies or int(self._fs.getServerDefaults(root).getReplication())
-            for conf in (self._fs.getConf(), self._conf):
-                conf.setInt("dfs.replication", copies)
-                if copies == 1:  # a pipeline that lost its one DataNode has no other to turn to
-                    conf.setBoolean("dfs.client.block.write.replace-datanode-on-failure.enable", False)
 
     def _path(self, path: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(path)

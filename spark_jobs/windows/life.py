@@ -212,8 +212,7 @@ class Life:
 
 
 def _connect(spark: SparkSession, options: Options) -> Hdfs:
-    hdfs = Hdfs(spark, options.hdfs_url)
-    hdfs.use_replication(options.replication)
+    hdfs = Hdfs(spark, options.hdfs_url, options.replication)
     hdfs.make_folder(options.checkpoint_url)
     hdfs.make_folder(options.windows_url)
     return hdfs

@@ -48,7 +48,6 @@ class Job:
         for topic in (self.options.windows_topic, self.options.dead_letters_topic):
             self.topics.make_output(OutputTopic(topic, 0), 1, 1)
         self.hdfs = JvmHdfs(spark, hdfs.url)
-        self.hdfs.use_replication(0)
         self.offsets: dict[int, dict[int, int]] = {}
         self.sent: list[bytes] = []
         self.steps = self.restart()
