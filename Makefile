@@ -90,4 +90,4 @@ cluster-down: install ## Stop the cluster, agents drained first; VOLUMES=1 delet
 	@$(CLUSTER) down $(if $(VOLUMES),--volumes)
 
 test-cluster: install-dev ## Build, start, run and hit the cluster (SHORT=1: one fault; ENGINE=own: Debian, as root: install and start an engine)
-	@$(VENV)/python -m pytest -m cluster tests/cluster $(if $(SHORT),--short-faults) $(if $(ENGINE),--engine $(ENGINE))
+	@$(if $(SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest -m cluster tests/cluster $(if $(SHORT),--short-faults) $(if $(ENGINE),--engine $(ENGINE))

@@ -73,4 +73,4 @@ def long_form(request: pytest.FixtureRequest) -> None:
 
 def pytest_sessionfinish() -> None:
     if ROWS and os.environ.get("WRITE_RELIABILITY"):
-        write_table(ROWS, PROJECT_DIR / "docs" / "reliability.md")
+        write_table(ROWS, PROJECT_DIR / "docs" / "reliability-cluster.md")
