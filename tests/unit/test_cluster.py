@@ -121,6 +121,7 @@ def test_an_engine_that_does_not_answer_and_an_old_compose_are_both_named(monkey
 
 def test_a_container_is_read_from_what_the_engine_tells():
     row = {
+        "RestartCount": 0,
         "Config": {"Labels": {"com.docker.compose.service": "kafka1"}},
         "State": {
             "Status": "running", "Pid": 7, "ExitCode": 0, "StartedAt": "2026-11-23T10:00:00.123456789Z",

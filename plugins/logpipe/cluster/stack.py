@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ NEEDED_MEMORY_MB = 8000
 NEEDED_DISK_MB = 8000
 READY_TIMEOUT_S = 420.0
 POLL_S = 1.0
+MAX_RESTARTS = 5
 ONCE = ("airflow-init",)  # it ends, and then has done its work
 
 
@@ -39,6 +41,7 @@ class Container:
     health: str  # healthy, unhealthy, starting; empty where there is no check
     pid: int
     exit_code: int
+    restarts: int
     started_at: datetime | None
 
     @classmethod
@@ -52,6 +55,7 @@ class Container:
             health=state.get("Health", {}).get("Status", ""),
             pid=state["Pid"],
             exit_code=state["ExitCode"],
+            restarts=row["RestartCount"],
             started_at=started if started.year > 1 else None,
         )
 
@@ -59,6 +63,13 @@ class Container:
     def has_ended_well(self) -> bool:
         """Whether it is one that runs once, and has."""
         return self.service in ONCE and self.state == "exited" and self.exit_code == 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether starting it anew is no use: it ends each time, or has ended and is not restarted."""
+        if self.service in ONCE:
+            return self.state == "exited" and self.exit_code != 0
+        return self.restarts >= MAX_RESTARTS
 
     def status(self) -> ServiceStatus:
         """As `make status` tells it."""
@@ -156,11 +167,14 @@ class Cluster:
         services = self.compose.services()
         for service in services:
             progress.begin(service)
-        # Started in the background of this wait by --detach; compose itself waits for what others depend on.
-        self.compose.do("up", "--detach", "--no-build", log=self._log("up"))
-        self._await_ready(services, progress, began)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # compose waits for what others depend on
+            starting = pool.submit(self.compose.do, "up", "--detach", "--no-build", log=self._log("up"))
+            self._await_ready(services, starting, progress, began)
+            starting.result()
 
-    def _await_ready(self, services: list[str], progress: StartProgress, began: float) -> None:
+    def _await_ready(
+        self, services: list[str], starting: "Future[str]", progress: StartProgress, began: float
+    ) -> None:
         waiting = set(services)
         while waiting:
             containers = {container.service: container for container in self.containers()}
@@ -169,9 +183,11 @@ class Cluster:
                 if container and (container.health == "healthy" or container.has_ended_well):
                     waiting.discard(service)
                     progress.done(service, time.monotonic() - began)
-                elif container and container.service in ONCE and container.state == "exited":
+                elif container and container.has_failed and starting.done():
                     progress.fail(service, f"exit code {container.exit_code}")
                     raise ClusterError(self._why(container))
+            if starting.done():
+                starting.result()
             if waiting and time.monotonic() - began > READY_TIMEOUT_S:
                 first = min(waiting)
                 progress.fail(first, "not ready")
@@ -183,7 +199,7 @@ class Cluster:
                 time.sleep(POLL_S)
 
     def _why(self, container: Container) -> str:
-        tail = self.compose.do("logs", "--tail", "15", container.service)
+        tail = self.compose.do("logs", "--no-color", "--tail", "15", container.service)
         return f"{container.service} is {container.state} {container.health}; its last lines:\n{tail}"
 
     # ------------------------------------------------------------------ status and down
