@@ -19,13 +19,16 @@ _CONTENTS, _END = b"LogContents:\n", b"\nEnd of LogType:"
 
 
 def application(settings: Settings) -> dict[str, Any] | None:
-    """What the ResourceManager tells of the newest application of this pipeline; None when there is none."""
+    """What the ResourceManager tells of the live application of this pipeline, or of the last one that was.
+
+    None when there was none.
+    """
     answer = httpx.get(
         f"{RESOURCE_MANAGER}/ws/v1/cluster/apps", params={"applicationTypes": "SPARK"}, timeout=TIMEOUT_S
     )
     rows = (answer.raise_for_status().json()["apps"] or {}).get("app", [])
     own = [row for row in rows if row["name"] == settings.spark_application]
-    return max(own, key=lambda row: row["startedTime"]) if own else None
+    return max(own, key=lambda row: (row["finalStatus"] == "UNDEFINED", row["startedTime"])) if own else None
 
 
 class DriverOutput:
