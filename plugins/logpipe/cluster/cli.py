@@ -87,8 +87,11 @@ def _where(settings: Settings) -> str:
 
 
 def run(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Start the cluster, replay a log and account for every line."""
-    cluster = _up(settings, console)
+    """Start the cluster unless it is up, replay a log and account for every line."""
+    cluster = Cluster(settings)
+    cluster.compose.check()
+    if not cluster.is_up():
+        cluster = _up(settings, console)
     names = ("url", "pace", "limit", "profile")
     chosen = [f"--{name}={getattr(options, name)}" for name in names if getattr(options, name) is not None]
     status = cluster.compose.execute(

@@ -153,6 +153,14 @@ class Cluster:
         self.layout.logs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.layout.logs_dir / f"{name}.log"
 
+    def is_up(self) -> bool:
+        """Whether every service does its work."""
+        containers = self.containers()
+        missing = set(self.compose.services()) - {container.service for container in containers}
+        return not missing and all(
+            container.health == "healthy" or container.has_ended_well for container in containers
+        )
+
     def up(self, progress: StartProgress) -> None:
         """Build what is missing, start everything and wait until all of it does its work.
 
