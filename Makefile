@@ -3,16 +3,18 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv/bin
 export PYTHONPATH := $(CURDIR)/plugins
 CLI := $(VENV)/python -m logpipe.embedded
+CLUSTER := $(VENV)/python -m logpipe.cluster
 BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
 
 # Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
 SUITES ?= tests/unit tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean
+.PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean \
+	cluster-up cluster-run cluster-status cluster-verify cluster-reconcile cluster-down test-cluster
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Settings are environment variables LOGPIPE_…; a second copy beside this one:"
 	@echo "  LOGPIPE_PORT_OFFSET=1000 LOGPIPE_STATE_DIR=/path/of/its/own make run"
@@ -47,7 +49,7 @@ logs: install ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, a
 test: install-dev ## Lint, types, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports
 	@failed=; for suite in $(SUITES); do \
-		echo "== $$suite"; $(VENV)/python -m pytest -m "not slow and not faults" $$suite || failed="$$failed $$suite"; \
+		echo "== $$suite"; $(VENV)/python -m pytest -m "not slow and not faults and not cluster" $$suite || failed="$$failed $$suite"; \
 	done; if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
 
 test-faults: install-dev ## Faults while a replay is in flight; writes docs/reliability.md (SHORT=1: one of each kind)
@@ -61,9 +63,31 @@ bench: install-dev ## Measure: start and idle load of this machine, then the win
 lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 	$(VENV)/uv pip compile -q requirements.in --override overrides.txt -o requirements.txt
 	$(VENV)/uv pip compile -q requirements-dev.in --override overrides.txt -o requirements-dev.txt
+	cd docker && ../$(VENV)/uv pip compile -q requirements.in --override ../overrides.txt -o requirements.txt
 
 docs: install ## Write docs/settings.md from the settings
 	@$(VENV)/python -m logpipe.settings > docs/settings.md
 
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 	@if [ -x $(VENV)/python ]; then $(CLI) clean; fi
+
+cluster-up: install ## The same pipeline on a cluster of containers (docker/): build the images, start everything
+	@$(CLUSTER) up
+
+cluster-run: install ## Start the cluster, replay URL=… at PACE=…, account for every line
+	@$(CLUSTER) run $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)')
+
+cluster-status: install ## A table of the cluster's services; JSON=1 prints one JSON object
+	@$(CLUSTER) status $(if $(JSON),--json)
+
+cluster-verify: install ## As verify, on the cluster
+	@$(CLUSTER) verify
+
+cluster-reconcile: install ## Make HDFS equal to the topic, on the cluster; DATE=… for one day only
+	@$(CLUSTER) reconcile $(if $(DATE),--date '$(DATE)')
+
+cluster-down: install ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
+	@$(CLUSTER) down $(if $(VOLUMES),--volumes)
+
+test-cluster: install-dev ## Build, start, run and hit the cluster (SHORT=1: one fault; ENGINE=own: Debian, as root: install and start an engine)
+	@$(if $(SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest -m cluster tests/cluster $(if $(SHORT),--short-faults) $(if $(ENGINE),--engine $(ENGINE))

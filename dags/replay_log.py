@@ -28,8 +28,8 @@ from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.kafka_topic import KafkaTopicOperator
 from logpipe.operators.params import replay_params
 from logpipe.operators.replay import ReplayOperator
-from logpipe.operators.spark_streaming import SparkStreamingOperator
 from logpipe.operators.verify import VerifyOperator
+from logpipe.operators.windows_job import windows_job
 from logpipe.sensors.hdfs_partition import HdfsPartitionSensor
 from logpipe.sensors.source_file import SourceFileSensor
 
@@ -71,7 +71,7 @@ with DAG(
         variant=dag.param("profile"),
         flume_agent_conn_id="flume_agent1_default",
     )
-    spark_job = SparkStreamingOperator(task_id="spark_job")
+    spark_job = windows_job(task_id="spark_job")
     replay = ReplayOperator(
         task_id="replay",
         url=dag.param("url"),

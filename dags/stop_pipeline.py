@@ -19,7 +19,8 @@ of `stream_services` ends by itself, successfully, once its services are stopped
 from airflow.sdk import DAG, Param, chain
 
 from logpipe import settings
-from logpipe.operators.service_stop import FlumeAgentStopOperator, ReplayerStopOperator, ServiceStopOperator
+from logpipe.operators.service_stop import FlumeAgentStopOperator, ReplayerStopOperator
+from logpipe.operators.windows_job import windows_job_stop
 
 conf = settings.load()
 
@@ -57,6 +58,6 @@ with DAG(
         consumer_group=conf.consumer_group,
         only=dag.param("service"),
     )
-    spark_job = ServiceStopOperator(task_id="spark_job", service="analytics", only=dag.param("service"))
+    spark_job = windows_job_stop(task_id="spark_job", only=dag.param("service"))
 
     chain(replayer, agent_1, agent_2, spark_job)

@@ -25,7 +25,7 @@ from logpipe import settings
 from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.kafka_topic import KafkaTopicOperator
 from logpipe.operators.params import profile_param
-from logpipe.operators.spark_streaming import SparkStreamingOperator
+from logpipe.operators.windows_job import windows_job
 
 conf = settings.load()
 
@@ -64,7 +64,7 @@ with DAG(
         flume_agent_conn_id="flume_agent1_default",
         supervise=True,
     )
-    spark_job = SparkStreamingOperator(
+    spark_job = windows_job(
         task_id="spark_job",
         topic=conf.topic,
         checkpoint_dir=conf.hdfs_checkpoint_dir,

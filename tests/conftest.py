@@ -1,2 +1,8 @@
 def pytest_addoption(parser):
     parser.addoption("--short-faults", action="store_true", help="one fault of each kind only")
+    parser.addoption(
+        "--engine",
+        choices=("found", "own"),
+        default="found",
+        help="tests of the cluster: the Docker engine that is there, or on Debian as root one of their own",
+    )

@@ -163,7 +163,7 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
     output.add_argument("--top", type=int, default=10, help="most keys of a window in a table")
     run = cli.add_argument_group("run")
     run.add_argument(
-        "--master", default="",
+        "--master", default=settings.spark_master if settings.spark_master.startswith("local") else "",
         help="Spark master (default: local with one task more than cores; what spark-submit says, under it)",
     )  # fmt: skip
     run.add_argument("--heap-mb", type=int, default=settings.spark_heap_mb, help="heap of the driver's JVM")

@@ -47,11 +47,11 @@ def hdfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hdfs]:
 
 @pytest.fixture
 def start_replayer(tmp_path: Path) -> Iterator[Callable[..., ReplayerProcess]]:
-    """Starts replayers over one state folder, and ends those that are left."""
+    """Starts replayers over one state folder unless told otherwise, and ends those that are left."""
     processes: list[ReplayerProcess] = []
 
-    def start(**settings: object) -> ReplayerProcess:
-        process = ReplayerProcess(tmp_path / "state", free_port(21500, 21600), settings)
+    def start(state_name: str = "state", **settings: object) -> ReplayerProcess:
+        process = ReplayerProcess(tmp_path / state_name, free_port(21500, 21600), settings)
         processes.append(process)
         return process
 

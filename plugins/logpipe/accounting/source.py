@@ -1,5 +1,6 @@
 """Reads a replay's source again, as far as it was sent: needed only to name lines that differ."""
 
+import time
 from collections.abc import Iterator
 from itertools import chain
 
@@ -7,6 +8,7 @@ from logpipe.replayer.errors import SourceError
 from logpipe.replayer.gunzip import gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import load_records
+from logpipe.replayer.ledger import INTERVAL_S, LedgerError, load_copies
 from logpipe.replayer.lines import LineSplitter
 from logpipe.replayer.raw_reader import RawReader, source_of
 from logpipe.replayer.record import ReplayRecord
@@ -14,6 +16,7 @@ from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
 PATIENCE_S = 20.0
+COPY_PATIENCE_S = INTERVAL_S + 5  # a copy on HDFS may lag behind its record by so much
 REPAIR_PREFIX = "repair-"  # replays of this name send lines again that other replays have counted
 
 
@@ -27,10 +30,26 @@ def replays(settings: Settings) -> list[ReplayRecord]:
     Raises:
         SourceGoneError: a record cannot be read.
     """
-    records, unreadable = load_records(settings.state_dir / "replays")
-    if unreadable:
-        raise SourceGoneError("; ".join(unreadable.values()))
+    if settings.replays_on == "hdfs":
+        records = _copies(settings)
+    else:
+        records, unreadable = load_records(settings.state_dir / "replays")
+        if unreadable:
+            raise SourceGoneError("; ".join(unreadable.values()))
     return [record for record in records if not record.spec.replay_id.startswith(REPAIR_PREFIX)]
+
+
+def _copies(settings: Settings) -> list[ReplayRecord]:
+    """The copies on HDFS; one that says that its replay runs is given the time to catch up."""
+    deadline = time.monotonic() + COPY_PATIENCE_S
+    while True:
+        try:
+            records = load_copies(settings)
+        except LedgerError as error:
+            raise SourceGoneError(f"The records of the replays: {error}") from None
+        if all(record.state != "running" for record in records) or time.monotonic() > deadline:
+            return records
+        time.sleep(1)
 
 
 def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, bytes]]:

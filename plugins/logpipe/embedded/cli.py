@@ -21,8 +21,8 @@ from logpipe.accounting.topic import TopicError, consumer_lag
 from logpipe.accounting.verify import Accounting, verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
-from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG, AirflowApi, AirflowApiError
-from logpipe.embedded.follow import RunFollower
+from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.embedded.follow import GrowingFile, RunFollower, await_dags, sentence
 from logpipe.embedded.layout import AIRFLOW_USER
 from logpipe.embedded.process_host import ProcessHostError
 from logpipe.embedded.programs import SERVICES, STORES
@@ -31,7 +31,6 @@ from logpipe.embedded.stack import Stack, StackError
 from logpipe.embedded.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
 from logpipe.settings import Settings, SettingsError
 
-DAG_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 60.0
 REPAIR_TIMEOUT_S = 600.0
 
@@ -111,11 +110,14 @@ def _replay(settings: Settings, options: argparse.Namespace, console: Console) -
     with StartDisplay(console) as display:
         stack.up(display)
     airflow = AirflowApi(settings, stack.layout)
-    _await_dags(airflow)
+    await_dags(airflow)
     names = ("url", "pace", "limit", "profile")
     conf = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     follower = RunFollower(
-        console, airflow, ReplayerApi(settings, stack.layout), stack.layout.logs_dir / "analytics.out.log"
+        console,
+        airflow,
+        ReplayerApi(settings, stack.layout),
+        GrowingFile(stack.layout.logs_dir / "analytics.out.log"),
     )
     run_id = airflow.trigger(PIPELINE_DAG, conf)
     console.print(f"Run {run_id} of {PIPELINE_DAG}: {airflow.url}/dags/{PIPELINE_DAG}/runs/{run_id}")
@@ -124,29 +126,9 @@ def _replay(settings: Settings, options: argparse.Namespace, console: Console) -
         print_lines(console, follower.failure(run_id).splitlines())
     accounting = follower.accounting(run_id)
     if accounting:
-        print_lines(console, [_sentence(accounting)])
+        print_lines(console, [sentence(accounting)])
     console.print(f"Airflow: {airflow.url}  user: {AIRFLOW_USER}  password: in {stack.layout.secrets_file}")
     return 0 if state == "success" else 1
-
-
-def _sentence(accounting: dict[str, int]) -> str:
-    return (
-        "{source:,} lines sent, {topic:,} in the topic, {hdfs:,} in HDFS, {windows:,} in the windows: "
-        "lost {lost:,}, doubled {doubled:,}"
-    ).format_map(accounting)
-
-
-def _await_dags(airflow: AirflowApi) -> None:
-    deadline = time.monotonic() + DAG_TIMEOUT_S
-    while missing := [dag_id for dag_id in (PIPELINE_DAG, SERVICES_DAG) if not airflow.has_dag(dag_id)]:
-        errors = airflow.import_errors()
-        if errors or time.monotonic() > deadline:
-            why = (
-                "\n".join(errors)
-                or f"not read after {DAG_TIMEOUT_S:.0f} s; see `make logs SERVICE=airflow-dag-processor`"
-            )
-            raise AirflowApiError(f"DAG {missing[0]} is not there: {why}")
-        time.sleep(0.25)
 
 
 def status(settings: Settings, options: argparse.Namespace, console: Console) -> int:

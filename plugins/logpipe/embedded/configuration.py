@@ -199,8 +199,6 @@ def service_environment(settings: Settings) -> dict[str, str]:
     # The ports are written out, so that no service shifts them again.
     values["LOGPIPE_PORT_OFFSET"] = "0"
     return values | {
-        "LOGPIPE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-        "LOGPIPE_HDFS_URL": settings.hdfs_url,
         "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(settings.max_line_bytes + 1),
         "PYTHONPATH": str(PROJECT_DIR / "plugins"),
         "PYTHONUNBUFFERED": "1",

@@ -1,31 +1,69 @@
 """Follows one run of the pipeline's DAG in the terminal until it ends."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
-from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, TaskState
-from logpipe.embedded.replayer_api import ReplayerApi
+from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG, AirflowApi, AirflowApiError, TaskState
 from logpipe.embedded.terminal import ReplayDisplay
 
 POLL_S = 0.8
 WINDOWS_TIMEOUT_S = 30.0
+DAG_TIMEOUT_S = 120.0
 FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+
+class Records(Protocol):
+    """Whoever knows how far a replay is."""
+
+    def record(self, replay_id: str) -> dict[str, Any] | None:
+        """A replay's record; None while it is not known."""
+
+
+class Output(Protocol):
+    """What the windows job prints."""
+
+    def new_lines(self) -> Iterable[str]:
+        """The lines since the last call."""
+
+
+def await_dags(airflow: AirflowApi) -> None:
+    """Wait until Airflow has read the DAGs that a replay needs.
+
+    Raises:
+        AirflowApiError: one cannot be read, or is not there in time.
+    """
+    deadline = time.monotonic() + DAG_TIMEOUT_S
+    while missing := [dag_id for dag_id in (PIPELINE_DAG, SERVICES_DAG) if not airflow.has_dag(dag_id)]:
+        errors = airflow.import_errors()
+        if errors or time.monotonic() > deadline:
+            why = (
+                "\n".join(errors)
+                or f"not read after {DAG_TIMEOUT_S:.0f} s; see the log of airflow-dag-processor"
+            )
+            raise AirflowApiError(f"DAG {missing[0]} is not there: {why}")
+        time.sleep(0.25)
+
+
+def sentence(accounting: dict[str, int]) -> str:
+    """An accounting in words."""
+    return (
+        "{source:,} lines sent, {topic:,} in the topic, {hdfs:,} in HDFS, {windows:,} in the windows: "
+        "lost {lost:,}, doubled {doubled:,}"
+    ).format_map(accounting)
 
 
 class RunFollower:
     """Shows a run's tasks as they end, the replay's progress and the windows as they come."""
 
-    def __init__(
-        self, console: Console, airflow: AirflowApi, replayer: ReplayerApi, windows_log: Path
-    ) -> None:
+    def __init__(self, console: Console, airflow: AirflowApi, replayer: Records, windows: Output) -> None:
         self._console = console
         self._airflow = airflow
         self._replayer = replayer
-        self._windows = GrowingFile(windows_log)
+        self._windows = windows
         self._shown: set[str] = set()
         self._replay_id: str | None = None
         self._has_shown_windows = False

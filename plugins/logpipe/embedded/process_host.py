@@ -51,7 +51,7 @@ class ProcessHost:
         self._settings = settings
         self._layout = layout
         password = layout.secrets()["process_host_password"]
-        self._url = f"http://{USER}:{password}@127.0.0.1:{settings.supervisor_port}/RPC2"
+        self._url = f"http://{USER}:{password}@{settings.bind_address}:{settings.supervisor_port}/RPC2"
 
     def _call(self, method: str, *arguments: Any) -> Any:
         # A proxy is one connection, and services are started by several threads: one proxy a call.

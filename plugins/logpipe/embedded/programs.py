@@ -136,7 +136,7 @@ def flume_command(settings: Settings, layout: Layout, profile: str, number: int)
     return (
         *JAVA,
         f"-Xmx{settings.flume_heap_mb}m",
-        f"-javaagent:{BUILD_DIR}/jars/flume/{METRICS_AGENT}=127.0.0.1:{port}:{conf}/metrics.yaml",
+        f"-javaagent:{BUILD_DIR}/jars/flume/{METRICS_AGENT}={settings.bind_address}:{port}:{conf}/metrics.yaml",
         f"-Dlog4j2.configurationFile={conf}/log4j2.properties",
         "-cp",
         class_path("flume", layout.conf_dir / "hadoop"),
@@ -163,10 +163,13 @@ def _airflow(settings: Settings, layout: Layout) -> list[Program]:
     ]
 
 
-def supervisor_conf(settings: Settings, layout: Layout) -> str:
-    """The process host's configuration; holds its password, so it is written with mode 600."""
+def supervisor_conf(settings: Settings, layout: Layout, kept: list[Program] | None = None) -> str:
+    """The process host's configuration; holds its password, so it is written with mode 600.
+
+    It keeps the programs ``kept``, or all where the host is the only one.
+    """
     password = layout.secrets()["process_host_password"]
-    address = f"127.0.0.1:{settings.supervisor_port}"
+    address = f"{settings.bind_address}:{settings.supervisor_port}"
     text = _section(
         "supervisord",
         {
@@ -184,7 +187,7 @@ def supervisor_conf(settings: Settings, layout: Layout) -> str:
         "rpcinterface:supervisor",
         {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
     )
-    all_programs = programs(settings, layout)
+    all_programs = programs(settings, layout) if kept is None else kept
     for program in all_programs:
         text += _section(f"program:{program.full_name.replace(':', '-')}", _program(program, layout))
     variants: dict[str, list[str]] = {}

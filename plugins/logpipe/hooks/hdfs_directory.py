@@ -22,7 +22,7 @@ class HdfsFile:
 
 
 class HdfsDirectoryHook(HttpServiceHook):
-    """Lists directories and reads small files. For everything else there is the provider's WebHDFSHook.
+    """Lists directories, reads small files, sets markers. For the rest there is the provider's WebHDFSHook.
 
     It uses the same connection as that one: host and port of the NameNode's web server, login as user.
     """
@@ -35,13 +35,13 @@ class HdfsDirectoryHook(HttpServiceHook):
     def __init__(self, webhdfs_conn_id: str = default_conn_name) -> None:
         super().__init__(webhdfs_conn_id)
 
-    async def _ask(self, path: str, operation: str) -> bytes | None:
+    async def _ask(self, path: str, operation: str, *, method: str = "GET") -> bytes | None:
         user = (await self.connection()).login
         query = {"op": operation} | ({"user.name": user} if user else {})
-        reply = await self.call("GET", f"/webhdfs/v1{quote(path)}", query=query)
+        reply = await self.call(method, f"/webhdfs/v1{quote(path)}", query=query)
         if reply.status == 404:
             return None
-        if reply.status != 200:
+        if reply.status not in {200, 201}:
             raise HdfsError(
                 f"HDFS (connection {self.conn_id}) refused {operation} of {path} with HTTP {reply.status}: "
                 f"{reply.body[:500].decode(errors='replace')}"
@@ -68,3 +68,12 @@ class HdfsDirectoryHook(HttpServiceHook):
     async def read(self, path: str) -> bytes | None:
         """Read a small file; None when there is none."""
         return await self._ask(path, "OPEN")
+
+    async def create_empty(self, path: str) -> None:
+        """Make an empty file; one that is there stays.
+
+        Raises:
+            HdfsError: HDFS refuses.
+        """
+        if await self.modified_ms(path) is None:
+            await self._ask(path, "CREATE", method="PUT")

@@ -25,6 +25,9 @@ class HttpReply:
 class HttpServiceHook(BaseHook):
     """Speaks HTTP to the address of a connection: host, port, and basic auth where there is a password.
 
+    A connection may name several hosts, with commas, of which one does the work: they are asked in turn
+    until one answers.
+
     The calls of this class and its children are coroutines, for triggers; an operator runs one with
     ``asyncio.run``.
     """
@@ -44,10 +47,14 @@ class HttpServiceHook(BaseHook):
             self._connection = await self.aget_connection(self.conn_id)
         return self._connection
 
-    async def base_url(self) -> str:
-        """Return ``http://host:port`` of the connection."""
+    async def hosts(self) -> list[str]:
+        """Return the hosts that the connection names."""
+        return [host.strip() for host in ((await self.connection()).host or "").split(",")]
+
+    async def base_url(self, host: str | None = None) -> str:
+        """Return ``http://host:port`` of the connection, of its first host by default."""
         connection = await self.connection()
-        return f"{connection.schema or 'http'}://{connection.host}:{connection.port}"
+        return f"{connection.schema or 'http'}://{host or (await self.hosts())[0]}:{connection.port}"
 
     async def call(
         self,
@@ -58,16 +65,36 @@ class HttpServiceHook(BaseHook):
         body: bytes | None = None,
         query: Mapping[str, str | int] | None = None,
         authenticate: bool = True,
+        host: str | None = None,
     ) -> HttpReply:
         """Send one request and read the whole answer, redirects followed.
 
         Raises:
             ServiceUnreachableError: no answer within ``timeout_s`` seconds, or no connection.
         """
+        hosts = await self.hosts() if host is None else [host]
+        reasons = []
+        for candidate in hosts:
+            url = await self.base_url(candidate) + path
+            try:
+                return await self._call(method, url, json, body, query, authenticate=authenticate)
+            except ServiceUnreachableError as error:
+                reasons.append(str(error))
+        raise ServiceUnreachableError("; ".join(reasons))
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        json: Any,
+        body: bytes | None,
+        query: Mapping[str, str | int] | None,
+        *,
+        authenticate: bool,
+    ) -> HttpReply:
         import aiohttp
 
         connection = await self.connection()
-        url = await self.base_url() + path
         headers = {}
         if authenticate and connection.password:
             headers["Authorization"] = aiohttp.encode_basic_auth(connection.login or "", connection.password)

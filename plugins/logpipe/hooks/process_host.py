@@ -4,7 +4,7 @@ import asyncio
 import re
 import xmlrpc.client
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from logpipe.hooks.http_service import HttpServiceHook, ServiceUnreachableError
@@ -12,6 +12,9 @@ from logpipe.hooks.http_service import HttpServiceHook, ServiceUnreachableError
 # Fault codes of supervisord's XML-RPC interface.
 _NO_FILE, _ALREADY_STARTED, _NOT_RUNNING = 20, 60, 70
 _UP = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
+# Where several hosts may keep a service:
+_LOSS_LOOKS, _LOSS_INTERVAL_S = 3, 2.0  # so often none of the hosts that answer runs it, then it is lost
+_STOP_MEMORY_S = 60  # an older stop on one host does not tell why the service no longer runs on another
 _NOT_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -31,6 +34,7 @@ class Process:
     exit_status: int
     spawn_error: str
     was_started: bool  # since the process host itself is up
+    stopped_s: int = 0  # for how long it has been stopped; 0 while it runs
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> Self:
@@ -45,6 +49,7 @@ class Process:
             exit_status=reply["exitstatus"],
             spawn_error=reply["spawnerr"],
             was_started=reply["start"] > 0,
+            stopped_s=0 if reply["pid"] else max(0, reply["now"] - reply["stop"]),
         )
 
     @property
@@ -75,7 +80,11 @@ class Launch:
 class ProcessHostHook(HttpServiceHook):
     """Starts, stops and watches services on one host.
 
-    The connection holds host, port, login and password of supervisord's HTTP server. A service with
+    The connection holds host, port, login and password of supervisord's HTTP server. Where it names several
+    hosts, a service is looked for on all of them, and started on the one that runs most: when a host is
+    lost, its services come up on another one. One object of this class stays with the host that it chose.
+
+    A service with
     variants (a Flume agent with one process per delivery profile) is a supervisord group with a process
     per variant, of which at most one runs.
     """
@@ -86,10 +95,52 @@ class ProcessHostHook(HttpServiceHook):
 
     def __init__(self, process_host_conn_id: str = default_conn_name) -> None:
         super().__init__(process_host_conn_id)
+        self._chosen: str | None = None
 
-    async def _rpc(self, method: str, *arguments: Any) -> Any:
+    async def _choose(self, service: str) -> None:
+        """Choose among several hosts: the one that runs the service, or else the one that runs most.
+
+        Raises:
+            ServiceUnreachableError: no host answers.
+        """
+        hosts = await self.hosts()
+        if self._chosen is not None or len(hosts) == 1:
+            return
+        for look in range(_LOSS_LOOKS):
+            known = await self._processes_of(hosts)
+            running = {host: [process for process in known[host] if process.up] for host in known}
+            found = any(process.service == service for up in running.values() for process in up)
+            if found or len(known) == len(hosts):
+                break
+            if look + 1 < _LOSS_LOOKS:
+                await asyncio.sleep(_LOSS_INTERVAL_S)
+        self._chosen = max(
+            known,
+            key=lambda host: (
+                any(process.service == service for process in running[host]),
+                len(running[host]),
+            ),
+        )
+
+    async def _processes_of(self, hosts: list[str]) -> dict[str, list[Process]]:
+        """Ask hosts for all their processes; one that does not answer is left out."""
+        calls = (self._rpc("getAllProcessInfo", host=host) for host in hosts)
+        known: dict[str, list[Process]] = {}
+        away = []
+        for host, reply in zip(hosts, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+            if isinstance(reply, ServiceUnreachableError):
+                away.append(str(reply))
+            elif isinstance(reply, BaseException):
+                raise reply
+            else:
+                known[host] = [Process.from_reply(item) for item in reply]
+        if not known:
+            raise ServiceUnreachableError("; ".join(away))
+        return known
+
+    async def _rpc(self, method: str, *arguments: Any, host: str | None = None) -> Any:
         request = xmlrpc.client.dumps(arguments, methodname=f"supervisor.{method}").encode()
-        reply = await self.call("POST", "/RPC2", body=request)
+        reply = await self.call("POST", "/RPC2", body=request, host=host or self._chosen)
         if reply.status == 401:
             raise ProcessHostError(
                 f"The process host of connection {self.conn_id} refused login and password: "
@@ -109,6 +160,7 @@ class ProcessHostHook(HttpServiceHook):
         Raises:
             ProcessHostError: the host keeps no such service.
         """
+        await self._choose(service)
         everything = [Process.from_reply(item) for item in await self._rpc("getAllProcessInfo")]
         processes = [process for process in everything if process.service == service]
         if not processes:
@@ -124,14 +176,19 @@ class ProcessHostHook(HttpServiceHook):
         Raises:
             ProcessHostError: no such service, or not in this variant.
         """
+        await self._choose(service)
         try:
-            return Process.from_reply(await self._rpc("getProcessInfo", _full_name(service, variant)))
+            process = Process.from_reply(await self._rpc("getProcessInfo", _full_name(service, variant)))
+            if self._chosen is not None and process.stopped_s > _STOP_MEMORY_S:
+                return replace(process, was_started=False)
+            return process
         except xmlrpc.client.Fault:
             known = ", ".join(process.label for process in await self.variants(service))
             raise ProcessHostError(f"Service {service} has no variant {variant!r}, only: {known}") from None
 
     async def start(self, service: str, variant: str | None = None) -> None:
         """Start a process and return at once; one that runs already is left alone."""
+        await self._choose(service)
         try:
             await self._rpc("startProcess", _full_name(service, variant), False)
         except xmlrpc.client.Fault as fault:
@@ -146,6 +203,7 @@ class ProcessHostHook(HttpServiceHook):
         Raises:
             ProcessHostError: still there after ``timeout_s`` seconds.
         """
+        await self._choose(service)
         try:
             await self._rpc("stopProcess", _full_name(service, variant), False)
         except xmlrpc.client.Fault as fault:
@@ -165,6 +223,7 @@ class ProcessHostHook(HttpServiceHook):
 
     async def kill(self, service: str, variant: str | None = None) -> None:
         """Send SIGKILL; the host brings the process back when it is set to restart."""
+        await self._choose(service)
         try:
             await self._rpc("signalProcess", _full_name(service, variant), "KILL")
         except xmlrpc.client.Fault as fault:
@@ -190,6 +249,7 @@ class ProcessHostHook(HttpServiceHook):
 
     async def send_line(self, service: str, line: str) -> None:
         """Write a line to the standard input of a process that runs."""
+        await self._choose(service)
         try:
             await self._rpc("sendProcessStdin", _full_name(service, None), line + "\n")
         except xmlrpc.client.Fault as fault:
@@ -206,6 +266,7 @@ class ProcessHostHook(HttpServiceHook):
         streams: Sequence[str] = ("Stderr", "Stdout"),
     ) -> list[str]:
         """Return the last lines of the first stream that has some: by default standard error, then output."""
+        await self._choose(service)
         for stream in streams:
             try:
                 text, _, _ = await self._rpc(

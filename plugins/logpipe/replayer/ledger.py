@@ -1,6 +1,7 @@
 """Copies of the records on HDFS, which outlive this machine.
 
-A copy may lag behind the record, and HDFS may be away: neither holds up a replay.
+A copy may lag behind the record, and HDFS may be away: neither holds up a replay. Where several hosts may
+send, another one goes on from a copy; what was sent since the copy is sent again, with the same keys.
 """
 
 import json
@@ -8,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
@@ -46,6 +48,38 @@ class HdfsFolder:
         target = f"{self._folder}/{name}"
         self._put(temporary, {"op": "RENAME", "destination": target, "renameoptions": "OVERWRITE"})
 
+    def read(self, name: str) -> bytes | None:
+        """Read a file; None when there is none.
+
+        Raises:
+            LedgerError: HDFS is away, or refuses.
+        """
+        return self._get(f"{self._folder}/{name}", "OPEN")
+
+    def names(self) -> list[str]:
+        """List the files; empty when there is no such folder. Raises as `read`."""
+        listing = self._get(self._folder, "LISTSTATUS")
+        if listing is None:
+            return []
+        names = [str(row["pathSuffix"]) for row in json.loads(listing)["FileStatuses"]["FileStatus"]]
+        return sorted(name for name in names if not name.startswith("."))
+
+    def _get(self, path: str, operation: str) -> bytes | None:
+        query = urlencode({"op": operation, "user.name": self._user})
+        url = f"{self._root}{quote(path)}?{query}"
+        try:
+            with urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 - the scheme is ours
+                answer: bytes = response.read()
+                return answer
+        except HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise LedgerError(
+                f"HDFS refused ({error.code}): {error.read(500).decode(errors='replace')}"
+            ) from error
+        except (OSError, HTTPException) as error:
+            raise LedgerError(f"HDFS at {self._root} does not answer: {error}") from error
+
     def _put(self, path: str, parameters: dict[str, str]) -> bytes:
         query = urlencode({**parameters, "user.name": self._user})
         return self._send(f"{self._root}{quote(path)}?{query}", b"")
@@ -65,6 +99,32 @@ class HdfsFolder:
             raise LedgerError(f"HDFS at {self._root} does not answer: {error}") from error
 
 
+def ledger_folder(settings: Settings) -> HdfsFolder:
+    """Where the copies are."""
+    return HdfsFolder(settings.webhdfs_url, settings.hdfs_user, f"{settings.hdfs_ledger_dir}/replays")
+
+
+def load_copy(settings: Settings, replay_id: str) -> ReplayRecord | None:
+    """The copy of one record; None when there is none.
+
+    Raises:
+        LedgerError: HDFS is away, or the copy can't be read.
+    """
+    text = ledger_folder(settings).read(f"{replay_id}.json")
+    try:
+        values = None if text is None else json.loads(text)
+        return None if values is None else ReplayRecord.from_file(values, values["url"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise LedgerError(f"The copy of the record of {replay_id} on HDFS can't be read: {error}") from error
+
+
+def load_copies(settings: Settings) -> list[ReplayRecord]:
+    """The copies of all records, oldest first. Raises as `load_copy`."""
+    names = ledger_folder(settings).names()
+    copies = [load_copy(settings, name.removesuffix(".json")) for name in names if name.endswith(".json")]
+    return sorted((copy for copy in copies if copy), key=lambda record: record.started_at)
+
+
 class Ledger:
     """A thread that copies records: each after a change of its state, running ones every `INTERVAL_S`.
 
@@ -73,9 +133,7 @@ class Ledger:
     """
 
     def __init__(self, settings: Settings, records: Callable[[], Iterable[ReplayRecord]]) -> None:
-        self._folder = HdfsFolder(
-            settings.webhdfs_url, settings.hdfs_user, f"{settings.hdfs_ledger_dir}/replays"
-        )
+        self._folder = ledger_folder(settings)
         self._records = records
         self._copied: dict[str, str] = {}  # what `updated_at` was at the last copy
         self._wake = threading.Event()
@@ -105,7 +163,7 @@ class Ledger:
             if self._copied.get(replay_id) == record.updated_at:
                 continue
             try:
-                self._folder.write(f"{replay_id}.json", json.dumps(record.to_json(), indent=1).encode())
+                self._folder.write(f"{replay_id}.json", json.dumps(record.to_file(), indent=1).encode())
             except (LedgerError, ValueError, KeyError) as error:
                 if not self._is_away:
                     log.warning("Records are not copied to HDFS for now: %s", error)

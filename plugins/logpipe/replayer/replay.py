@@ -68,6 +68,11 @@ class Replay:
                 return replace(self._record, reason="; ".join(self._troubles.values()))
             return self._record
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs here, and not only by its record."""
+        return self._thread.is_alive() and self.record.state == "running"
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

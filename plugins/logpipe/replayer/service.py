@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplaySpec
 from logpipe.replayer.registry import ConflictError, Registry
 
@@ -90,6 +91,8 @@ class Service:
             record, is_new = await run_in_threadpool(self._registry.submit, spec)
         except ConflictError as error:
             return _error(409, str(error))
+        except LedgerError as error:
+            return _error(503, f"whether another host sent a part of it is not known: {error}")
         except OSError as error:
             return _error(507, f"the replay can't be recorded, so it was not started: {error}")
         return JSONResponse(record.to_json(), 201 if is_new else 200)

@@ -73,9 +73,14 @@ class Settings(BaseSettings):
     topic: str = Field("apache_logs", pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="Topic of log lines")
     topic_partitions: int = Field(3, ge=1, le=10000, description="Partitions of the topic")
     topic_replication: int = Field(1, ge=1, le=100, description="Replicas of each partition")
+    kafka_bootstrap: str = Field(
+        "", description="Kafka's address, host:port, more with commas; empty: the host and the broker's port"
+    )
     consumer_group: str = Field("flume_consumer", description="Consumer group of Flume agent 2")
 
     # HDFS
+    hdfs_url: str = Field("", description="HDFS's address, hdfs://host:port; empty: the NameNode on the host")
+    webhdfs_url: str = Field("", description="WebHDFS's, http://host:port; empty: the NameNode on the host")
     hdfs_user: str = Field("bigdata", description="User that owns the pipeline's files on HDFS")
     hdfs_logs_dir: str = Field("/user/bigdata/apache_logs", description="Holds one directory a day, %y-%m-%d")
     hdfs_windows_dir: str = Field("/user/bigdata/apache_logs_windows", description="Window counts, Parquet")
@@ -90,7 +95,25 @@ class Settings(BaseSettings):
     # Windows
     window_s: int = Field(60, ge=1, description="Length of a window")
 
+    # Spark
+    spark_master: str = Field(
+        "",
+        pattern=r"^(|yarn|local\[[0-9*]+\])$",
+        description="Where the windows job runs: yarn, or local[TASKS] under the process host; "
+        "empty: local, with a task more than cores",
+    )
+
+    # Cluster
+    cluster_name: str = Field(
+        "logpipe", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Compose project of the cluster's containers"
+    )
+
     # Replay
+    replays_on: Literal["host", "hdfs"] = Field(
+        "host",
+        description="Where the records of replays are looked for: on the host, or in their copies on HDFS, "
+        "where another host may go on with them",
+    )
     source_url: str = Field("", description="Log to replay; empty: the bundled one, from the FTP server")
     pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
     profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
@@ -135,20 +158,27 @@ class Settings(BaseSettings):
             taken[port] = name
         return self
 
-    @property
-    def kafka_bootstrap(self) -> str:
-        """Kafka's address, ``host:port``."""
-        return f"{self.host}:{self.kafka_port}"
+    @model_validator(mode="after")
+    def _fill_addresses(self) -> "Settings":
+        """Give each address that is not set the host and its port."""
+        addresses = {
+            "kafka_bootstrap": f"{self.host}:{self.kafka_port}",
+            "hdfs_url": f"hdfs://{self.host}:{self.namenode_port}",
+            "webhdfs_url": f"http://{self.host}:{self.namenode_http_port}",
+        }
+        for name, address in addresses.items():
+            object.__setattr__(self, name, getattr(self, name) or address)
+        return self
 
     @property
-    def hdfs_url(self) -> str:
-        """HDFS's address, ``hdfs://host:port``."""
-        return f"hdfs://{self.host}:{self.namenode_port}"
+    def bind_address(self) -> str:
+        """What a server listens on: loopback by its number where that is the host, or else the host."""
+        return "127.0.0.1" if self.host == "localhost" else self.host
 
     @property
-    def webhdfs_url(self) -> str:
-        """WebHDFS's address, ``http://host:port``."""
-        return f"http://{self.host}:{self.namenode_http_port}"
+    def spark_application(self) -> str:
+        """Name of the windows job on YARN: one application a checkpoint."""
+        return f"logpipe windows {self.hdfs_checkpoint_dir}"
 
     @property
     def replay_url(self) -> str:

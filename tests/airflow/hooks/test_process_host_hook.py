@@ -106,3 +106,23 @@ async def test_an_absent_process_host_is_named(monkeypatch: pytest.MonkeyPatch) 
     connect(monkeypatch, "absent", host="127.0.0.1", port=1)
     with pytest.raises(ServiceUnreachableError, match=r"http://127.0.0.1:1/RPC2 \(connection absent\)"):
         await ProcessHostHook("absent").state("web")
+
+
+async def test_of_several_hosts_the_one_that_answers_takes_over(
+    process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens at the first host: what is not up on the second one is started there."""
+    connect(
+        monkeypatch, "process_host_default", host="127.0.0.9, 127.0.0.1", port=process_host.port,
+        login="logpipe", password="right-password",
+    )  # fmt: skip
+    launch = await ProcessHostHook().launch("web")
+    assert not launch.reattached
+    assert (await ProcessHostHook().state("web")).pid == launch.process.pid
+    assert (await ProcessHostHook().launch("web")).reattached
+
+
+async def test_when_no_host_answers_each_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, "process_host_default", host="127.0.0.8,127.0.0.9", port=1)
+    with pytest.raises(ServiceUnreachableError, match=r"127\.0\.0\.8.*127\.0\.0\.9"):
+        await ProcessHostHook().state("web")

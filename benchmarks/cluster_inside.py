@@ -1,0 +1,81 @@
+"""The part of benchmarks/cluster.py that runs in the cluster's network: EDGES LINES-OF-EACH."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from logpipe import settings
+from logpipe.accounting.topic import consumer_lag, end_offsets
+from logpipe.cluster.inside import at
+from logpipe.embedded.layout import Layout
+from logpipe.embedded.process_host import ProcessHost
+from logpipe.embedded.readiness import CHECKS
+from logpipe.embedded.replayer_api import ReplayerApi
+
+DEADLINE_S = 900
+
+
+def wait(what: str, condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"{what}: not within {DEADLINE_S} s")
+        time.sleep(0.2)
+
+
+def is_done(replayer: ReplayerApi, replay_id: str) -> bool:
+    """Whether the last line was acknowledged."""
+    return (replayer.record(replay_id) or {}).get("state") == "done"
+
+
+def main() -> None:
+    """Launch, replay on every edge host at once, and time it."""
+    current = settings.load()
+    layout = Layout.of(current)
+    edges = [f"edge{number}" for number in range(1, int(sys.argv[1]) + 1)]
+    lines = int(sys.argv[2]) * len(edges)
+    topic = NewTopic(current.topic, current.topic_partitions, current.topic_replication)
+    admin = AdminClient({"bootstrap.servers": current.kafka_bootstrap})
+    if current.topic not in admin.list_topics(timeout=10).topics:
+        admin.create_topics([topic])[current.topic].result(20)
+    for edge in ("edge1", "edge2"):
+        host = ProcessHost(at(edge), layout)
+        for service in ("flume-agent1:durable", "flume-agent2:durable", "replayer"):
+            if edge in edges:
+                host.start_process(service, wait=False)
+            else:
+                host.stop_process(service)
+    for edge in edges:
+        for service in ("flume-agent1", "flume-agent2", "replayer"):
+            wait(f"{service} on {edge}", partial(CHECKS[service], at(edge)))
+    wait("an empty topic", lambda: sum(consumer_lag(current).values()) == 0)
+    before = sum(end for _, end in end_offsets(current).values())
+    replayers = {f"bench-{edge}-{int(time.time())}": ReplayerApi(at(edge), layout) for edge in edges}
+    began = time.monotonic()
+    for replay_id, replayer in replayers.items():
+        replayer.submit(replay_id, "file:///data/bench.log", "durable")
+    wait("the replays", lambda: all(is_done(replayers[name], name) for name in replayers))
+    acknowledged_s = time.monotonic() - began
+    wait("HDFS", lambda: sum(consumer_lag(current).values()) == 0)
+    in_hdfs_s = time.monotonic() - began
+    after = sum(end for _, end in end_offsets(current).values())
+    print(
+        json.dumps(
+            {
+                "edges": len(edges),
+                "partitions": len(end_offsets(current)),
+                "lines": lines,
+                "records": after - before,
+                "acknowledged_per_s": round(lines / acknowledged_s),
+                "in_hdfs_per_s": round(lines / in_hdfs_s),
+            }
+        )
+    )
+
+
+main()

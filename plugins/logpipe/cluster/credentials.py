@@ -1,0 +1,83 @@
+"""What the containers must know and nobody else: generated once, a file each, readable by its owner only."""
+
+import base64
+import json
+import os
+import secrets
+import uuid
+from pathlib import Path
+
+from logpipe.embedded.layout import AIRFLOW_USER, USER, Layout, write_private
+from logpipe.settings import Settings
+
+EDGE_HOSTS = ("edge1", "edge2")
+CONTAINER_UID = 1000  # of the images where they are built by root
+
+
+def container_uid() -> int:
+    """The user that the containers run as: the one who builds them, since file secrets keep their owner."""
+    return os.getuid() or CONTAINER_UID
+
+
+def write_secrets(layout: Layout, folder: Path) -> None:
+    """Write the files that the compose file mounts; values that exist already stay as they are."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    known = _known(layout, folder / "generated.json")
+    database = f"postgresql+psycopg2://{USER}:{known['postgres_password']}@postgres:5432/postgres"
+    edge = {name: known[name] for name in ("process_host_password", "replayer_password")}
+    files = {
+        "kafka_cluster_id": known["kafka_cluster_id"],
+        "postgres_password": known["postgres_password"],
+        "airflow_database_url": database,
+        "airflow_fernet_key": known["airflow_fernet_key"],
+        "airflow_session_secret": known["airflow_session_secret"],
+        "airflow_jwt_secret": known["airflow_jwt_secret"],
+        "airflow_passwords": json.dumps({AIRFLOW_USER: known["airflow_admin_password"]}),
+        "secrets.json": json.dumps(layout.secrets()),
+        "edge_secrets": json.dumps(edge),
+        "connections.json": json.dumps(connections(known), indent=1),
+    }
+    for name, text in files.items():
+        write_private(folder / name, text)
+        if os.getuid() == 0:
+            os.chown(folder / name, CONTAINER_UID, CONTAINER_UID)
+
+
+def _known(layout: Layout, path: Path) -> dict[str, str]:
+    """The one-machine secrets, and those that only a cluster has."""
+    own: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    fresh = {
+        "kafka_cluster_id": base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
+        "postgres_password": secrets.token_urlsafe(24),
+    }
+    write_private(path, json.dumps(fresh | own))
+    return layout.secrets() | fresh | own
+
+
+def connections(known: dict[str, str]) -> dict[str, dict[str, object]]:
+    """Airflow's connections; one that names several hosts finds the one that does the work."""
+    fleet = ",".join(EDGE_HOSTS)
+
+    def http(host: str, port: str, password: str = "") -> dict[str, object]:
+        login = {"login": USER, "password": known[password]} if password else {}
+        # Within the cluster each service has a host of its own, and so its default port.
+        return {"conn_type": "http", "host": host, "port": Settings.model_fields[port].default, **login}
+
+    process_hosts = {
+        f"process_host_{host}": http(host, "supervisor_port", "process_host_password") for host in EDGE_HOSTS
+    }
+    return {
+        "process_host_default": http(fleet, "supervisor_port", "process_host_password"),
+        **process_hosts,
+        "replayer_default": http(fleet, "replayer_port", "replayer_password"),
+        "flume_agent1_default": http(fleet, "agent1_metrics_port"),
+        "flume_agent2_default": http(fleet, "agent2_metrics_port"),
+        "yarn_default": {"conn_type": "http", "host": "resourcemanager", "port": 8088},
+        "spark_default": {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": "cluster"}},
+        "kafka_default": {
+            "conn_type": "kafka",
+            "extra": {"bootstrap.servers": "kafka1:9092,kafka2:9092,kafka3:9092"},
+        },
+        "webhdfs_default": http("namenode", "namenode_http_port")
+        | {"conn_type": "webhdfs", "login": "bigdata"},
+    }

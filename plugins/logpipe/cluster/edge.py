@@ -1,0 +1,35 @@
+"""An edge host's process host: ``python -m logpipe.cluster.edge``, as the main process of its container.
+
+It keeps the Flume agents and the replayer, with the same programs as on one machine. None is started by
+itself: Airflow's operators launch them on the host that is to be the active one.
+"""
+
+import os
+import sys
+
+from logpipe import settings
+from logpipe.embedded.layout import Layout, write_private
+from logpipe.embedded.programs import AIRFLOW_SERVICES, STORES, programs, supervisor_conf
+from logpipe.settings import PROJECT_DIR
+
+ELSEWHERE = (*STORES, *AIRFLOW_SERVICES, "analytics")  # the windows job runs on YARN
+HADOOP_CONF_DIR = PROJECT_DIR / "docker" / "conf" / "hadoop"
+
+
+def main() -> None:
+    """Write the configuration and become supervisord."""
+    current = settings.load()
+    layout = Layout.of(current)
+    layout.make_dirs()
+    hadoop = layout.conf_dir / "hadoop"
+    if not hadoop.exists():
+        hadoop.symlink_to(HADOOP_CONF_DIR)
+    kept = [program for program in programs(current, layout) if program.service not in ELSEWHERE]
+    write_private(layout.supervisor_conf, supervisor_conf(current, layout, kept))
+    layout.state_dir.joinpath("supervisord.pid").unlink(missing_ok=True)  # of the container before
+    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(layout.supervisor_conf)]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""What needs the cluster's own network: ``python -m logpipe.cluster.inside``, run in one of its containers.
+
+All commands but ``reconcile``, which belongs on an edge host, run in a container of Airflow.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+
+from logpipe import settings as project_settings
+from logpipe.accounting.hdfs import Hdfs, HdfsError
+from logpipe.accounting.source import SourceGoneError
+from logpipe.accounting.topic import TopicError
+from logpipe.accounting.verify import verify
+from logpipe.accounting.watch import observe
+from logpipe.accounting.windows import WindowsError
+from logpipe.cluster.credentials import EDGE_HOSTS
+from logpipe.cluster.yarn_application import DriverOutput, application
+from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.embedded.cli import print_accounting
+from logpipe.embedded.configuration import service_environment
+from logpipe.embedded.follow import RunFollower, await_dags, sentence
+from logpipe.embedded.layout import PYTHON, Layout
+from logpipe.embedded.process_host import ProcessHost, ProcessHostError, ProcessState
+from logpipe.embedded.readiness import CHECKS
+from logpipe.embedded.replayer_api import ReplayerApi
+from logpipe.embedded.stack import ServiceStatus
+from logpipe.embedded.terminal import make_console, print_lines
+from logpipe.settings import PROJECT_DIR, Settings
+
+AIRFLOW_HOST = "airflow-api-server"
+STOP_DAG = "stop_pipeline"
+STOP_TIMEOUT_S = 150.0
+STREAMS = ("flume-agent1", "flume-agent2", "replayer")
+EXPECTED_ERRORS = (AirflowApiError, TopicError, HdfsError, SourceGoneError, WindowsError, httpx.HTTPError)
+
+
+def at(host: str) -> Settings:
+    """The settings of the services on one host of the cluster."""
+    return project_settings.parse(host=host)
+
+
+class FleetRecords:
+    """The records of replays, from whichever edge host knows most."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._hosts = [ReplayerApi(at(host), layout) for host in EDGE_HOSTS]
+
+    def record(self, replay_id: str) -> dict[str, Any] | None:
+        """A replay's record; None while no replayer answers or knows it."""
+        known = [record for host in self._hosts if (record := host.record(replay_id)) is not None]
+        return max(known, key=lambda record: (record["lines"], record["state"] == "done"), default=None)
+
+
+def replay(settings: Settings, options: argparse.Namespace) -> int:
+    """Replay a log and follow it; ends when every line is in HDFS and in the windows."""
+    console = make_console()
+    layout = Layout.of(settings)
+    airflow = AirflowApi(at(AIRFLOW_HOST), layout)
+    await_dags(airflow)
+    names = ("url", "pace", "limit", "profile")
+    conf = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    follower = RunFollower(console, airflow, FleetRecords(layout), DriverOutput(settings))
+    run_id = airflow.trigger(PIPELINE_DAG, conf)
+    page = os.environ.get("AIRFLOW__API__BASE_URL", airflow.url)
+    console.print(f"Run {run_id} of {PIPELINE_DAG}: {page}/dags/{PIPELINE_DAG}/runs/{run_id}")
+    state = follower.follow(run_id)
+    if state != "success":
+        print_lines(console, follower.failure(run_id).splitlines())
+    accounting = follower.accounting(run_id)
+    if accounting:
+        print_lines(console, [sentence(accounting)])
+    return 0 if state == "success" else 1
+
+
+def account(settings: Settings, options: argparse.Namespace) -> int:
+    """Compare source, topic, HDFS and windows line by line; ends with one JSON line."""
+    del options
+    accounting = verify(settings)
+    print_accounting(make_console(), accounting)
+    return 0 if accounting.ok else 1
+
+
+def status(settings: Settings, options: argparse.Namespace) -> int:
+    """Print one JSON line: the streaming services, and what needs a look."""
+    del options
+    services = streams(settings) | {"analytics": windows_job(settings)}
+    print(
+        json.dumps(
+            {
+                "services": {name: asdict(service) for name, service in services.items()},
+                "watch": [asdict(observation) for observation in observe(settings)],
+            }
+        )
+    )
+    return 0
+
+
+def streams(settings: Settings) -> dict[str, ServiceStatus]:
+    """The agents and the replayer, each on the edge host where it runs."""
+    layout = Layout.of(settings)
+    found: dict[str, ServiceStatus] = {}
+    for host in EDGE_HOSTS:
+        for state in _states(host, layout):
+            if state.service not in STREAMS or (state.service in found and not state.pid):
+                continue
+            found[state.service] = ServiceStatus(
+                state=state.state,
+                pid=state.pid or None,
+                healthy=bool(state.pid) and CHECKS[state.service](at(host)),
+                variant="@".join(filter(None, (state.variant, host))) if state.pid else "",
+                uptime_s=state.uptime_s,
+            )
+    away = ServiceStatus(state="unknown", pid=None, healthy=False)
+    return {service: found.get(service, away) for service in STREAMS}
+
+
+def _states(host: str, layout: Layout) -> list[ProcessState]:
+    try:
+        return ProcessHost(at(host), layout).states()
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error, ProcessHostError):
+        return []
+
+
+def windows_job(settings: Settings) -> ServiceStatus:
+    """The windows job's application on YARN."""
+    try:
+        found = application(settings)
+    except httpx.HTTPError:
+        return ServiceStatus(state="unknown", pid=None, healthy=False)
+    if found is None:
+        return ServiceStatus(state="stopped", pid=None, healthy=False)
+    runs = found["state"] == "RUNNING"
+    return ServiceStatus(
+        state=found["state"].lower(),
+        pid=None,
+        healthy=runs,
+        variant=found["id"],
+        uptime_s=found["elapsedTime"] // 1000 if runs else 0,
+    )
+
+
+def stop(settings: Settings, options: argparse.Namespace) -> int:
+    """Stop replays, agents and the windows job, each drained, with the DAG that does so."""
+    del options
+    console = make_console()
+    airflow = AirflowApi(at(AIRFLOW_HOST), Layout.of(settings))
+    run_id = airflow.trigger(STOP_DAG, {})
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while (state := airflow.run_state(STOP_DAG, run_id)) not in ("success", "failed"):
+        if time.monotonic() > deadline:
+            print(f"{STOP_DAG} has not ended after {STOP_TIMEOUT_S:.0f} s", file=sys.stderr)
+            return 1
+        time.sleep(1)
+    for task in airflow.task_states(STOP_DAG, run_id):
+        console.print(f"{task.task_id}: {task.state} after {task.duration_s or 0:.1f} s")
+    return 0 if state == "success" else 1
+
+
+def reconcile(settings: Settings, options: argparse.Namespace) -> int:
+    """Make HDFS equal to the topic, day by day; a directory that an agent writes is waited for."""
+    days = [options.date] if options.date else [f"20{name}" for name in Hdfs(settings).partitions()]
+    code = 0
+    for day in days:
+        print(f"{day}: reconciling; a directory that an agent writes is waited for", flush=True)
+        wait_s = str(settings.roll_interval_s + 60)
+        command = [str(PYTHON), "spark_jobs/reconcile.py", "--date", day, "--wait-s", wait_s]
+        answer = subprocess.run(
+            command, cwd=PROJECT_DIR, env=os.environ | service_environment(settings),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if answer.returncode:
+            print(answer.stderr[-2000:], file=sys.stderr)
+        print(answer.stdout.strip(), flush=True)
+        code = code or answer.returncode
+    return code
+
+
+def main() -> int:
+    """Run one command; the result is the exit status."""
+    made = argparse.ArgumentParser(prog="python -m logpipe.cluster.inside", description=__doc__)
+    commands = made.add_subparsers(required=True, metavar="command")
+    for name, command in (
+        ("replay", replay), ("verify", account), ("status", status), ("stop", stop), ("reconcile", reconcile)
+    ):  # fmt: skip
+        sub = commands.add_parser(name, help=command.__doc__)
+        sub.set_defaults(command=command)
+        if command is replay:
+            for option, kind in (("url", str), ("pace", str), ("limit", int), ("profile", str)):
+                sub.add_argument(f"--{option}", type=kind)
+        if command is reconcile:
+            sub.add_argument("--date")
+    options = made.parse_args()
+    try:
+        code: int = options.command(project_settings.load(), options)
+    except EXPECTED_ERRORS as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

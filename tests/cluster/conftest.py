@@ -1,0 +1,76 @@
+"""One cluster for a test session: own name, own state folder, own port; taken down at the end."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from logpipe.cluster.compose import Compose, ComposeError
+from logpipe.settings import PROJECT_DIR
+from tests.cluster.under_test import ClusterUnderTest, Row, write_table
+from tests.ports import free_ports
+
+ENGINE = PROJECT_DIR / "docker" / "engine"
+ROWS: list[Row] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A cluster takes its time; each test has a deadline of its own inside."""
+    for item in items:
+        if "tests/cluster" in str(item.path):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session")
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Environment variables that lead to an engine."""
+    if request.config.getoption("--engine") == "found":
+        try:
+            Compose("none", {}).check()
+        except ComposeError as error:
+            pytest.skip(f"{error}\n(as root on Debian, ENGINE=own installs and starts one)")
+        yield {}
+        return
+    if os.getuid() != 0:
+        pytest.skip("an engine of its own needs root")
+    folder = tmp_path_factory.mktemp("engine")
+    try:
+        started = subprocess.run([ENGINE, "start", folder], capture_output=True, text=True, check=False)
+        if started.returncode:
+            pytest.skip(f"no engine could be installed and started here:\n{started.stderr[-2000:]}")
+        yield {"DOCKER_HOST": started.stdout.strip(), "PATH": f"/usr/bin:{os.environ['PATH']}"}
+    finally:
+        subprocess.run([ENGINE, "stop", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
+    environment = kept | engine | {
+        "PYTHONPATH": str(PROJECT_DIR / "plugins"),
+        "LOGPIPE_CLUSTER_NAME": f"logpipe-test-{os.getpid()}",
+        "LOGPIPE_STATE_DIR": str(tmp_path_factory.mktemp("cluster") / "state"),
+        "LOGPIPE_AIRFLOW_PORT": free_ports()["LOGPIPE_AIRFLOW_PORT"],
+        "LOGPIPE_ROLL_INTERVAL_S": "10",
+    }  # fmt: skip
+    under_test = ClusterUnderTest(environment)
+    try:
+        under_test.command("up")
+        yield under_test
+    finally:
+        under_test.command("down", "--volumes", check=False)
+    assert not under_test.container_ids(), "containers are left behind"
+
+
+@pytest.fixture
+def long_form(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--short-faults"):
+        pytest.skip("not part of the short form")
+
+
+def pytest_sessionfinish() -> None:
+    if ROWS and os.environ.get("WRITE_RELIABILITY"):
+        write_table(ROWS, PROJECT_DIR / "docs" / "reliability-cluster.md")

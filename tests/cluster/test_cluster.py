@@ -1,0 +1,88 @@
+"""The pipeline on the cluster: a run, then faults while lines are in flight; not a line lost or doubled."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import ROWS
+from tests.cluster.under_test import IN_FLIGHT_LINES, LINES, ClusterUnderTest, Row
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.cluster
+
+STREAMS = ("flume-agent1", "flume-agent2", "replayer", "analytics")
+FAULTS: dict[str, Callable[[ClusterUnderTest], object]] = {
+    "one broker killed": lambda cluster: cluster.kill("kafka2"),
+    "one broker cut off from the others": lambda cluster: cluster.cut_off("kafka3"),
+    "one DataNode killed": lambda cluster: cluster.kill("datanode2"),
+    "NameNode restarted": lambda cluster: cluster.restart("namenode"),
+    "the Spark driver killed": lambda cluster: cluster.kill_driver(),
+    "the NodeManager with the driver killed": lambda cluster: cluster.kill(cluster.driver()[0]),
+    "the active edge host killed": lambda cluster: cluster.kill(active_edge(cluster)),
+    "PostgreSQL restarted": lambda cluster: cluster.restart("postgres"),
+    "Airflow's scheduler killed": lambda cluster: [cluster.kill("airflow-scheduler"), cluster.mend()],
+}
+SHORT = ("one broker killed",)
+
+
+def active_edge(cluster: ClusterUnderTest) -> str:
+    """The edge host that the replayer runs on."""
+    variant = str(cluster.services()["replayer"]["variant"])
+    assert variant, "no replayer runs"
+    return variant.rpartition("@")[2]
+
+
+def test_a_run_accounts_for_every_line(cluster: ClusterUnderTest) -> None:
+    output = cluster.command("run", "--pace", "max").stdout
+    assert (
+        f"{LINES:,} lines sent, {LINES:,} in the topic, {LINES:,} in HDFS, {LINES:,} in the windows" in output
+    )
+    assert "lost 0, doubled 0" in output
+    expected = {"source": LINES, "topic": LINES, "hdfs": LINES, "windows": LINES, "lost": 0, "doubled": 0}
+    assert cluster.account() == expected
+
+
+def test_status_tells_of_every_service(cluster: ClusterUnderTest) -> None:
+    services = cluster.services()
+    assert {name for name, service in services.items() if not service["healthy"]} == set()
+    assert set(STREAMS) < services.keys()
+
+
+def test_only_airflow_is_published_and_on_loopback(cluster: ClusterUnderTest) -> None:
+    ports = cluster.docker(
+        "ps", "--filter", f"label=com.docker.compose.project={cluster.project}", "--format", "{{.Ports}}"
+    )
+    published = [part for line in ports.splitlines() for part in line.split(", ") if "->" in part]
+    assert published == [f"127.0.0.1:{cluster.environment['LOGPIPE_AIRFLOW_PORT']}->8080/tcp"]
+
+
+def test_no_container_runs_as_root(cluster: ClusterUnderTest) -> None:
+    users = cluster.docker("inspect", "--format", "{{.Config.User}}", *cluster.container_ids()).split()
+    assert set(users) == {"logpipe"}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_fault(cluster: ClusterUnderTest, case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Replay, hit, wait until the run has ended, mend, reconcile, account for every line."""
+    if request.config.getoption("--short-faults") and case not in SHORT:
+        pytest.skip("not part of the short form")
+    before = cluster.account()["source"]
+    replay = cluster.begin_replay(tmp_path / "output", "speed:900")
+    wait_until(lambda: replay.lines() >= IN_FLIGHT_LINES, 300, 1.0)
+    began = time.monotonic()
+    try:
+        FAULTS[case](cluster)
+        _, text = replay.end()
+    finally:
+        cluster.mend()
+    ended_after_s = time.monotonic() - began
+    assert "✓ replay" in text, text
+    assert "✓ hdfs_partition" in text, text
+    doubled_before = cluster.account()["doubled"]
+    cluster.command("reconcile")
+    after = cluster.account()
+    ROWS.append(Row(case, ended_after_s, doubled_before, after["lost"], after["doubled"]))
+    assert after["source"] == before + LINES
+    assert (after["lost"], after["doubled"]) == (0, 0), after

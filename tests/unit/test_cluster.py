@@ -1,0 +1,139 @@
+"""The cluster's files, as far as they can be looked at without an engine."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+
+import pytest
+import yaml
+
+from logpipe.cluster.compose import COMPOSE_FILE, Compose, ComposeError
+from logpipe.cluster.credentials import connections, write_secrets
+from logpipe.cluster.stack import ONCE, Container
+from logpipe.embedded.layout import EMBEDDED_DIR, Layout
+from logpipe.settings import PROJECT_DIR, Settings
+
+COMPOSE = yaml.safe_load(COMPOSE_FILE.read_text())
+SERVICES = COMPOSE["services"]
+DOCKER_DIR = COMPOSE_FILE.parent
+
+
+def memory_mb(limit: str) -> float:
+    return float(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]]
+
+
+def test_everything_fits_16_gib():
+    limits = [memory_mb(service["mem_limit"]) for name, service in SERVICES.items() if name not in ONCE]
+    assert sum(limits) <= 16 * 1024
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name not in ONCE])
+def test_every_service_is_checked_restarted_and_on_the_one_network(name):
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"][-1] in (DOCKER_DIR / "bin" / "check").read_text()
+    assert service["restart"] == "unless-stopped"
+    assert service["networks"] == ["pipeline"]
+    assert service["hostname"] == name
+
+
+def test_only_airflows_page_is_published_and_on_loopback():
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["airflow-api-server"]
+    assert SERVICES["airflow-api-server"]["ports"][0].startswith("${LOGPIPE_AIRFLOW_BIND:-127.0.0.1}:")
+
+
+def test_the_compose_file_is_of_the_kind_that_both_generations_read():
+    assert set(COMPOSE) - {key for key in COMPOSE if key.startswith("x-")} == {
+        "services", "networks", "volumes", "secrets",
+    }  # fmt: skip
+
+
+def test_every_setting_of_the_compose_file_exists():
+    known = {f"LOGPIPE_{name.upper()}" for name in Settings.model_fields} | {"LOGPIPE_HDFS_FILE_PREFIX"}
+    used = {
+        name for service in SERVICES.values() for name in service.get("environment", {})
+        if name.startswith("LOGPIPE_")
+    }  # fmt: skip
+    assert used <= known
+
+
+def test_hadoop_has_one_version():
+    versions = set(
+        re.findall(
+            r"3\.\d+\.\d+",
+            "".join((EMBEDDED_DIR / name / "pom.xml").read_text() for name in ("hadoop", "yarn")),
+        )
+    )
+    assert len(versions) == 1
+
+
+def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
+    layout = Layout(tmp_path / "cluster")
+    layout.make_dirs()
+    folder = tmp_path / "secrets"
+    write_secrets(layout, folder)
+    first = {path.name: path.read_text() for path in folder.iterdir()}
+    write_secrets(layout, folder)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == first
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert set(COMPOSE["secrets"]) <= set(first)
+    assert set(json.loads(first["edge_secrets"])) == {"process_host_password", "replayer_password"}
+
+
+def test_no_secret_stands_in_a_file_of_the_project():
+    text = "".join(path.read_text() for path in DOCKER_DIR.rglob("*") if path.is_file())
+    assert not re.search(r"(password|secret|key)\s*[:=]\s*['\"]?[A-Za-z0-9_-]{16,}", text, re.IGNORECASE)
+
+
+def test_connections_lead_to_services_of_the_compose_file():
+    known = {"process_host_password": "p", "replayer_password": "r"}
+    hosts = {
+        host
+        for name, connection in connections(known).items()
+        if name != "spark_default"
+        for host in str(connection.get("host", "kafka1")).split(",")
+    }
+    assert hosts <= set(SERVICES)
+
+
+def test_a_missing_engine_is_named_with_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        ComposeError, match=r"(?s)docker is not on PATH: install.*neither `docker compose` nor"
+    ):
+        Compose("none", {}).check()
+
+
+def test_an_engine_that_does_not_answer_and_an_old_compose_are_both_named(monkeypatch, tmp_path):
+    for name, script in (
+        ("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1"),
+        ("docker-compose", "echo 1.25.0"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    with pytest.raises(
+        ComposeError, match=r"(?s)Cannot connect.*start dockerd.*version 1\.25, expected 1\.29"
+    ):
+        Compose("none", {}).check()
+
+
+def test_a_container_is_read_from_what_the_engine_tells():
+    row = {
+        "RestartCount": 0,
+        "Config": {"Labels": {"com.docker.compose.service": "kafka1"}},
+        "State": {
+            "Status": "running", "Pid": 7, "ExitCode": 0, "StartedAt": "2026-11-23T10:00:00.123456789Z",
+            "Health": {"Status": "healthy"},
+        },
+    }  # fmt: skip
+    status = Container.of(row).status()
+    assert (status.state, status.pid, status.healthy) == ("running", 7, True)
+    assert status.uptime_s > 0
+
+
+@pytest.mark.parametrize("script", ["bin/role", "bin/check", "engine"])
+def test_the_scripts_are_shell_that_bash_reads(script):
+    subprocess.run(["bash", "-n", DOCKER_DIR / script], check=True)
+    assert os.access(PROJECT_DIR / "docker" / script, os.X_OK)
