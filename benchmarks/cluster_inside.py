@@ -1,4 +1,4 @@
-"""The part of benchmarks/cluster.py that runs in the cluster's network: EDGES LINES-OF-EACH."""
+"""The part of benchmarks/cluster.py that runs in the cluster's network: EDGES PARTITIONS LINES-OF-EACH."""
 
 import json
 import sys
@@ -17,6 +17,7 @@ from logpipe.embedded.readiness import CHECKS
 from logpipe.embedded.replayer_api import ReplayerApi
 
 DEADLINE_S = 900
+PROCESSES = ("replayer", "flume-agent1:durable", "flume-agent2:durable")
 
 
 def wait(what: str, condition: Callable[[], bool]) -> None:
@@ -33,23 +34,31 @@ def is_done(replayer: ReplayerApi, replay_id: str) -> bool:
     return (replayer.record(replay_id) or {}).get("state") == "done"
 
 
+def make_topic(current: settings.Settings, partitions: int) -> None:
+    """Have an empty topic of so many partitions."""
+    admin = AdminClient({"bootstrap.servers": current.kafka_bootstrap})
+    if current.topic in admin.list_topics(timeout=10).topics:
+        admin.delete_topics([current.topic])[current.topic].result(30)
+        wait("the topic's end", lambda: current.topic not in admin.list_topics(timeout=10).topics)
+    topic = NewTopic(current.topic, partitions, current.topic_replication)
+    admin.create_topics([topic])[current.topic].result(30)
+    wait("the topic", lambda: current.topic in admin.list_topics(timeout=10).topics)
+
+
 def main() -> None:
     """Launch, replay on every edge host at once, and time it."""
     current = settings.load()
     layout = Layout.of(current)
     edges = [f"edge{number}" for number in range(1, int(sys.argv[1]) + 1)]
-    lines = int(sys.argv[2]) * len(edges)
-    topic = NewTopic(current.topic, current.topic_partitions, current.topic_replication)
-    admin = AdminClient({"bootstrap.servers": current.kafka_bootstrap})
-    if current.topic not in admin.list_topics(timeout=10).topics:
-        admin.create_topics([topic])[current.topic].result(20)
-    for edge in ("edge1", "edge2"):
-        host = ProcessHost(at(edge), layout)
-        for service in ("flume-agent1:durable", "flume-agent2:durable", "replayer"):
-            if edge in edges:
-                host.start_process(service, wait=False)
-            else:
-                host.stop_process(service)
+    lines = int(sys.argv[3]) * len(edges)
+    hosts = {edge: ProcessHost(at(edge), layout) for edge in ("edge1", "edge2")}
+    for host in hosts.values():
+        for service in PROCESSES:
+            host.stop_process(service)
+    make_topic(current, int(sys.argv[2]))
+    for edge in edges:
+        for service in PROCESSES:
+            hosts[edge].start_process(service, wait=False)
     for edge in edges:
         for service in ("flume-agent1", "flume-agent2", "replayer"):
             wait(f"{service} on {edge}", partial(CHECKS[service], at(edge)))
