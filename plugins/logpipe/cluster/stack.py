@@ -238,7 +238,7 @@ class Cluster:
         Raises:
             ClusterError: none runs.
         """
-        return self._first_running("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor")
+        return self._first_running("airflow-dag-processor", "airflow-triggerer", "airflow-scheduler")
 
     def edge_container(self) -> str:
         """A running edge host.

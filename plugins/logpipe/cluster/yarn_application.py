@@ -15,6 +15,7 @@ TIMEOUT_S = 5.0
 INTERVAL_S = 3.0
 TAIL_BYTES = 262144
 _LENGTH = re.compile(rb"^LogLength: *(\d+)$", re.MULTILINE)
+_LOG_LINE = re.compile(rb"[0-9-]{10} [0-9:,]{12} (DEBUG|INFO|WARNING|ERROR) ")
 _CONTENTS, _END = b"LogContents:\n", b"\nEnd of LogType:"
 
 
@@ -32,7 +33,10 @@ def application(settings: Settings) -> dict[str, Any] | None:
 
 
 class DriverOutput:
-    """The lines that the driver prints, read from the log of its container."""
+    """The lines that the driver prints, read from the log of its container.
+
+    On YARN the driver's log goes the same way; its lines are left out.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -54,7 +58,7 @@ class DriverOutput:
         if first_look:
             return []
         *lines, self._rest = (self._rest + fresh).split(b"\n")
-        return [line.decode(errors="replace") for line in lines]
+        return [line.decode(errors="replace") for line in lines if not _LOG_LINE.match(line)]
 
     def _fresh_bytes(self) -> bytes:
         found = application(self._settings)
