@@ -184,7 +184,7 @@ class SmallDisk:
         subprocess.run(["umount", "-l", str(self._place)], check=True)
 
 
-@pytest.mark.parametrize(("store", "size_mb"), [("kafka", 200), ("hadoop", 200)])
+@pytest.mark.parametrize(("store", "size_mb"), [("kafka", 200), ("hadoop", 2000)])
 def test_disk_full(tmp_path_factory, long_form, store, size_mb):
     settings = own_settings(tmp_path_factory.mktemp("disk") / "state")
     disk = SmallDisk(settings.state_dir / store, size_mb)

@@ -12,7 +12,7 @@ from logpipe.embedded import bootstrap, configuration
 from logpipe.embedded.follow import GrowingFile
 from logpipe.embedded.layout import Layout
 from logpipe.embedded.programs import SERVICES, programs, supervisor_conf
-from logpipe.embedded.stack import PORTS, Stack, StackError
+from logpipe.embedded.stack import PORTS, Stack, StackError, kafka_cluster_id
 from tests.ports import free_ports
 
 
@@ -114,3 +114,7 @@ def test_status_tells_of_every_service_when_nothing_runs(current):
     assert all(
         row == {"state": "stopped", "pid": None, "healthy": False, "uptime_s": 0} for row in rows.values()
     )
+
+
+def test_no_cluster_id_begins_with_a_dash():
+    assert not [each for each in (kafka_cluster_id() for _ in range(500)) if each.startswith("-")]

@@ -127,6 +127,7 @@ class WindowStore:
 
     def _consistent(self, columns: list[str], keep: pc.Expression | None) -> Iterator["_Reading"]:
         """Offer readings, until one was not disturbed by files being replaced meanwhile."""
+        disturbed = "they were replaced"
         for _ in range(_ATTEMPTS):
             commit = self.commit()
             if commit is None:
@@ -137,7 +138,10 @@ class WindowStore:
             now = self.commit()
             if not reading.failed and now is not None and now["rewrite_step"] == commit["rewrite_step"]:
                 return
-        raise WindowsError(f"Files in {self._windows_dir} were replaced {_ATTEMPTS} times while being read")
+            disturbed = reading.failed or disturbed
+        raise WindowsError(
+            f"Files in {self._windows_dir} were not read in {_ATTEMPTS} attempts, at last since {disturbed}"
+        )
 
     def _scan(
         self, commit: dict[str, Any], columns: list[str], keep: pc.Expression | None
@@ -179,20 +183,21 @@ class WindowStore:
 
 
 class _Reading:
-    """A commit, and the batches of its files; files that vanish meanwhile make it a failed one."""
+    """A commit, and the batches of its files; files that move meanwhile make it a failed one."""
 
     def __init__(self, commit: dict[str, Any] | None, batches: Iterator[pa.RecordBatch]) -> None:
         self.commit = commit
         self.batches = batches
-        self.failed = False
+        self.failed = ""
 
     def attempt(self, summed: Any, otherwise: Any) -> Any:
         if self.commit is None:
             return otherwise
         try:
             return summed(self.commit, self.batches)
-        except FileNotFoundError:
-            self.failed = True
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            # Of a file that moves between two requests WebHDFS gives an error's text for bytes.
+            self.failed = str(error)
             return otherwise
 
 

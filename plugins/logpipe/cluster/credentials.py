@@ -1,13 +1,12 @@
 """What the containers must know and nobody else: generated once, a file each, readable by its owner only."""
 
-import base64
 import json
 import os
 import secrets
-import uuid
 from pathlib import Path
 
 from logpipe.embedded.layout import AIRFLOW_USER, USER, Layout, write_private
+from logpipe.embedded.stack import kafka_cluster_id
 from logpipe.settings import Settings
 
 EDGE_HOSTS = ("edge1", "edge2")
@@ -47,7 +46,7 @@ def _known(layout: Layout, path: Path) -> dict[str, str]:
     """The one-machine secrets, and those that only a cluster has."""
     own: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     fresh = {
-        "kafka_cluster_id": base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
+        "kafka_cluster_id": kafka_cluster_id(),
         "postgres_password": secrets.token_urlsafe(24),
     }
     write_private(path, json.dumps(fresh | own))

@@ -1,10 +1,12 @@
 """Brings the services of one machine up and down, in order, and tells how they are."""
 
+import base64
 import os
 import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -182,7 +184,7 @@ class Stack:
                 "kafka.tools.StorageTool",
                 "format",
                 "-t",
-                _kafka_cluster_id(),
+                kafka_cluster_id(),
                 "-c",
                 str(self.layout.conf_dir / "kafka" / "server.properties"),
             ),
@@ -315,8 +317,6 @@ def _port_is_free(port: int) -> bool:
     return True
 
 
-def _kafka_cluster_id() -> str:
-    import base64
-    import uuid
-
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def kafka_cluster_id() -> str:
+    """A new cluster id; none begins with a dash, which Kafka's tool takes for an option."""
+    return base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
