@@ -17,7 +17,7 @@ lines at the source, in the topic, in HDFS and in the windows. The services stay
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `replay` | the source is away, or cut short | goes on after the last acknowledged line |
 | `hdfs_partition` | a consumer does not drain; the log says which one | waits again |
-| `account` | lines lost or doubled | compares again |
+| `account` | lines doubled by a killed agent 2: `make reconcile` first | compares again |
 """
 
 from airflow.sdk import DAG

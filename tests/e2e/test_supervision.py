@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import closing, contextmanager
 
+import httpx
 import pytest
 
 from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG
@@ -213,9 +214,11 @@ def test_marking_the_run_stops_the_services(pipeline, airflow, epoch, state):
     assert airflow.run_state(SERVICES_DAG, epoch) == state
 
 
-@pytest.mark.slow
-def test_deleting_the_run_stops_the_services(pipeline, airflow, epoch):
-    ends_when(pipeline, lambda: airflow.delete(SERVICES_DAG, epoch))
+def test_a_run_that_is_active_cannot_be_deleted(pipeline, airflow, epoch):
+    before = pids(pipeline, SUPERVISING.values())
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        airflow.delete(SERVICES_DAG, epoch)
+    assert pids(pipeline, SUPERVISING.values()) == before
 
 
 def test_the_stop_dag_stops_the_services_and_the_run_ends_well(pipeline, airflow, epoch):

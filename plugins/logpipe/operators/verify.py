@@ -30,7 +30,8 @@ class VerifyOperator(BaseOperator):
             details = "\n".join(accounting.details)
             raise LinesUnaccountedError(
                 f"{accounting.lost} lines lost, {accounting.doubled} doubled: {result}. "
-                f"`make verify`, or clearing this task, compares anew.\n{details}"
+                "`make reconcile`, or the DAG hdfs_partitions, repairs what a killed agent 2 repeated; "
+                f"then clear this task: it compares anew.\n{details}"
             )
         self.log.info("Every line is accounted for: %s", result)
         return result
