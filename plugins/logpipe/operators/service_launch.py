@@ -27,7 +27,8 @@ class ServiceLaunchOperator(FirstLookMixin):
 
     With ``supervise`` the task stays, deferred, for as long as the service is healthy, and heals it; each
     heal stands in the log and in XCom ``heals``. Then the task is the service: mark it failed or succeeded,
-    and the service is drained and stopped; clear it, and the next try takes over what runs. It succeeds when the service is stopped at its process host, and fails, with the last log lines,
+    and the service is drained and stopped; clear it, and the next try takes over what runs. It succeeds
+    when the service is stopped at its process host, and fails, with the last log lines,
     when the service does not get healthy again or needs too many heals (``on_failure_callback`` notifies).
 
     Args:
