@@ -30,15 +30,16 @@ def vocabulary(log: Path = BUNDLED_LOG) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def lines(log: Path = BUNDLED_LOG) -> Iterator[bytes]:
-    """July's lines, in order, without line ends."""
+def lines(log: Path = BUNDLED_LOG, times_before: int = 0) -> Iterator[bytes]:
+    """July's lines, in order, without line ends; as the following months when there were some before."""
+    start = START + timedelta(days=31 * times_before)
     with gzip.open(COUNTS) as counts:
         requests = np.array([int(count) for count in counts], dtype=np.int64)
     words = vocabulary(log)
     chosen = np.random.RandomState(1995).randint(0, len(words), int(requests.sum()))
     at = 0
     for second in np.flatnonzero(requests):
-        time = (START + timedelta(seconds=int(second))).strftime("%d/%b/%Y:%H:%M:%S").encode()
+        time = (start + timedelta(seconds=int(second))).strftime("%d/%b/%Y:%H:%M:%S").encode()
         for _ in range(requests[second]):
             before, after = words[chosen[at]]
             at += 1

@@ -33,7 +33,7 @@ from logpipe.digest import Digest  # noqa: E402
 
 
 def produce(kafka: Kafka, topic: str, log: Path, times: int) -> Digest:
-    """Load the topic with July, some times over; each line with an identity."""
+    """Load the topic with July, some times in a row, each 31 days later; each line with an identity."""
     kafka.create_topic(topic, 3)
     producer = Producer(
         {"bootstrap.servers": kafka.bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 500_000}
@@ -41,7 +41,7 @@ def produce(kafka: Kafka, topic: str, log: Path, times: int) -> Digest:
     total = Digest()
     for replay in range(times):
         part: list[bytes] = []
-        for number, line in enumerate(july.lines(log), 1):
+        for number, line in enumerate(july.lines(log, replay), 1):
             while True:
                 try:
                     producer.produce(topic, line, f"july{replay}:{number}", (number // 1000) % 3)
