@@ -47,6 +47,8 @@ def _configuration(options: Options) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",  # the plan is known; planning anew costs more than it saves
         "spark.sql.ansi.enabled": "false",  # hash sums wrap around at 64 bits
         "spark.sql.execution.arrow.maxRecordsPerBatch": 50_000,
+        "spark.sql.inMemoryColumnarStorage.compressed": "false",  # partial rows live for a second
+        "spark.sql.maxConcurrentOutputFileWriters": 20,  # rows of a few dates need no sort before the write
         "spark.sql.streaming.metricsEnabled": "true",
         "spark.sql.streaming.minBatchesToRetain": 20,
         "spark.sql.streaming.numRecentProgressUpdates": 10,
@@ -58,6 +60,10 @@ def _configuration(options: Options) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": 2,
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+        "spark.hadoop.parquet.block.size": 16 << 20,  # a writer a date holds so much
+        # A file's close asks again so soon whether its block has arrived; by default after 400 ms.
+        "spark.hadoop.dfs.client.block.write.locateFollowingBlock.initial.delay.ms": 10,
+        "spark.hadoop.dfs.client.block.write.locateFollowingBlock.retries": 10,
         "spark.hadoop.ipc.client.connect.max.retries": 3,
         "spark.hadoop.ipc.client.connect.max.retries.on.timeouts": 1,
         "spark.hadoop.fs.defaultFS": options.hdfs_url,

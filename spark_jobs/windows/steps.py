@@ -35,7 +35,7 @@ class StoppingError(WindowsError):
 
 
 class Steps:
-    """Runs the steps, one at a time. A step publishes after its commit, in the background."""
+    """Runs the steps, one at a time. A step publishes after its commit, beside the next step."""
 
     def __init__(
         self,
@@ -91,15 +91,15 @@ class Steps:
             self._publishing = None
 
     def _do(self, step: Callable[[], Commit | None]) -> None:
-        """Run one step: alone, after the last one is published."""
+        """Run one step, and commit it once the last one is published; that goes on beside the step."""
         with self._lock:
             if self._stopping:
                 raise StoppingError("The job is being stopped")
-            self._published()
             began = time.monotonic()
             next_commit = step()
             if next_commit is None:
                 return
+            self._published()
             self.commit = self._commits.commit(next_commit)
             self.step_s = time.monotonic() - began
             self._publishing = self._background.submit(self._publish, self.commit)
@@ -130,14 +130,8 @@ class Steps:
 
     def tidy(self) -> None:
         """Merge small files, delete old windows: one step at most."""
-        files = parquet_store.list_files(self._hdfs, self._options.windows_url)
-        now_ms = time.time_ns() // 1_000_000
-        old = parquet_store.expired(files, now_ms, self._options.keep_days)
-        merge = parquet_store.next_merge(files, now_ms - 120_000)
-        if old:
-            self._do(lambda: self._expire(old))
-        elif merge is not None:
-            self._do(lambda: self._merge(merge))
+        if any(self._untidy()):
+            self._do(self._tidy)
 
     def _count(self, records: DataFrame, batch_id: int) -> Commit | None:
         before, options = self.commit, self._options
@@ -161,38 +155,35 @@ class Steps:
         spark = records.sparkSession
         partials = records.mapInArrow(partial(count_lines, plan=plan), PARTIALS_SCHEMA).persist()
         try:
+            partials.count()  # from here on the summaries are known, and with them what can be closed
+            ranges = list(self._summaries.value.values())
+            self._check_read(ranges, before)
+            watermark_ms = self._watermark(before, ranges)
             rows = totals.to_windows(partials, options.window_s, options.slide_s, step)
             if before.open_folder:
                 rows = rows.unionByName(parquet_store.read_rows(spark, [before.open_folder]))
             open_rows = self._write(
-                totals.with_slot(totals.summed(rows), options.window_s, before.watermark_ms), folder
+                totals.with_slot(totals.summed(rows), options.window_s, watermark_ms), folder
             )
-            ranges = list(self._summaries.value.values())
             if any(seen.malformed or seen.late for seen in ranges):
                 dead = kafka_rows.dead_letter_records(partials)
                 kafka_rows.send(dead, options.bootstrap, options.dead_letters_topic)
         finally:
             partials.unpersist()
-        self._check_read(ranges, before)
         self._check_topic(before)
         self.counted_at = time.monotonic()
-        counted = self._counted(before, step, folder, batch_id, offsets, ranges)
+        counted = self._counted(before, step, folder, batch_id, offsets, ranges, watermark_ms)
         return replace(counted, open_rows=open_rows)
 
     def _counted(
         self, before: Commit, step: int, folder: str, batch_id: int, offsets: dict[int, int],
-        ranges: list[RangeSummary],
+        ranges: list[RangeSummary], watermark_ms: int | None,
     ) -> Commit:  # fmt: skip
         """Make the commit of a counted batch."""
         options = self._options
         slots = parquet_store.written_slots(self._hdfs, folder)
-        times = [seen.max_time_ms for seen in ranges if seen.max_time_ms is not None]
-        # The slowest partition's clock: in a backlog partitions are read at different paces.
-        marks_at = [before.watermark_ms] if before.watermark_ms is not None else []
-        marks_at += [min(times) - options.watermark_s * 1000] if times else []
         newest_ms = max((seen.max_arrival_ms for seen in ranges), default=0)
         window_end_ms = (newest_ms // (options.slide_s * 1000) * options.slide_s + options.window_s) * 1000
-        closed = [at for at in (before.closed_until_ms, before.watermark_ms) if at is not None]
         return replace(
             before,
             step=step,
@@ -202,8 +193,8 @@ class Steps:
             open_folder=f"{folder}/slot={totals.OPEN}" if slots.get(totals.OPEN) else "",
             open_until_ms=max(before.open_until_ms, window_end_ms),
             offsets=before.offsets | offsets,
-            watermark_ms=max(marks_at, default=None),
-            closed_until_ms=max(closed, default=None),
+            watermark_ms=watermark_ms,
+            closed_until_ms=watermark_ms,
             marks=self._kept_marks(before.marks, ranges, newest_ms),
             moves=parquet_store.moves_of(slots, options.windows_url, step),
             removes=(),
@@ -214,6 +205,16 @@ class Steps:
             malformed=before.malformed + sum(seen.malformed for seen in ranges),
             repeats=before.repeats + sum(seen.repeats for seen in ranges),
         )
+
+    def _watermark(self, before: Commit, ranges: list[RangeSummary]) -> int | None:
+        """Tell until when windows are closed, by the slowest partition's clock.
+
+        In a backlog partitions are read at different paces.
+        """
+        times = [seen.max_time_ms for seen in ranges if seen.max_time_ms is not None]
+        reached = [min(times) - self._options.watermark_s * 1000] if times else []
+        known = [at for at in (before.watermark_ms, before.closed_until_ms) if at is not None]
+        return max([*known, *reached], default=None)
 
     def _kept_marks(self, before: Marks, ranges: list[RangeSummary], newest_ms: int) -> Marks:
         """Forget replays that sent nothing for long."""
@@ -249,6 +250,20 @@ class Steps:
             moves=parquet_store.moves_of(slots, options.windows_url, step),
             removes=(),
         )
+
+    def _untidy(self) -> tuple[list[parquet_store.WindowFile], parquet_store.Merge | None]:
+        """Look for files to delete and files to merge."""
+        files = parquet_store.list_files(self._hdfs, self._options.windows_url)
+        now_ms = time.time_ns() // 1_000_000
+        old = parquet_store.expired(files, now_ms, self._options.keep_days)
+        return old, parquet_store.next_merge(files, now_ms - 120_000)
+
+    def _tidy(self) -> Commit | None:
+        self._published()  # a merge that is not published has files beside it that it stands for
+        old, merge = self._untidy()
+        if old:
+            return self._expire(old)
+        return self._merge(merge) if merge is not None else None
 
     def _merge(self, merge: parquet_store.Merge) -> Commit:
         step = self.commit.step + 1

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
 from confluent_kafka import Producer
 from services import HDFS_USER, Hdfs, Kafka, free_ports, wait_until
 
@@ -196,11 +196,9 @@ def test_other_parameters_are_refused(
     send(kafka, topic, nasa_lines[:20], 1)
     driver = start(topic)
     counts_to(hdfs, topic, nasa_lines[:20], driver)
-    request = urllib.request.Request(
-        f"{hdfs.webhdfs_url}/webhdfs/v1/user/{HDFS_USER}/{topic}/checkpoint/stop?op=CREATE&user.name={HDFS_USER}",
-        method="PUT",
-    )
-    urllib.request.urlopen(request, timeout=10).close()
+    stop_file = f"{hdfs.webhdfs_url}/webhdfs/v1/user/{HDFS_USER}/{topic}/checkpoint/stop"
+    asked = requests.put(stop_file, params={"op": "CREATE", "user.name": HDFS_USER}, timeout=10)
+    asked.raise_for_status()
     assert driver.ended(60) == 0, driver.log()
     other = start(topic, "--window-s", "30")
     assert other.ended(START_S) == 1

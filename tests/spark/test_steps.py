@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,21 @@ def test_event_time_against_duckdb(make_job: Callable[..., Job], nasa_lines: lis
     assert job.digest() == Digest.of(lines)
     late = [value for key, value in job.read(job.options.dead_letters_topic)]
     assert len(late) == job.store.totals().late
+
+
+def test_a_batch_closes_the_windows_that_its_own_lines_leave_behind(make_job: Callable[..., Job]) -> None:
+    job = make_job("--time", "event", "--watermark-s", "60")
+    line = '10.0.0.1 - - [01/Jul/1995:00:{}:00 -0400] "GET / HTTP/1.0" 200 1'
+
+    def sent(*minutes: str) -> list[tuple[bytes, str | None, int]]:
+        return [(line.format(minute).encode(), None, 0) for minute in minutes]
+
+    job.batch(0, *sent("01", "02", "05"))
+    assert job.steps.commit.closed_until_ms == 1000 * int(datetime(1995, 7, 1, 4, 4, tzinfo=UTC).timestamp())
+    assert job.steps.commit.open_rows == 5  # of 04:05: total, host, method, endpoint and status
+    job.batch(1, *sent("02", "05"))
+    assert job.steps.commit.late == 1
+    assert sum(count for (_, dimension, _), count in job.rows().items() if dimension == "total") == 5
 
 
 def test_arrival_time_closes_windows_and_keeps_sums(
