@@ -99,6 +99,8 @@ class WindowStore:
         if not commits:
             raise FileNotFoundError(folder)
         commit: dict[str, Any] = json.loads(self._fs.cat_file(max(commits)))
+        if "RemoteException" in commit:  # a driver took over: of what is gone WebHDFS gives an error's text
+            raise FileNotFoundError(commit["RemoteException"].get("message"))
         if commit.get("format") != STORE_FORMAT:
             raise WindowsError(
                 f"{max(commits)} has format {commit.get('format')}, expected {STORE_FORMAT}: it was "
