@@ -98,6 +98,7 @@ def test_owner_knows_the_dead_from_the_living() -> None:
 def test_which_errors_pass() -> None:
     assert is_passing(ConnectionRefusedError("Connection refused"))
     assert is_passing(KafkaException(KafkaError(KafkaError._TRANSPORT)))
+    assert is_passing(TimeoutError())
     assert not is_passing(WindowsError("Connection refused"))
     assert not is_passing(ValueError("wrong"))
 
