@@ -99,6 +99,7 @@ def test_which_errors_pass() -> None:
     assert is_passing(ConnectionRefusedError("Connection refused"))
     assert is_passing(KafkaException(KafkaError(KafkaError._TRANSPORT)))
     assert is_passing(TimeoutError())
+    assert is_passing(OSError("Failed on local exception: java.io.IOException: Broken pipe"))
     assert not is_passing(WindowsError("Connection refused"))
     assert not is_passing(ValueError("wrong"))
 
