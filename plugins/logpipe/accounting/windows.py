@@ -98,9 +98,11 @@ class WindowStore:
         commits = [path for path in self._list(folder) if path.endswith(".json")]
         if not commits:
             raise FileNotFoundError(folder)
-        commit: dict[str, Any] = json.loads(self._fs.cat_file(max(commits)))
-        if "RemoteException" in commit:  # a driver took over: of what is gone WebHDFS gives an error's text
-            raise FileNotFoundError(commit["RemoteException"].get("message"))
+        text = self._fs.cat_file(max(commits))
+        # A driver took over: of what is gone WebHDFS gives an error's text, cut to the length of what was there.
+        if text.startswith(b'{"RemoteException"'):
+            raise FileNotFoundError(max(commits))
+        commit: dict[str, Any] = json.loads(text)
         if commit.get("format") != STORE_FORMAT:
             raise WindowsError(
                 f"{max(commits)} has format {commit.get('format')}, expected {STORE_FORMAT}: it was "
