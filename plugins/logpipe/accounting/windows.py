@@ -99,7 +99,7 @@ class WindowStore:
         if not commits:
             raise FileNotFoundError(folder)
         text = self._fs.cat_file(max(commits))
-        # A driver took over: of what is gone WebHDFS gives an error's text, cut to the length of what was there.
+        # A driver took over: of what is gone WebHDFS gives an error's text, cut to the old length.
         if text.startswith(b'{"RemoteException"'):
             raise FileNotFoundError(max(commits))
         commit: dict[str, Any] = json.loads(text)
