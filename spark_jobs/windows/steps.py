@@ -148,7 +148,7 @@ class Steps:
         step = before.step + 1
         folder = self._commits.step_folder(step)
         plan = CountPlan(
-            batch_id, options.time, options.window_s, options.slide_s, before.closed_until_ms, before.marks,
+            batch_id, options.time, options.window_s, options.slide_s, before.watermark_ms, before.marks,
             self._summaries,
         )  # fmt: skip
         self._summaries.value = {}
@@ -194,7 +194,6 @@ class Steps:
             open_until_ms=max(before.open_until_ms, window_end_ms),
             offsets=before.offsets | offsets,
             watermark_ms=watermark_ms,
-            closed_until_ms=watermark_ms,
             marks=self._kept_marks(before.marks, ranges, newest_ms),
             moves=parquet_store.moves_of(slots, options.windows_url, step),
             removes=(),
@@ -213,8 +212,8 @@ class Steps:
         """
         times = [seen.max_time_ms for seen in ranges if seen.max_time_ms is not None]
         reached = [min(times) - self._options.watermark_s * 1000] if times else []
-        known = [at for at in (before.watermark_ms, before.closed_until_ms) if at is not None]
-        return max([*known, *reached], default=None)
+        known = [before.watermark_ms] if before.watermark_ms is not None else []
+        return max(known + reached, default=None)
 
     def _kept_marks(self, before: Marks, ranges: list[RangeSummary], newest_ms: int) -> Marks:
         """Forget replays that sent nothing for long."""
@@ -237,7 +236,7 @@ class Steps:
         self._write(totals.with_slot(rows, options.window_s, _FOREVER_MS), folder)
         slots = parquet_store.written_slots(self._hdfs, folder)
         # In event time the next lines may be another replay's: its clock starts anew.
-        closed_until_ms = before.open_until_ms if options.time == "arrival" else None
+        watermark_ms = before.open_until_ms if options.time == "arrival" else None
         return replace(
             before,
             step=step,
@@ -245,8 +244,7 @@ class Steps:
             folder=folder,
             open_folder="",
             open_rows=0,
-            watermark_ms=closed_until_ms,
-            closed_until_ms=closed_until_ms,
+            watermark_ms=watermark_ms,
             moves=parquet_store.moves_of(slots, options.windows_url, step),
             removes=(),
         )

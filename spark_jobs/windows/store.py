@@ -57,8 +57,7 @@ class Commit:
         open_rows: Rows in there.
         open_until_ms: End of the newest window by arrival.
         offsets: Next offset of each partition.
-        watermark_ms: Windows that end by then are closed in the next step. None before the first time.
-        closed_until_ms: Windows that end by then were closed.
+        watermark_ms: Windows that end by then are closed. None before the first time.
         marks: High-water marks of the identities.
         moves: Files to be moved to the Parquet output.
         removes: Files of the output that this step replaced.
@@ -78,7 +77,6 @@ class Commit:
     open_rows: int = 0
     offsets: dict[int, int] = field(default_factory=dict)
     watermark_ms: int | None = None
-    closed_until_ms: int | None = None
     marks: Marks = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
     removes: tuple[str, ...] = ()
@@ -109,6 +107,7 @@ class Commit:
                 "The checkpoint was written by another version of the windows job: give a new "
                 "--checkpoint-dir and --windows-dir to count the topic anew, or run that version"
             )
+        values.pop("closed_until_ms", None)  # until a batch closed by its own watermark, the one before it
         values["offsets"] = {int(partition): offset for partition, offset in values["offsets"].items()}
         values["marks"] = {
             (partition, replay): Mark(number, arrival_ms)

@@ -295,7 +295,7 @@ def test_a_batch_closes_the_windows_that_its_own_lines_leave_behind(make_job: Ca
         return [(line.format(minute).encode(), None, 0) for minute in minutes]
 
     job.batch(0, *sent("01", "02", "05"))
-    assert job.steps.commit.closed_until_ms == 1000 * int(datetime(1995, 7, 1, 4, 4, tzinfo=UTC).timestamp())
+    assert job.steps.commit.watermark_ms == 1000 * int(datetime(1995, 7, 1, 4, 4, tzinfo=UTC).timestamp())
     assert job.steps.commit.open_rows == 5  # of 04:05: total, host, method, endpoint and status
     job.batch(1, *sent("02", "05"))
     assert job.steps.commit.late == 1
