@@ -1,0 +1,1 @@
+"""What stands where on HDFS and in Kafka: paths, names, formats and their versions."""

@@ -1,0 +1,288 @@
+"""The chain of links: what agent 2 of profile ``durable`` leaves on HDFS, and how it is named.
+
+Decision 7 (``docs/decisions/0007-a-chain-of-links.md``) says why; ``flume/src/main/java/logpipe/Link.java``
+writes what is read here. ``L`` is the folder of the logs:
+
+``L/<day>/apache_logs-<partition>-<epoch>-<first>.log``
+    The lines of one range. In use it is ``_….<attempt>.tmp``.
+``L/_chain/<partition>/<epoch>-<first>``
+    A link: an empty file; what it says is its attribute `LINK_ATTRIBUTE`. While the range is written it is
+    ``_open-<epoch>-<first>-<day>-<attempt>`` and says what was flushed.
+``L/_chain/<partition>``, attribute `FLOOR_ATTRIBUTE`
+    Name of the oldest link that is kept; no link may be made before it.
+``L/_chain/<partition>/side-<attempt>-<hash>``
+    What a link says, where it is more than an attribute holds: the attribute is then `{"side": name}`.
+``L/_chain/_finish``
+    Made anew by whoever wants the open ranges final at once.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from logpipe.digest import Digest
+
+FORMAT = 1
+LINK_ATTRIBUTE = "user.logpipe.link"
+FLOOR_ATTRIBUTE = "user.logpipe.floor"
+CHAIN_FOLDER = "_chain"
+SEALED_FOLDER = "_sealed"  # L/_sealed/<day>.json: the sums of a sealed day, kept when its lines are forgotten
+SEALING_FOLDER = "_sealing"  # L/_sealing/<day>/: a day being sealed or repaired
+ASIDE_FOLDER = "_aside"  # L/_aside/<day>/: files that no link knows, kept for a person
+FINISH_FILE = "_finish"
+FILE_PREFIX = "apache_logs"
+
+DAY = re.compile(r"\d\d-\d\d-\d\d")
+LINK_NAME = re.compile(r"(\d{6})-(\d{19})")
+OPEN_NAME = re.compile(r"_open-(\d{6})-(\d{19})-(\d\d-\d\d-\d\d)-([0-9a-f]{8})")
+FILE_NAME = re.compile(rf"{FILE_PREFIX}-(\d+)-(\d+)-(\d{{19}})\.log")
+IN_USE_NAME = re.compile(rf"_{FILE_PREFIX}-(\d+)-(\d+)-(\d{{19}})\.([0-9a-f]{{8}})\.tmp")
+
+Kind = Literal["lines", "memory", "expired", "ended"]
+
+
+def link_name(epoch: int, first: int) -> str:
+    """The name of the link that begins there; names sort as links do."""
+    return f"{epoch:06d}-{first:019d}"
+
+
+def file_name(partition: int, epoch: int, first: int) -> str:
+    """The name of a range's file."""
+    return f"{FILE_PREFIX}-{partition}-{epoch}-{first:019d}.log"
+
+
+def in_use_name(partition: int, epoch: int, first: int, attempt: str) -> str:
+    """The name of a range's file while it is written."""
+    return f"_{FILE_PREFIX}-{partition}-{epoch}-{first:019d}.{attempt}.tmp"
+
+
+def digest_to_list(digest: Digest) -> list[int | str]:
+    """``[lines, bytes, hash sum as 16 hexadecimal digits]``."""
+    return [digest.lines, digest.size_bytes, f"{digest.hash_sum:016x}"]
+
+
+def digest_of_list(values: list[Any]) -> Digest:
+    """What `digest_to_list` gave."""
+    return Digest(int(values[0]), int(values[1]), int(values[2], 16))
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a partition holds of one replay, from its first line on and over all links and epochs.
+
+    Attributes:
+        number: the highest line number.
+        last_arrival_ms: when its last record came, Kafka's time.
+        digest: its lines, each once.
+    """
+
+    number: int
+    last_arrival_ms: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums of a chain from its first link to this one, over all epochs.
+
+    Attributes:
+        records: offsets covered by links of kind ``lines`` and ``memory``.
+        digest: their lines, repeats left out; those of ``memory`` links included.
+        anonymous: the part of ``digest`` without identity (no key, or a foreign one).
+        memory: the part of ``digest`` in links of kind ``memory``, whose files profile memory wrote.
+        repeats: records left out.
+        foreign: records whose key was no identity; they are in ``anonymous``.
+        expired: offsets that retention took before they were read.
+    """
+
+    records: int = 0
+    digest: Digest = field(default_factory=Digest)
+    anonymous: Digest = field(default_factory=Digest)
+    memory: Digest = field(default_factory=Digest)
+    repeats: int = 0
+    foreign: int = 0
+    expired: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        """Both together."""
+        return Totals(
+            self.records + other.records,
+            self.digest + other.digest,
+            self.anonymous + other.anonymous,
+            self.memory + other.memory,
+            self.repeats + other.repeats,
+            self.foreign + other.foreign,
+            self.expired + other.expired,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link, or, while it is open, what of it has been flushed.
+
+    Attributes:
+        kind: ``lines`` (a file), ``memory`` (profile memory wrote these offsets, in files of its own),
+            ``expired`` (retention took them), ``ended`` (the epoch ends here: it is another topic, or the
+            broker lost its tail).
+        topic, topic_id: the topic in which ``next`` counts.
+        epoch, first: where it begins; with the partition its place in the chain.
+        next_epoch, next: where the link after it begins. The same epoch but behind ``ended``.
+        leader_epoch: of the last record; tells reused offsets. -1: not known.
+        day: the dated folder; empty for links without lines.
+        attempt: who wrote it, 8 hexadecimal digits.
+        first_arrival_ms, last_arrival_ms: Kafka's times of the first and last record; 0 without records.
+        digest: the lines of this range, as its file holds them.
+        anonymous: the part of them without identity.
+        repeats, foreign: records left out; records with a key that is no identity.
+        text: lines as a reader of the file counts them, where records hold line ends; else equals ``digest``.
+        replays: of each replay in this range its lines.
+        marks: of each replay that is not sealed, over all links.
+        totals: over all links.
+        reason: in words, for ``ended``.
+        is_partial: marks did not fit (an open link with very many replays): count it as in flight.
+    """
+
+    kind: Kind
+    topic: str
+    topic_id: str
+    partition: int
+    epoch: int
+    first: int
+    next_epoch: int
+    next: int
+    leader_epoch: int = -1
+    day: str = ""
+    attempt: str = ""
+    first_arrival_ms: int = 0
+    last_arrival_ms: int = 0
+    digest: Digest = field(default_factory=Digest)
+    anonymous: Digest = field(default_factory=Digest)
+    repeats: int = 0
+    foreign: int = 0
+    text: Digest = field(default_factory=Digest)
+    replays: dict[str, Digest] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+    reason: str = ""
+    is_partial: bool = False
+
+    @property
+    def name(self) -> str:
+        """The link's own name."""
+        return link_name(self.epoch, self.first)
+
+    @property
+    def file_name(self) -> str:
+        """The name of its lines' file in the day's folder."""
+        return file_name(self.partition, self.epoch, self.first)
+
+    @property
+    def length_bytes(self) -> int:
+        """Length of its file: each line has a line end."""
+        return self.digest.size_bytes + self.digest.lines
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; what is empty is left out."""
+        totals = self.totals
+        values: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "topic": self.topic,
+            "topic_id": self.topic_id,
+            "partition": self.partition,
+            "epoch": self.epoch,
+            "first": self.first,
+            "next_epoch": self.next_epoch,
+            "next": self.next,
+            "leader_epoch": self.leader_epoch,
+            "attempt": self.attempt,
+            "totals": {
+                "records": totals.records,
+                "digest": digest_to_list(totals.digest),
+                "anonymous": digest_to_list(totals.anonymous),
+                "memory": digest_to_list(totals.memory),
+                "repeats": totals.repeats,
+                "foreign": totals.foreign,
+                "expired": totals.expired,
+            },
+            "marks": {
+                replay: [mark.number, mark.last_arrival_ms, *digest_to_list(mark.digest)]
+                for replay, mark in self.marks.items()
+            },
+        }
+        if self.kind in ("lines", "memory"):
+            values |= {
+                "day": self.day,
+                "first_arrival_ms": self.first_arrival_ms,
+                "last_arrival_ms": self.last_arrival_ms,
+                "digest": digest_to_list(self.digest),
+                "anonymous": digest_to_list(self.anonymous),
+                "repeats": self.repeats,
+                "foreign": self.foreign,
+                "replays": {replay: digest_to_list(digest) for replay, digest in self.replays.items()},
+            }
+            if self.text != self.digest:
+                values["text"] = digest_to_list(self.text)
+        if self.reason:
+            values["reason"] = self.reason
+        if self.is_partial:
+            values["is_partial"] = True
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Link":
+        """Rebuild what `to_json`, or the agent, gave.
+
+        Raises:
+            ValueError: another version wrote it.
+            KeyError, TypeError: it is no link.
+        """
+        if values.get("format") != FORMAT:
+            raise ValueError(f"a link has format {values.get('format')}, expected {FORMAT}")
+        totals = values["totals"]
+        digest = digest_of_list(values.get("digest", _NONE))
+        return cls(
+            kind=values["kind"],
+            topic=values["topic"],
+            topic_id=values["topic_id"],
+            partition=values["partition"],
+            epoch=values["epoch"],
+            first=values["first"],
+            next_epoch=values["next_epoch"],
+            next=values["next"],
+            leader_epoch=values["leader_epoch"],
+            day=values.get("day", ""),
+            attempt=values["attempt"],
+            first_arrival_ms=values.get("first_arrival_ms", 0),
+            last_arrival_ms=values.get("last_arrival_ms", 0),
+            digest=digest,
+            anonymous=digest_of_list(values.get("anonymous", _NONE)),
+            repeats=values.get("repeats", 0),
+            foreign=values.get("foreign", 0),
+            text=digest_of_list(values["text"]) if "text" in values else digest,
+            replays={replay: digest_of_list(found) for replay, found in values.get("replays", {}).items()},
+            marks={
+                replay: Mark(mark[0], mark[1], digest_of_list(mark[2:]))
+                for replay, mark in values["marks"].items()
+            },
+            totals=Totals(
+                totals["records"],
+                digest_of_list(totals["digest"]),
+                digest_of_list(totals["anonymous"]),
+                digest_of_list(totals["memory"]),
+                totals["repeats"],
+                totals["foreign"],
+                totals["expired"],
+            ),
+            reason=values.get("reason", ""),
+            is_partial=values.get("is_partial", False),
+        )
+
+
+_NONE: list[Any] = [0, 0, "0"]
+
+
+def parse_link(attribute: bytes) -> Link:
+    """Read a link's attribute. Raises as `Link.from_json`."""
+    return Link.from_json(json.loads(attribute))
