@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.chain.harness import World
 from tests.spark.services import Hdfs, Kafka, running
 

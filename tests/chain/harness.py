@@ -10,7 +10,6 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
-from tests.spark.services import HDFS_USER, JARS_DIR, Hdfs, Kafka, Service, free_ports, wait_until
 
 from logpipe.clients import hdfs as client
 from logpipe.contracts import chain
@@ -18,6 +17,7 @@ from logpipe.contracts.chain import Link
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict
 from logpipe.settings import PROJECT_DIR
+from tests.spark.services import HDFS_USER, JARS_DIR, Hdfs, Kafka, Service, free_ports, wait_until
 
 CHUNK = 1000
 ROLL_INTERVAL_S = 5
@@ -235,7 +235,7 @@ class World:
                     assert sum((digest for digest in link.replays.values()), link.anonymous) == link.digest
                 else:
                     assert f"{self.logs_dir}/{link.day}/{link.file_name}" not in files
-            assert self.open_links(partition) == [] or not self.agents[-1].process is None
+            assert self.open_links(partition) == [] or self.agents[-1].process is not None
             everything += links
         assert files == {}, f"files that no link knows: {list(files)}"
         assert on_hdfs == self.expected()

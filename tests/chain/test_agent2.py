@@ -5,6 +5,7 @@ import random
 import signal
 
 import pytest
+
 from tests.chain.harness import Sent, World, numbered
 from tests.spark.services import wait_until
 

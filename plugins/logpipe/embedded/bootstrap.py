@@ -201,7 +201,7 @@ def jars_are_ready(component: str) -> bool:
 
 
 def install_jars(component: str) -> None:
-    """Resolve a component's class path with Maven into ``build/jars/<component>``; build what is ours of it."""
+    """Resolve a component's class path with Maven into ``build/jars/<component>``; build our part of it."""
     place = BUILD_DIR / "jars" / component
     fresh = place.with_name(f".{component}.new")
     shutil.rmtree(fresh, ignore_errors=True)
