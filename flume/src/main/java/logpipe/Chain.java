@@ -4,8 +4,12 @@ import java.io.ByteArrayOutputStream;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.EnumSet;
+import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.hadoop.fs.FSDataOutputStream;
@@ -105,6 +109,24 @@ final class Chain {
       publish(inUse(link.epoch, link.first, link.day, link.attempt), lines(link.epoch, link.first, link.day));
     }
     return link;
+  }
+
+  /** The links that are kept, the newest first; each is read when it is asked for. */
+  Iterable<Link> newestFirst() throws IOException {
+    List<Path> links = new ArrayList<>();
+    for (FileStatus entry : hdfs.listStatus(folder)) {
+      if (LINK_NAME.matcher(entry.getPath().getName()).matches()) {
+        links.add(entry.getPath());
+      }
+    }
+    links.sort(Comparator.comparing(Path::getName).reversed());
+    return () -> links.stream().map(link -> {
+      try {
+        return read(link);
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }).iterator();
   }
 
   private Link read(Path link) throws IOException {

@@ -153,6 +153,7 @@ final class Link {
       link.leaderEpoch = (int) number(values.get("leader_epoch"));
       link.attempt = (String) values.get("attempt");
       link.day = values.containsKey("day") ? (String) values.get("day") : "";
+      link.lastArrivalMs = values.containsKey("last_arrival_ms") ? number(values.get("last_arrival_ms")) : 0;
       Map<?, ?> sums = (Map<?, ?>) values.get("totals");
       link.totals.records = number(sums.get("records"));
       link.totals.digest.add(Sums.of((List<?>) sums.get("digest"), 0));

@@ -239,10 +239,12 @@ final class TopicWriter extends Thread implements ConsumerRebalanceListener {
       lane.topicId = id;
     } else if (!lane.topicId.equals(id)) {
       endEpoch(lane, 0, id, "topic " + topic + " was made anew: id " + lane.topicId + ", now " + id);
-    } else if (divergedAt != null && divergedAt < lane.next || lane.next > end) {
-      long from = divergedAt != null ? Math.min(divergedAt, lane.next) : end;
-      endEpoch(lane, from, id, "the broker lost records: its log is another one from offset " + from
-          + " on, and the chain had reached " + lane.next);
+    } else {
+      long from = divergedAt != null ? divergedAt : lastCommon(lane, partition, begin, end);
+      if (from < lane.next) {
+        endEpoch(lane, from, id, "the broker lost records: its log is another one from offset " + from
+            + " on at the latest, and the chain had reached " + lane.next);
+      }
     }
     if (lane.next < begin) {
       LOG.error("{}: Kafka's retention took offsets {} to {} before they were read", partition, lane.next, begin - 1);
@@ -257,6 +259,42 @@ final class TopicWriter extends Thread implements ConsumerRebalanceListener {
         lane.next, lane.leaderEpoch < 0 ? Optional.empty() : Optional.of(lane.leaderEpoch), ""));
     LOG.info("{}: goes on at {} of epoch {}", partition, lane.next, lane.epoch);
     return lane;
+  }
+
+  /**
+   * How far broker and chain agree: where the chain ends, unless the record before that is missing or came at another
+   * time. A broker that was set back to an earlier state as a whole has no other leader epoch that would tell. Then it is
+   * the end of the newest link that agrees: what follows there is read again, and identities tell what is not new.
+   */
+  private long lastCommon(Lane lane, TopicPartition partition, long begin, long end) throws IOException {
+    if (lane.next <= begin) {
+      return lane.next; // retention has taken what could be compared
+    }
+    for (Link link : lane.chain.newestFirst()) {
+      if (link.nextEpoch != lane.epoch || link.next <= begin) {
+        break;
+      }
+      boolean isTold = link.kind.equals(Link.LINES) || link.kind.equals(Link.MEMORY);
+      if (link.next <= end && (!isTold || arrivedThen(partition, link.next - 1, link.lastArrivalMs))) {
+        return link.next;
+      }
+    }
+    return begin;
+  }
+
+  /** Whether the record at an offset arrived at that time; of one that is gone nothing can be said against it. */
+  private boolean arrivedThen(TopicPartition partition, long offset, long arrivalMs) throws IOException {
+    long deadlineMs = System.currentTimeMillis() + KAFKA_WAIT.toMillis();
+    try (KafkaConsumer<byte[], byte[]> probe = channel.consumer()) {
+      probe.assign(List.of(partition));
+      probe.seek(partition, offset);
+      while (System.currentTimeMillis() < deadlineMs) {
+        for (ConsumerRecord<byte[], byte[]> record : probe.poll(POLL)) {
+          return record.offset() != offset || record.timestamp() == arrivalMs;
+        }
+      }
+    }
+    throw new IOException(partition + ": the record at offset " + offset + " was not read in time");
   }
 
   private void endEpoch(Lane lane, long from, String id, String reason) throws IOException {
