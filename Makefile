@@ -7,7 +7,7 @@ CLUSTER := $(VENV)/python -m logpipe.cluster
 BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
 
 # Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
-SUITES ?= tests/unit tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
+SUITES ?= tests/unit tests/chain tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean \
@@ -46,8 +46,9 @@ reconcile: install ## Repair: lost lines are sent again, HDFS is made equal to t
 logs: install ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 	@$(CLI) logs $(SERVICE)
 
-test: install-dev ## Lint, types, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite
+test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports
+	@mvn -B -q -f flume/pom.xml test
 	@failed=; for suite in $(SUITES); do \
 		echo "== $$suite"; $(VENV)/python -m pytest -m "not slow and not faults and not cluster" $$suite || failed="$$failed $$suite"; \
 	done; if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi

@@ -50,11 +50,13 @@ class Service:
     command: list[str]
     log: Path
     ready: Callable[[], bool]
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, deadline_s: float = 90) -> None:
         # The services run as who runs the tests, whoever the tests are on HDFS.
         environment = {name: value for name, value in os.environ.items() if name != "HADOOP_USER_NAME"}
+        environment |= self.environment
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,

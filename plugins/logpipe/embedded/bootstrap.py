@@ -21,6 +21,7 @@ BUILD_DIR = PROJECT_DIR / "build"
 VENV_DIR = PROJECT_DIR / ".venv"
 POM_DIR = Path(__file__).resolve().parent
 COMPONENTS = ("kafka", "hadoop", "flume", "spark")
+OWN_JAVA = ("flume",)  # their code stands in a folder of the project's root, and is built into a jar
 
 UV = "uv==0.12.0"
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
@@ -183,9 +184,15 @@ def install_venv(*, dev: bool) -> None:
     stamp.write_text(fingerprint)
 
 
+def _component_dir(component: str) -> Path:
+    """Where a component's pom stands, and Java files of ours."""
+    return PROJECT_DIR / component if component in OWN_JAVA else POM_DIR / component
+
+
 def _jar_inputs(component: str) -> list[Path]:
     """What a component's class path is made from: its pom, and Java files of ours."""
-    return [POM_DIR / component / "pom.xml", *sorted((POM_DIR / component).glob("src/**/*.java"))]
+    folder = _component_dir(component)
+    return [folder / "pom.xml", *sorted(folder.glob("src/main/**/*.java"))]
 
 
 def jars_are_ready(component: str) -> bool:
@@ -194,49 +201,32 @@ def jars_are_ready(component: str) -> bool:
 
 
 def install_jars(component: str) -> None:
-    """Resolve a component's class path with Maven into ``build/jars/<component>``."""
-    pom = POM_DIR / component / "pom.xml"
+    """Resolve a component's class path with Maven into ``build/jars/<component>``; build our part of it."""
     place = BUILD_DIR / "jars" / component
     fresh = place.with_name(f".{component}.new")
     shutil.rmtree(fresh, ignore_errors=True)
+    goals = ["package", "-DskipTests"] if component in OWN_JAVA else []
     _run(
         [
             "mvn",
             "-B",
             "-q",
             "-f",
-            str(pom),
+            str(_component_dir(component) / "pom.xml"),
+            *goals,
             COPY_JARS,
             f"-DoutputDirectory={fresh}",
             "-DincludeScope=runtime",
         ],
         BUILD_DIR / "logs" / f"maven-{component}.log",
-        "Check the connection to Maven Central (Maven's settings.xml applies), then run make again.",
+        "Check the connection to Maven Central (Maven's settings.xml applies), then run make again. "
+        "A JDK 17 must be first on PATH, a JRE is not enough.",
     )
-    sources = [str(path) for path in _jar_inputs(component) if path.suffix == ".java"]
-    if sources:
-        _compile(component, sources, fresh)
+    if component in OWN_JAVA:
+        shutil.copy(BUILD_DIR / component / f"logpipe-{component}.jar", fresh)
     (fresh / ".resolved").write_text(_fingerprint(_jar_inputs(component)))
     shutil.rmtree(place, ignore_errors=True)
     fresh.rename(place)
-
-
-def _compile(component: str, sources: list[str], jars: Path) -> None:
-    """Compile our Java files against a component's jars into one jar more."""
-    log = BUILD_DIR / "logs" / f"javac-{component}.log"
-    advice = "A JDK 17 must be first on PATH, a JRE is not enough."
-    classes = jars / "classes"
-    _run(
-        ["javac", "--release", str(NEEDED_JAVA), "-cp", f"{jars}/*", "-d", str(classes), *sources],
-        log,
-        advice,
-    )
-    _run(
-        ["jar", "--create", "--file", str(jars / f"logpipe-{component}.jar"), "-C", str(classes), "."],
-        log,
-        advice,
-    )
-    shutil.rmtree(classes)
 
 
 def main(arguments: list[str] | None = None) -> int:

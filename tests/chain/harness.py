@@ -1,0 +1,253 @@
+"""Agent 2 of profile durable, with its own configuration, against a real topic and a real HDFS."""
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from logpipe.clients import hdfs as client
+from logpipe.contracts import chain
+from logpipe.contracts.chain import Link
+from logpipe.digest import Digest
+from logpipe.identity import Identities, Verdict
+from logpipe.settings import PROJECT_DIR
+from tests.spark.services import HDFS_USER, JARS_DIR, Hdfs, Kafka, Service, free_ports, wait_until
+
+CHUNK = 1000
+ROLL_INTERVAL_S = 5
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A record as it was produced."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+
+
+def numbered(replay: str, first: int, last: int, partitions: int = 3) -> list[Sent]:
+    """The lines of a replay as the replayer sends them: a chunk a partition in turn."""
+    return [
+        Sent(
+            (number - 1) // CHUNK % partitions,
+            f"{replay}:{number}".encode(),
+            f"{replay} line {number}".encode(),
+        )
+        for number in range(first, last + 1)
+    ]
+
+
+@dataclass
+class World:
+    """One topic, one folder of logs, any number of agents."""
+
+    name: str
+    kafka: Kafka
+    hdfs_service: Hdfs
+    folder: Path
+    partitions: int = 3
+    sent: list[Sent] = field(default_factory=list)
+    agents: list[Service] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.hdfs = client.Hdfs(self.hdfs_service.webhdfs_url, HDFS_USER)
+        self.logs_dir = f"/user/{HDFS_USER}/{self.name}"
+        self.group = f"group-{self.name}"
+        self.make_topic()
+
+    # ------------------------------------------------------------------ Kafka
+
+    def make_topic(self) -> None:
+        admin = self.kafka.admin()
+        config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(4 << 20)}
+        admin.create_topics([NewTopic(self.name, self.partitions, 1, config=config)])[self.name].result(20)
+        wait_until(lambda: self.kafka.exists(self.name), 20, f"topic {self.name}")
+
+    def send(self, records: Iterable[Sent]) -> None:
+        """Produce in this order; returns when all is acknowledged."""
+        producer = Producer(
+            {"bootstrap.servers": self.kafka.bootstrap, "message.max.bytes": 4 << 20, "acks": "all"}
+        )
+        for record in records:
+            producer.produce(self.name, record.value, record.key, partition=record.partition)
+            producer.poll(0)
+            self.sent.append(record)
+        assert producer.flush(60) == 0
+
+    def ends(self) -> dict[int, int]:
+        """End offset of each partition."""
+        admin: AdminClient = self.kafka.admin()
+        places = {TopicPartition(self.name, number): OffsetSpec.latest() for number in range(self.partitions)}
+        return {
+            place.partition: found.result(20).offset for place, found in admin.list_offsets(places).items()
+        }
+
+    def forget_before(self, partition: int, offset: int) -> None:
+        """What retention does."""
+        place = TopicPartition(self.name, partition, offset)
+        admin = self.kafka.admin()
+        admin.delete_records([place])[place].result(20)
+
+    def commit_as_profile_memory(self, offsets: dict[int, int]) -> None:
+        """What agent 2 of profile memory leaves: offsets without a word."""
+        consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group})
+        consumer.commit(
+            offsets=[TopicPartition(self.name, *place) for place in offsets.items()], asynchronous=False
+        )
+        consumer.close()
+
+    # ------------------------------------------------------------------ agents
+
+    def agent(self, fault: str = "", **settings: str) -> Service:
+        """Start an agent 2 as the process host would."""
+        number = len(self.agents) + 1
+        port = free_ports(1)[0]
+        conf = PROJECT_DIR / "flume_conf"
+        command = [
+            "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            f"-Dlog4j2.configurationFile={conf}/log4j2.properties",
+            f"-javaagent:{JARS_DIR}/flume/jmx_prometheus_javaagent-1.0.1.jar=127.0.0.1:{port}:{conf}/metrics.yaml",
+            "-cp", f"{self.hdfs_service.folder}/etc:{JARS_DIR}/flume/*",
+            "org.apache.flume.node.Application", "--no-reload-conf",
+            "-f", str(conf / "durable" / "agent2.properties"), "-n", "agent2",
+        ]  # fmt: skip
+        environment = {
+            "HADOOP_USER_NAME": HDFS_USER,
+            "LOGPIPE_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
+            "LOGPIPE_TOPIC": self.name,
+            "LOGPIPE_CONSUMER_GROUP": self.group,
+            "LOGPIPE_HDFS_URL": self.hdfs_service.url,
+            "LOGPIPE_HDFS_LOGS_DIR": self.logs_dir,
+            "LOGPIPE_HDFS_LEDGER_DIR": f"{self.logs_dir}_ledger",
+            "LOGPIPE_ROLL_INTERVAL_S": str(ROLL_INTERVAL_S),
+            "LOGPIPE_FAULT": fault,
+            **settings,
+        }
+        log = self.folder / f"agent-{self.name}-{number}.log"
+        agent = Service(
+            f"agent 2 ({number})",
+            command,
+            log,
+            lambda: "SINK, name: hdfs started" in log.read_text(),
+            environment,
+        )
+        agent.start()
+        self.agents.append(agent)
+        return agent
+
+    def stop(self) -> None:
+        for agent in self.agents:
+            if agent.process is not None and agent.process.poll() is None:
+                agent.process.send_signal(signal.SIGCONT)
+            agent.kill(signal.SIGTERM)
+
+    def ask_to_finish(self) -> None:
+        """What a replay's end does."""
+        self.hdfs.write(f"{self.logs_dir}/_chain/_finish", b"", overwrite=True)
+
+    # ------------------------------------------------------------------ HDFS
+
+    def _chain_folder(self, partition: int) -> str:
+        return f"{self.logs_dir}/{chain.CHAIN_FOLDER}/{partition}"
+
+    def _link(self, path: str) -> Link | None:
+        attribute = self.hdfs.attribute(path, chain.LINK_ATTRIBUTE)
+        if attribute is not None and attribute.startswith(b'{"side"'):
+            side = json.loads(attribute)["side"]
+            attribute = self.hdfs.read(f"{path.rpartition('/')[0]}/{side}")
+        return None if attribute is None else chain.parse_link(attribute)
+
+    def links(self, partition: int) -> list[Link]:
+        """The chain of a partition."""
+        folder = self._chain_folder(partition)
+        names = [entry.name for entry in self.hdfs.list(folder) if chain.LINK_NAME.fullmatch(entry.name)]
+        found = [self._link(f"{folder}/{name}") for name in names]
+        return [link for link in found if link is not None]
+
+    def open_links(self, partition: int) -> list[Link]:
+        """What is open, as it was flushed last."""
+        folder = self._chain_folder(partition)
+        names = [entry.name for entry in self.hdfs.list(folder) if chain.OPEN_NAME.fullmatch(entry.name)]
+        found = [self._link(f"{folder}/{name}") for name in names]
+        return [link for link in found if link is not None]
+
+    def reached(self, partition: int, *, flushed: bool = False) -> int:
+        """The offset that the chain has come to."""
+        links = self.links(partition) + (self.open_links(partition) if flushed else [])
+        return links[-1].next if links else 0
+
+    def await_final(self, deadline_s: float = 60) -> None:
+        """Until the chains end at the topic's ends."""
+        ends = self.ends()
+        asked = [0.0]
+
+        def is_final() -> bool:
+            if (
+                time.monotonic() - asked[0] > 2
+            ):  # an agent that comes up takes the mark that it finds for an old one
+                with suppress(client.HdfsError):  # HDFS may be coming back
+                    self.ask_to_finish()
+                asked[0] = time.monotonic()
+            return all(self.reached(partition) >= end for partition, end in ends.items())
+
+        wait_until(is_final, deadline_s, f"chains to end at {ends}")
+
+    def files(self) -> dict[str, bytes]:
+        """Content of every file in a dated folder, in use or not."""
+        found = {}
+        for folder in self.hdfs.list(self.logs_dir):
+            if chain.DAY.fullmatch(folder.name):
+                for entry in self.hdfs.list(f"{self.logs_dir}/{folder.name}"):
+                    path = f"{self.logs_dir}/{folder.name}/{entry.name}"
+                    found[path] = self.hdfs.read(path) or b""
+        return found
+
+    # ------------------------------------------------------------------ the oracle
+
+    def check(self) -> list[Link]:
+        """Chains without gap or overlap, files as their links say, and each line that was sent there once."""
+        files = self.files()
+        everything: list[Link] = []
+        on_hdfs: Counter[bytes] = Counter()
+        for partition in range(self.partitions):
+            links = self.links(partition)
+            epoch, place = 1, 0
+            lines = 0
+            for link in links:
+                assert (link.epoch, link.first) == (epoch, place), (
+                    f"{link} does not follow on {epoch}, {place}"
+                )
+                epoch, place = link.next_epoch, link.next
+                lines += link.digest.lines
+                assert link.totals.digest.lines == lines
+                if link.kind == "lines":
+                    content = files.pop(f"{self.logs_dir}/{link.day}/{link.file_name}")
+                    assert len(content) == link.length_bytes
+                    text = content.split(b"\n")[:-1]
+                    assert Digest.of(text) == link.text
+                    on_hdfs.update(text)
+                    assert sum((digest for digest in link.replays.values()), link.anonymous) == link.digest
+                else:
+                    assert f"{self.logs_dir}/{link.day}/{link.file_name}" not in files
+            assert self.open_links(partition) == [] or self.agents[-1].process is not None
+            everything += links
+        assert files == {}, f"files that no link knows: {list(files)}"
+        assert on_hdfs == self.expected()
+        return everything
+
+    def expected(self) -> Counter[bytes]:
+        """What was sent, each identity once: told from the order of sending, not from the topic."""
+        identities = Identities()
+        lines: Counter[bytes] = Counter()
+        for record in self.sent:
+            if identities.judge(record.partition, record.key) is not Verdict.REPEAT:
+                lines.update((record.value or b"").split(b"\n"))
+        return lines
