@@ -36,6 +36,7 @@ class Replay:
 
     Args:
         record: in state ``running``.
+        publish: called before the first line is sent, and again until it does not raise `LedgerError`.
         on_change: called after each change of the state, from the replay's thread.
     """
 
@@ -44,11 +45,13 @@ class Replay:
         record: ReplayRecord,
         settings: Settings,
         journal: Journal,
+        publish: Callable[[ReplayRecord], object] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._record = record
         self._settings = settings
         self._journal = journal
+        self._publish = publish
         self._on_change = on_change
         self._url = SourceUrl.parse(record.spec.url)
         self._halt = Halt()
