@@ -26,7 +26,7 @@ PARTITION_HEADER = "partition"
 _SILENCE_S = 900.0  # agent 1 keeps a batch as long as Kafka is away; each one sent again meanwhile as well
 _LENGTH = Struct(">I")
 
-# The binary protocol: a field is its type and number, a length stands before texts and lists, 0 ends a struct.
+# The binary protocol: a field is its type and number; lengths stand before texts and lists; 0 ends a struct.
 _TEXT, _STRUCT, _MAP, _LIST = 11, 12, 13, 15
 _METHOD = b"appendBatch"
 _CALL = b"\x80\x01\0" + bytes([TMessageType.CALL])
