@@ -1,4 +1,8 @@
-"""The bytes of a source, once each and in order, however often the transfer drops."""
+"""The bytes of a source, once each and in order, however often the transfer drops.
+
+Where a transfer that was cut short looks like one that ended, the end is believed at the second sight: the source
+is opened again where it seemed to end, and gives nothing.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -51,6 +55,7 @@ class RawReader:
         self._backoff = Backoff(patience_s if pinned else first_contact_patience_s)
         self._on_trouble = on_trouble
         self._stream: SourceStream | None = None
+        self._seen_end: int | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         """Blocks of at most `BLOCK_BYTES`.
@@ -99,6 +104,11 @@ class RawReader:
             )
         if not block and size is not None and self.offset < size:
             raise SourceError(f"the transfer ended after {self.offset} of {size} bytes", transient=True)
+        if not block and not self._stream.tells_end and self._seen_end != self.offset:
+            self._seen_end = self.offset
+            raise SourceError(
+                f"whether {self.offset} bytes are all is not known: looking again", transient=True
+            )
         return block
 
     def _reopen(self) -> SourceStream:
