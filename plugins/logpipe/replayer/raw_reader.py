@@ -1,7 +1,8 @@
 """The bytes of a source, once each and in order, however often the transfer drops.
 
-Where a transfer that was cut short looks like one that ended, the end is believed at the second sight: the source
-is opened again where it seemed to end, and gives nothing.
+Where a transfer that was cut short looks like one that ended, the end is believed at the second sight: the
+source is opened again, and gives nothing behind the same byte. Only a server that can't seek and breaks off
+at the same byte twice can't be told from one whose file ends there.
 """
 
 from collections.abc import Callable, Iterator
@@ -106,9 +107,7 @@ class RawReader:
             raise SourceError(f"the transfer ended after {self.offset} of {size} bytes", transient=True)
         if not block and not self._stream.tells_end and self._seen_end != self.offset:
             self._seen_end = self.offset
-            raise SourceError(
-                f"whether {self.offset} bytes are all is not known: looking again", transient=True
-            )
+            raise SourceError(f"whether {self.offset} bytes are all is not told", transient=True)
         return block
 
     def _reopen(self) -> SourceStream:
