@@ -147,6 +147,13 @@ def test_http_of_unknown_length_is_read_to_its_end_though_it_breaks_off(
     assert source.version.size_bytes is None
 
 
+def test_http_of_unknown_length_that_shrank_is_refused(folder: Path, faults: Faults) -> None:
+    with web_server(folder, faults, end="close") as port:
+        pinned = SourceVersion(None, None)
+        error = failure(f"http://{LOGIN}@localhost:{port}/a.log", pinned=pinned, offset=len(CONTENT) + 1)
+    assert f"it is now {len(CONTENT)} bytes" in error.reason
+
+
 def test_http_of_unknown_length_that_always_breaks_off_fails(folder: Path, faults: Faults) -> None:
     faults.drops_left, faults.drop_after_bytes = 1_000_000, 300_000
     with web_server(folder, faults, end="chunks", can_seek=False) as port:

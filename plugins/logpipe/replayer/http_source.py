@@ -18,7 +18,7 @@ import aiohttp
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.http import HTTPFileSystem
 
-from logpipe.replayer.errors import SourceError
+from logpipe.replayer.errors import SourceChangedError, SourceError
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
 from logpipe.replayer.urls import SourceUrl, mask_passwords
 
@@ -82,9 +82,9 @@ class BehindTheEnd:
 
     tells_end = True
 
-    def __init__(self, offset: int, headers: Any) -> None:
+    def __init__(self, offset: int, version: SourceVersion) -> None:
         self.start = offset
-        self.version = SourceVersion(_size_bytes(headers, partial=True), _modified_at(headers))
+        self.version = version
 
     def read(self, max_bytes: int) -> bytes:
         """Nothing."""
@@ -135,9 +135,19 @@ class HttpSource:
             close_quietly(_Session(files))
             refusal = error.__cause__
             if isinstance(refusal, aiohttp.ClientResponseError) and refusal.status == _RANGE_NOT_SATISFIABLE:
-                return BehindTheEnd(offset, refusal.headers or {})
+                return _behind_the_end(offset, refusal.headers or {})
             raise
         return HttpStream(files, file, offset)
+
+
+def _behind_the_end(offset: int, headers: Any) -> BehindTheEnd:
+    version = SourceVersion(_size_bytes(headers, partial=True), _modified_at(headers))
+    if version.size_bytes is not None and version.size_bytes != offset:
+        raise SourceChangedError(
+            f"the source changed since this replay began: {offset} bytes were read, it is now {version}; "
+            "replay the new one under another replay_id"
+        )
+    return BehindTheEnd(offset, version)
 
 
 def _size_bytes(headers: Any, partial: bool) -> int | None:
