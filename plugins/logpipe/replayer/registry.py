@@ -160,10 +160,10 @@ class Registry:
             self._copies.put(record)
 
     def _adopt(self, copy: ReplayRecord) -> None:
-        """Take over what another host knows of a replay that does not run here."""
+        """Take over how a replay ended on another host."""
         with self._lock:
             known = self._replays[copy.spec.replay_id]
-            if not known.is_alive and known.record.is_behind(copy):
+            if copy.state != "running" and not known.is_alive and known.record.is_behind(copy):
                 record = replace(copy, spec=known.record.spec)
                 self._journal.save(record)
                 self._replays[copy.spec.replay_id] = self._replay(record)
