@@ -175,10 +175,17 @@ class Broker:
         admin.create_topics([topic])[name].result(30)
 
     def add_partitions(self, name: str, partitions: int) -> None:
-        """Give a topic so many partitions in all, and wait until the broker tells of them."""
+        """Give a topic so many partitions in all, and wait until the broker serves them."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         admin.create_partitions([NewPartitions(name, partitions)])[name].result(30)
-        wait_for(f"{partitions} partitions", lambda: len(self.end_offsets(name)) == partitions)
+
+        def served() -> bool:
+            try:
+                return len(self.end_offsets(name)) == partitions
+            except KafkaException:  # the broker does not know yet that it leads the new ones
+                return False
+
+        wait_for(f"{partitions} partitions", served)
 
     def end_offsets(self, name: str) -> dict[int, int]:
         """The next offset of each partition."""
