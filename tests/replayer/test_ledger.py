@@ -121,6 +121,24 @@ def test_an_old_record_never_takes_the_place_of_a_newer_copy(
     assert json.loads((first.state_dir / "replays" / "back.json").read_text()).items() >= sealed.items()
 
 
+def test_a_replay_whose_copy_is_gone_does_not_go_on_by_itself(
+    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    """Another host may have sent all of it, so long ago that its sums are all that is left."""
+    (tmp_path / "g.log").write_text("".join(f"line {number}\n" for number in range(300)))
+    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    url = f"file://{tmp_path}/g.log"
+    process = start_replayer(**shared)
+    process.submit("gone", url, pace="delay:0.01")
+    process.wait_lines("gone", 20)
+    assert process.terminate() == 0
+    ledger.request("DELETE", "/user/bigdata/apache_logs_ledger/replays/gone.json", "op=DELETE")
+    process = start_replayer(**shared)
+    assert "its copy on HDFS is gone" in process.wait_state("gone", "failed")["reason"]
+    assert process.submit("gone", url, pace="delay:0.01")["state"] == "running"
+    process.wait_state("gone", "done")
+
+
 def test_what_one_host_sent_another_one_seals(
     stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:

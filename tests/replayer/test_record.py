@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from logpipe.digest import Digest
+from logpipe.replayer import sums as sums_module
 from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.feed import Place, SetAside
 from logpipe.replayer.journal import SUMS_FILE, Journal, JournalBusyError, load_records, load_sums
@@ -96,7 +97,18 @@ def test_old_sealed_records_are_folded_and_counted_once_even_after_a_kill(tmp_pa
         "repair-1+open.json", "repair-1+open.url", SUMS_FILE,
     }  # fmt: skip
     journal.fold([sealed("last", days_ago=40, lines=1)])
-    assert load_sums(tmp_path) == Sums(Digest.of([b"x"] * 8), 3, ("last",))
+    sums = load_sums(tmp_path)
+    assert (sums.digest, sums.replays) == (Digest.of([b"x"] * 8), 3)
+    assert sums.folded[-1] == "last"
+    assert set(sums.folded) == {"old", "older", "repair-1+old", "last"}
+
+
+def test_only_so_many_folded_ids_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums_module, "REMEMBERED", 2)
+    sums = Sums()
+    for ids in ("a", "bc", "d", "efg"):
+        sums = sums.with_folded([sealed(replay_id, days_ago=40) for replay_id in ids])
+    assert (sums.replays, sums.folded) == (7, ("e", "f", "g"))
 
 
 def test_a_record_survives_the_disk(tmp_path: Path) -> None:

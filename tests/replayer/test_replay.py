@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from logpipe.accounting.source import ledger
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, partition_of
+from logpipe.settings import parse
 
 from .process import ReplayerProcess
 from .servers import LOGIN, Faults, ftp_server, web_server
@@ -548,6 +550,29 @@ def test_a_seal_is_for_ever_and_only_for_what_is_done(
     assert process.request("POST", "/replays/quick/stop") == (200, record)
     process.kill()
     assert start_replayer(**stack.settings).record("quick") == record
+
+
+def test_a_folded_replay_is_counted_and_not_begun_again(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
+    url = f"file://{tmp_path}/a.log"
+    process = start_replayer(**stack.settings)
+    process.submit("long-ago", url)
+    process.wait_state("long-ago", "done")
+    process.request("POST", "/replays/long-ago/seal", {"sealed_at": "2026-01-01"})
+    process.terminate()
+    path = process.state_dir / "replays" / "long-ago.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "finished_at": "2026-01-01T00:00:00+00:00"}))
+    process = start_replayer(**stack.settings)
+    wait_for("the fold", lambda: process.request("GET", "/replays/long-ago")[0] == 404)
+    assert not path.exists()
+    status, refused = process.request(
+        "POST", "/replays", {"replay_id": "long-ago", "url": url, "pace": "max", "profile": "durable"}
+    )
+    assert (status, "take another replay_id" in refused["error"]) == (409, True)
+    records, digest, folded = ledger(parse(state_dir=process.state_dir))
+    assert (records, digest, folded) == ([], Digest.of([b"one", b"two"]), 1)
 
 
 def test_two_replays_of_one_file_at_the_same_time_both_count(

@@ -90,10 +90,16 @@ class Journal:
             self._sync_folder()
             self._delete(sums.folded)
 
+    def sums(self) -> Sums:
+        """The sums of this folder, see `load_sums`."""
+        return load_sums(self._folder)
+
     def _delete(self, replay_ids: Sequence[str]) -> None:
-        for replay_id in replay_ids:
-            for suffix in (_FULL_URL_SUFFIX, ".json"):
-                (self._folder / f"{replay_id}{suffix}").unlink(missing_ok=True)
+        folded = set(replay_ids)
+        for suffix in (_FULL_URL_SUFFIX, ".json"):
+            for path in self._folder.glob(f"*{suffix}"):
+                if path.name.removesuffix(suffix) in folded:
+                    path.unlink()
         self._sync_folder()
 
     def _sync_folder(self) -> None:

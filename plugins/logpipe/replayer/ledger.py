@@ -62,10 +62,9 @@ class Copies:
     def all(self) -> list[ReplayRecord]:
         """The copies of all records, oldest first. To add them to `sums`, read these after the records."""
         try:
-            names = [entry.name for entry in self._hdfs.list(self._folder)]
+            ids = self._ids()
         except HdfsError as error:
             raise LedgerError(str(error)) from error
-        ids = [name.removesuffix(".json") for name in names if name[0] != "." and name.endswith(".json")]
         with ThreadPoolExecutor(_READERS, "copies") as readers:
             copies = list(readers.map(self.get, ids))
         return sorted((copy for copy in copies if copy), key=lambda record: record.started_at)
@@ -126,8 +125,12 @@ class Copies:
             raise LedgerError(str(error)) from error
 
     def _delete(self, replay_ids: Iterable[str]) -> None:
-        for replay_id in replay_ids:
+        for replay_id in self._ids().intersection(replay_ids):
             self._hdfs.delete(f"{self._folder}/{replay_id}.json")
+
+    def _ids(self) -> set[str]:
+        names = [entry.name for entry in self._hdfs.list(self._folder)]
+        return {name.removesuffix(".json") for name in names if name[0] != "." and name.endswith(".json")}
 
     def _sums_path(self, number: int) -> str:
         return f"{self._root}/sums-{number:09d}.json"

@@ -9,9 +9,9 @@ from pathlib import Path
 from logpipe.identity import REPAIR_PREFIX
 from logpipe.replayer.journal import SUMS_FILE, Journal
 from logpipe.replayer.ledger import Copies, Ledger, LedgerError
-from logpipe.replayer.record import ReplayRecord, ReplaySpec
+from logpipe.replayer.record import ReplayRecord, ReplaySpec, now_text
 from logpipe.replayer.replay import Replay
-from logpipe.replayer.sums import to_fold
+from logpipe.replayer.sums import KEEP_DAYS, to_fold
 from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
@@ -44,13 +44,13 @@ class Registry:
 
     def resume(self) -> None:
         """Read all records and go on with the running ones, but for those that another host went on with."""
-        self._journal.fold([])  # makes good what a kill left half done
+        try:
+            self._journal.fold([])  # makes good what a kill left half done
+        except (OSError, ValueError) as error:
+            log.error("What a fold left half done is not made good: %s", error)
         records, self._unreadable = self._journal.load()
         for record in records:
-            replay = self._replay(record)
-            self._replays[record.spec.replay_id] = replay
-            if record.state == "running" and not self._is_elsewhere(record):
-                replay.start()
+            self._replays[record.spec.replay_id] = self._gone_on(record)
         self._ledger.start()
 
     def submit(self, spec: ReplaySpec) -> tuple[ReplayRecord, bool]:
@@ -66,7 +66,7 @@ class Registry:
 
         Raises:
             ValueError: the id is not for a replay of this source.
-            ConflictError: the id is taken by another specification, or its record can't be read.
+            ConflictError: the id is taken by another specification, or was, or its record can't be read.
             LedgerError: whether another host sent a part of it is not known: HDFS is away.
         """
         _check_id(spec, self._settings.state_dir / "repairs")
@@ -81,6 +81,7 @@ class Registry:
                 known.join(STOP_WAIT_S)
             record = self._furthest(spec.replay_id, known)
             if record is None:
+                self._must_be_new(spec.replay_id)
                 record = ReplayRecord(spec)
             else:
                 self._must_equal(record.spec, spec)
@@ -183,20 +184,39 @@ class Registry:
         copy = self._copies.get(replay_id)
         return copy if copy is not None and (own is None or own.is_behind(copy)) else own
 
-    def _is_elsewhere(self, record: ReplayRecord) -> bool:
-        """Whether another host has gone on with a replay that this one left."""
-        if self._settings.replays_on == "host":
-            return False
+    def _gone_on(self, record: ReplayRecord) -> Replay:
+        """Go on with a replay that runs by its record, unless another host has gone on with it."""
+        replay_id = record.spec.replay_id
+        if record.state == "running" and self._settings.replays_on == "hdfs":
+            try:
+                copy = self._copies.get(replay_id)
+            except LedgerError as error:
+                log.warning("%s goes on, as this host knows it: %s", replay_id, error)
+            else:
+                if copy is not None and record.is_behind(copy):
+                    return self._replay(record)
+                if copy is None and record.partitions:
+                    # It was there before the first line was sent: another host may have sent all, long ago.
+                    reason = (
+                        "its copy on HDFS is gone: see whether another host has sent it, or ask for it again"
+                    )
+                    record = record.changed(state="failed", reason=reason, finished_at=now_text())
+                    self._journal.save(record)
+        replay = self._replay(record)
+        if record.state == "running":
+            replay.start()
+        return replay
+
+    def _must_be_new(self, replay_id: str) -> None:
         try:
-            copy = self._copies.get(record.spec.replay_id)
-        except LedgerError as error:
-            log.warning("%s goes on, as this host knows it: %s", record.spec.replay_id, error)
-            return False
-        if copy is None and record.partitions:
-            # It was there before the first line was sent: another host has sent the lines, long ago.
-            log.error("%s does not go on: its copy on HDFS is gone; ask for it again", record.spec.replay_id)
-            return True
-        return copy is not None and record.is_behind(copy)
+            sums = self._journal.sums() if self._settings.replays_on == "host" else self._copies.sums()
+        except ValueError as error:
+            raise ConflictError(f"whether {replay_id} is new is not known: {error}") from None
+        if replay_id in sums.folded:
+            raise ConflictError(
+                f"replay {replay_id} was sealed and ended more than {KEEP_DAYS} days ago, its record is "
+                "gone: take another replay_id to send the log again"
+            )
 
     def _must_equal(self, known: ReplaySpec, asked: ReplaySpec) -> None:
         before, now = known.to_json(), asked.to_json()

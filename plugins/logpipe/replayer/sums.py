@@ -9,6 +9,7 @@ from logpipe.digest import Digest
 from logpipe.identity import credited_to
 from logpipe.replayer.record import ReplayRecord
 
+REMEMBERED = 10_000  # ids of folded replays
 KEEP_DAYS = 30  # a sealed record is kept so long after its replay's end
 
 
@@ -19,8 +20,9 @@ class Sums:
     Attributes:
         digest: their lines; repairs have none of their own.
         replays: their number, without repairs.
-        folded: ids of the last fold. Records of theirs that are still there count no more: whoever folded
-            them ended before it had deleted them.
+        folded: ids of the last fold, and of those before it as far as `REMEMBERED` goes, oldest first.
+            Records of theirs that are still there count no more: whoever folded them ended before it had
+            deleted them. And none of them is begun again: its marks are forgotten, so lines would double.
     """
 
     digest: Digest = field(default_factory=Digest)
@@ -29,12 +31,13 @@ class Sums:
 
     def with_folded(self, records: Iterable[ReplayRecord]) -> "Sums":
         """These sums and those of some records."""
-        digest, replays, folded = self.digest, self.replays, []
+        digest, replays, folded = self.digest, self.replays, list[str]()
         for record in records:
             folded.append(record.spec.replay_id)
             if not record.is_repair:
                 digest, replays = digest + record.digest, replays + 1
-        return Sums(digest, replays, tuple(folded))
+        remembered = (*self.folded, *folded)[-max(REMEMBERED, len(folded)) :]
+        return Sums(digest, replays, remembered)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
