@@ -67,6 +67,16 @@ class ReplayerHook(HttpServiceHook):
         """Stop a replay once what is in flight is acknowledged; return its record."""
         return self._record(await self.call("POST", f"/replays/{replay_id}/stop"))
 
+    async def seal(self, replay_id: str, sealed_at: str) -> ReplayRecord:
+        """Mark a replay that is done as equal everywhere (ISO-8601), once and for ever; return its record.
+
+        Raises:
+            ReplayRefusedError: it is not done, or there is none with this id.
+        """
+        return self._record(
+            await self.call("POST", f"/replays/{replay_id}/seal", json={"sealed_at": sealed_at})
+        )
+
     def _record(self, reply: HttpReply) -> ReplayRecord:
         if reply.status in {200, 201}:
             record: ReplayRecord = json.loads(reply.body)

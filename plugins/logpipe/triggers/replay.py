@@ -29,7 +29,7 @@ class ReplayTrigger(SerializableTrigger):
 
     While the replayer is away it waits; when it is back, the same replay is submitted again, which the
     replayer takes as going on. A replayer that hangs is killed, and so brought back by its process host;
-    each such heal stands in the log and in XCom ``heals``.
+    each such heal stands in the log and in XCom ``heals``. One that says what it waits for does not hang.
 
     Attributes:
         owner: token of the task try that follows the replay; see `Ownership`.

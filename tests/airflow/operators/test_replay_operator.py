@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import re
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,20 +29,24 @@ LINES = 2_000
 
 
 @pytest.fixture
+def agent(process_host: ProcessHostUnderTest, kafka: str, tmp_path: Path) -> Iterator[Agent]:
+    asyncio.run(KafkaTopicHook().create(TOPIC, 1, 1, {}))
+    agent = Agent(tmp_path / "agent", "memory", process_host.ports["netcat"], kafka, TOPIC).start()
+    try:
+        yield agent.wait_ready()
+    finally:
+        agent.stop()
+
+
+@pytest.fixture
 def host(
-    process_host: ProcessHostUnderTest, kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ProcessHostUnderTest]:
+    process_host: ProcessHostUnderTest, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> ProcessHostUnderTest:
     port = process_host.ports["replayer"]
     connect(
         monkeypatch, "replayer_default", host="localhost", port=port, login="logpipe", password="for-tests"
     )
-    asyncio.run(KafkaTopicHook().create(TOPIC, 1, 1, {}))
-    agent = Agent(tmp_path / "agent", "memory", process_host.ports["netcat"], kafka, TOPIC).start()
-    try:
-        agent.wait_ready()
-        yield process_host
-    finally:
-        agent.stop()
+    return process_host
 
 
 @pytest.fixture
@@ -136,6 +141,38 @@ def test_a_replayer_that_hangs_is_healed(host: ProcessHostUnderTest, log: str) -
     hung, healed, final = asyncio.run(outcome())
     assert healed != hung
     assert (final["state"], final["last_line"]) == ("done", 400)
+
+
+def test_a_replayer_that_waits_for_an_answer_is_not_taken_for_a_hung_one(
+    host: ProcessHostUnderTest, agent: Agent, log: str
+) -> None:
+    assert agent.java is not None
+    agent.java.send_signal(signal.SIGSTOP)
+    with pytest.raises(TaskDeferred) as deferral:
+        Run("eighth").execute(log, first_look_s=0.1)
+    trigger = deferral.value.trigger
+    assert isinstance(trigger, ReplayTrigger)
+    trigger.stall_after_s = 5
+
+    async def silent_s() -> int:
+        reason = (await ReplayerHook().get(trigger.replay_id))["reason"] or ""
+        found = re.search(r"has not answered for (\d+) s", reason)
+        return int(found[1]) if found else 0
+
+    async def outcome() -> tuple[int, int, dict[str, Any]]:
+        before = (await ProcessHostHook().state("replayer")).pid
+        watching = asyncio.create_task(anext(aiter(trigger.run())))
+        async with asyncio.timeout(60):
+            while await silent_s() < 2 * trigger.stall_after_s:  # noqa: ASYNC110  # another process's state
+                await asyncio.sleep(0.2)
+        assert agent.java is not None
+        agent.java.send_signal(signal.SIGCONT)
+        payload = (await asyncio.wait_for(watching, 60)).payload
+        return before, (await ProcessHostHook().state("replayer")).pid, payload["record"]
+
+    before, after, final = asyncio.run(outcome())
+    assert before == after
+    assert (final["state"], final["lines"]) == ("done", LINES)
 
 
 def test_a_missing_source_is_named_with_the_reason(host: ProcessHostUnderTest, tmp_path: Path) -> None:
