@@ -170,7 +170,7 @@ class Kafka:
         admin.create_partitions([NewPartitions(topic, total)])[topic].result(30)
 
     def will_lose_tail(self, topic: str, partition: int) -> Callable[[], None]:
-        """Remember a partition as it is now; the result has the broker lose what came after, as a crash may."""
+        """Remember a partition as it is; the result has the broker lose what came after, as a crash may."""
         folder = self.folder / "log" / f"{topic}-{partition}"
         kept = self.folder / f"kept-{folder.name}"
         self.service.kill()
