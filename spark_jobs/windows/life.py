@@ -34,7 +34,7 @@ END_DEADLINE_S = 10.0
 TIDY_INTERVAL_S = 30.0
 IDLE_TIDY_INTERVAL_S = 300.0
 RETRY_S = 2.0
-_LOSS = ("OffsetOutOfRange", "KAFKA_DATA_LOSS")  # in Spark's errors
+_LOSS = ("OffsetOutOfRange", "LogTruncation", "KAFKA_DATA_LOSS")  # in the errors of Spark and its consumer
 
 
 class Life:
