@@ -22,6 +22,15 @@ MAX_JUMP = 10_000_000  # lines; a broker that loses what it had not yet written 
 _KEY = re.compile(KEY_PATTERN[:-1].encode() + rb"\Z")
 
 
+_REPAIR = re.compile(r"repair-[0-9]+\+(.+)")
+
+
+def credited_to(replay_id: str) -> str:
+    """The replay whose lines these are: a repair ``repair-<k>+<replay>`` sends lines of that replay again."""
+    found = _REPAIR.fullmatch(replay_id)
+    return found[1] if found else replay_id
+
+
 class Verdict(Enum):
     """What a record is: all but repeats count as lines."""
 

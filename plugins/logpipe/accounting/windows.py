@@ -44,6 +44,11 @@ class WindowTotals:
         late: Lines that came after their window was closed; they are counted.
         malformed: Lines that could not be parsed; they are counted.
         committed_at: When, ISO-8601 UTC.
+        topic_id: The topic in which the offsets count; empty: not known.
+        replays: Of each replay its counted lines.
+        numbers: Of each replay its highest line number.
+        anonymous: Counted lines without identity.
+        foreign: Of them, those whose key was no identity.
     """
 
     digest: Digest = field(default_factory=Digest)
@@ -52,6 +57,11 @@ class WindowTotals:
     late: int = 0
     malformed: int = 0
     committed_at: str | None = None
+    topic_id: str = ""
+    replays: dict[str, Digest] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    anonymous: Digest = field(default_factory=Digest)
+    foreign: int = 0
 
 
 class WindowStore:
@@ -286,6 +296,16 @@ def read_window_state(
 ) -> WindowTotals:
     """Read digest, offsets and counters at one commit; arguments and errors as `read_window_totals`."""
     return _store(webhdfs_url, user, checkpoint_dir, windows_dir).totals()
+
+
+def read_commit_totals(
+    webhdfs_url: str | None = None, checkpoint_dir: str | None = None, *, user: str | None = None
+) -> WindowTotals:
+    """Sums of the job's newest commit: one small file is read, no window."""
+    commit = _store(webhdfs_url, user, checkpoint_dir, None).commit()
+    if commit is None:
+        return WindowTotals()
+    return WindowTotals(covered_offsets=_offsets(commit))
 
 
 def covered_offsets(

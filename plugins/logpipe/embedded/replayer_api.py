@@ -26,6 +26,17 @@ class ReplayerApi:
             return None
         return answer.json() if answer.status_code == httpx.codes.OK else None
 
+    def seal(self, replay_id: str) -> bool:
+        """Have a replay sealed; tells whether the replayer did.
+
+        Raises:
+            ConnectionError: the replayer is away.
+        """
+        try:
+            return self._client.post(f"/replays/{replay_id}/seal").is_success
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"The replayer does not answer: {error}") from None
+
     def submit(self, replay_id: str, url: str, profile: str) -> dict[str, Any]:
         """Begin a replay as fast as it is acknowledged.
 

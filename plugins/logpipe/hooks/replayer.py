@@ -67,6 +67,10 @@ class ReplayerHook(HttpServiceHook):
         """Stop a replay once what is in flight is acknowledged; return its record."""
         return self._record(await self.call("POST", f"/replays/{replay_id}/stop"))
 
+    async def seal(self, replay_id: str) -> ReplayRecord:
+        """Have a replay sealed, which is done and equal everywhere; return its record."""
+        return self._record(await self.call("POST", f"/replays/{replay_id}/seal"))
+
     def _record(self, reply: HttpReply) -> ReplayRecord:
         if reply.status in {200, 201}:
             record: ReplayRecord = json.loads(reply.body)

@@ -91,6 +91,7 @@ class ReplayRecord:
     started_at: str = field(default_factory=now_text)
     updated_at: str = field(default_factory=now_text)
     finished_at: str | None = None
+    sealed_at: str | None = None
 
     def changed(self, **changes: Any) -> "ReplayRecord":
         """A later record."""
