@@ -19,7 +19,7 @@ def test_records_are_copied_to_hdfs_when_it_is_there(
     (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
     hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
     hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
-    process = start_replayer(thrift_port=stack.thrift_port, namenode_http_port=hdfs.http_port)
+    process = start_replayer(**stack.settings, namenode_http_port=hdfs.http_port)
 
     def copy_of(replay_id: str) -> dict[str, object] | None:
         folder = "/user/bigdata/apache_logs_ledger/replays"
@@ -49,11 +49,7 @@ def test_another_host_goes_on_from_the_copy_of_a_lost_one(
     (tmp_path / "b.log").write_text("".join(f"line {number}\n" for number in range(lines)))
     hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
     hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
-    shared = {
-        "thrift_port": stack.thrift_port,
-        "namenode_http_port": hdfs.http_port,
-        "replays_on": "hdfs",
-    }
+    shared = {**stack.settings, "namenode_http_port": hdfs.http_port, "replays_on": "hdfs"}
     url = f"file://{tmp_path}/b.log"
     lost = start_replayer(**shared)
     lost.submit("moved", url, pace="delay:0.01")
