@@ -29,15 +29,6 @@ _KEY = re.compile(KEY_PATTERN[:-1].encode() + rb"\Z")
 _REPAIR = re.compile(rf"{REPAIR_PREFIX}[1-9][0-9]*\+({REPLAY_PATTERN})")
 
 
-_REPAIR = re.compile(r"repair-[0-9]+\+(.+)")
-
-
-def credited_to(replay_id: str) -> str:
-    """The replay whose lines these are: a repair ``repair-<k>+<replay>`` sends lines of that replay again."""
-    found = _REPAIR.fullmatch(replay_id)
-    return found[1] if found else replay_id
-
-
 class Verdict(Enum):
     """What a record is: all but repeats count as lines."""
 

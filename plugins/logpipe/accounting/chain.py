@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from logpipe.accounting.lines import digest_file
 from logpipe.clients.hdfs import Entry, Hdfs, HdfsError
@@ -29,6 +30,7 @@ from logpipe.contracts.chain import (
     Link,
     Mark,
     Totals,
+    digest_of_list,
     in_use_name,
     link_name,
 )
@@ -227,10 +229,7 @@ class ChainReader:
             links=tuple(links),
             sealed=later,
             forgotten=forgotten,
-            memory_due=sum(
-                (link.digest for link in links if link.kind == "memory" and link.day not in later),
-                start=Digest(),
-            ),
+            memory_due=self._memory_due(links, later),
             memory_found=sum(found, start=Digest()),
             memory_files=tuple(memory_files),
             problems=(*problems, *gone),
@@ -315,6 +314,19 @@ class ChainReader:
                 f"`make repair DATE=20{day}` puts it aside"
             )
 
+    def _memory_due(self, links: list[Link], sealed: frozenset[str]) -> Digest:
+        """What memory links say of days that are not sealed. Such a link may hold lines of several days."""
+        memory = [link for link in links if link.kind == "memory"]
+        due = sum((link.digest for link in memory), start=Digest())
+        if not memory:
+            return due
+        newest = max(link.last_arrival_ms for link in memory)
+        first, last = _day(min(link.first_arrival_ms for link in memory), -1), _day(newest, 1)
+        for day in sorted(day for day in sealed if first <= day <= last):
+            values = json.loads(self._hdfs.read(f"{self._logs}/{SEALED_FOLDER}/{day}.json") or b"{}")
+            due -= memory_part(values, memory)
+        return due
+
     def _gone(
         self, sealed: frozenset[str], folders: set[str]
     ) -> tuple[tuple[str, ...], list[Problem], tuple[str, ...]]:
@@ -323,7 +335,7 @@ class ChainReader:
         asked = sorted(sealed - folders - known)
         sums = parallel(lambda day: self._hdfs.read(f"{self._logs}/{SEALED_FOLDER}/{day}.json"), asked)
         values = {day: json.loads(text) for day, text in zip(asked, sums, strict=True) if text}
-        fresh = {day for day in values if values[day].get("forgotten")}
+        fresh = {day for day in values if values[day].get("forgotten_at") or values[day].get("forgotten")}
         if fresh:
             self._remember(known | fresh)
         problems, notes = [], []
@@ -398,6 +410,30 @@ def own(link: Link) -> Totals:
         return Totals()
     memory = link.digest if link.kind == "memory" else Digest()
     return Totals(offsets, link.digest, link.anonymous, memory, link.repeats, link.foreign)
+
+
+def memory_part(sealed: dict[str, Any], links: list[Link]) -> Digest:
+    """What a sealed day holds of these memory links: written anew from the topic, or as they were."""
+    lines = memory = Digest()
+    for partition, parts in sealed.get("chains", {}).items():
+        for part in parts:
+            for first, _, digest, kind in part["members"]:
+                if kind != "memory":
+                    lines += digest_of_list(digest)
+                elif any(
+                    (link.partition, link.epoch) == (int(partition), part["epoch"])
+                    and link.first <= first < link.next
+                    for link in links
+                ):
+                    memory += digest_of_list(digest)
+    if not sealed.get("unconfirmed"):
+        return memory
+    return sum((digest_of_list(file["digest"]) for file in sealed["files"]), start=Digest()) - lines
+
+
+def _day(epoch_ms: int, days: int) -> str:
+    """The day, in UTC, so many days after an instant."""
+    return f"{datetime.fromtimestamp(epoch_ms / 1000, UTC) + timedelta(days=days):%y-%m-%d}"
 
 
 def _place(link: Link) -> str:

@@ -67,9 +67,7 @@ class Drain:
                 return f"agent 2 is {behind} records behind where the topic ended"
             if left := _held(self._settings, 2):
                 return left
-        counted = read_commit_totals(
-            self._settings.webhdfs_url, self._settings.hdfs_checkpoint_dir, user=self._settings.hdfs_user
-        )
+        counted = read_commit_totals(self._settings)
         covered = (counted.covered_offsets or {}) if counted.topic_id in ("", until.topic_id) else {}
         if behind := until.behind(covered):
             return f"the windows are {behind} records behind where the topic ended"

@@ -42,9 +42,7 @@ def gather(settings: Settings) -> Facts:
     now = topic.describe(settings)
     reader = chain_reader(settings)
     with ThreadPoolExecutor(2, thread_name_prefix="accounting") as pool:
-        counting = pool.submit(
-            read_commit_totals, settings.webhdfs_url, settings.hdfs_checkpoint_dir, user=settings.hdfs_user
-        )
+        counting = pool.submit(read_commit_totals, settings)
         chains = reader.chains()
         days = reader.days(chains)
         counted = counting.result()

@@ -298,14 +298,11 @@ def read_window_state(
     return _store(webhdfs_url, user, checkpoint_dir, windows_dir).totals()
 
 
-def read_commit_totals(
-    webhdfs_url: str | None = None, checkpoint_dir: str | None = None, *, user: str | None = None
-) -> WindowTotals:
+def read_commit_totals(of: settings.Settings | None = None) -> WindowTotals:
     """Sums of the job's newest commit: one small file is read, no window."""
-    commit = _store(webhdfs_url, user, checkpoint_dir, None).commit()
-    if commit is None:
-        return WindowTotals()
-    return WindowTotals(covered_offsets=_offsets(commit))
+    of = of or settings.load()
+    commit = _store(of.webhdfs_url, of.hdfs_user, of.hdfs_checkpoint_dir, of.hdfs_windows_dir).commit()
+    return WindowTotals() if commit is None else WindowTotals(covered_offsets=_offsets(commit))
 
 
 def covered_offsets(

@@ -1,5 +1,6 @@
 """The replayer's HTTP interface, as far as the command line needs it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -33,7 +34,8 @@ class ReplayerApi:
             ConnectionError: the replayer is away.
         """
         try:
-            return self._client.post(f"/replays/{replay_id}/seal").is_success
+            body = {"sealed_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+            return self._client.post(f"/replays/{replay_id}/seal", json=body).is_success
         except httpx.HTTPError as error:
             raise ConnectionError(f"The replayer does not answer: {error}") from None
 
