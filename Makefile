@@ -7,7 +7,7 @@ CLUSTER := $(VENV)/python -m logpipe.cluster
 BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
 
 # Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
-SUITES ?= tests/unit tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
+SUITES ?= tests/unit tests/accounting tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean \

@@ -96,7 +96,10 @@ def _hdfs_stage(
             replays[replay] += mark.digest
             numbers[replay] = max(numbers[replay], mark.number)
     beyond = days.memory_found - days.memory_due
-    is_pooled = any(offset > flushed.get(partition, 0) for partition, offset in ahead.items())
+    # The group commits a moment after lines may stand in a file already.
+    is_pooled = any(offset > flushed.get(partition, 0) for partition, offset in ahead.items()) or (
+        beyond.lines > 0 and now.behind(flushed) > 0
+    )
     reached = {
         partition: max(flushed.get(partition, 0), ahead.get(partition, 0)) for partition in flushed | ahead
     }
