@@ -7,6 +7,7 @@ passed the ends must hold what the ledger says. What `verify` reads does not gro
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from logpipe.accounting import drain, topic
 from logpipe.accounting.chain import Chain, ChainReader, Days
@@ -16,6 +17,7 @@ from logpipe.accounting.windows import WindowTotals, read_commit_totals
 from logpipe.clients.hdfs import Hdfs
 from logpipe.contracts.chain import Totals
 from logpipe.digest import Digest
+from logpipe.replayer.record import ReplayRecord
 from logpipe.settings import Settings
 
 FORGOTTEN_FILE = "forgotten_days.json"  # in the state folder: spares asking HDFS about each of them again
@@ -28,7 +30,7 @@ def verify(settings: Settings) -> Accounting:
         TopicError, HdfsError, ChainError, WindowsError: a stage cannot be read.
         SourceGoneError: the ledger cannot be read.
     """
-    return judge(gather(settings))
+    return judge(facts_of(read(settings)))
 
 
 def chain_reader(settings: Settings, hdfs: Hdfs | None = None) -> ChainReader:
@@ -36,35 +38,75 @@ def chain_reader(settings: Settings, hdfs: Hdfs | None = None) -> ChainReader:
     return ChainReader(hdfs or Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / FORGOTTEN_FILE)
 
 
-def gather(settings: Settings) -> Facts:
-    """Read the facts, in the order that makes them comparable. Errors as `verify`."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read, in the order that makes it comparable: ledger, the topic's ends, then the rest.
+
+    Attributes:
+        records, folded, folded_replays: as `ledger` gives them.
+        now: the topic.
+        chains: of each partition.
+        days: those that are not sealed, held against their links.
+        counted: the windows' newest commit.
+        ahead: what agent 2's group has committed, where profile memory writes.
+        held: lines in the memory channels of agents 1 and 2.
+    """
+
+    records: tuple[ReplayRecord, ...]
+    folded: Digest
+    folded_replays: int
+    now: topic.Topic
+    chains: dict[int, Chain]
+    days: Days
+    counted: WindowTotals
+    ahead: dict[int, int]
+    held: tuple[int | None, int | None]
+
+
+def read(settings: Settings) -> Reading:
+    """Read what an accounting needs. Errors as `verify`."""
     records, folded, folded_replays = ledger(settings)
     now = topic.describe(settings)
     reader = chain_reader(settings)
-    with ThreadPoolExecutor(2, thread_name_prefix="accounting") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool:
         counting = pool.submit(read_commit_totals, settings)
         chains = reader.chains()
         days = reader.days(chains)
         counted = counting.result()
     # Only where profile memory writes can the group be ahead of the chain, and lines be held in memory.
     is_memory = bool(days.memory_files) or not chains
-    ahead = topic.committed(settings, now.offsets) if is_memory else {}
-    holds_1 = is_memory or any(record.spec.profile == "memory" and not record.sealed_at for record in records)
-    held_1 = drain.held_events(settings, 1) if holds_1 else 0
-    held_2 = drain.held_events(settings, 2) if is_memory else 0
+    sends_memory = any(record.spec.profile == "memory" for record in records)
+    return Reading(
+        tuple(records),
+        folded,
+        folded_replays,
+        now,
+        chains,
+        days,
+        counted,
+        ahead=topic.committed(settings, now.offsets) if is_memory else {},
+        held=(
+            drain.held_events(settings, 1) if is_memory or sends_memory else 0,
+            drain.held_events(settings, 2) if is_memory else 0,
+        ),
+    )
+
+
+def facts_of(reading: Reading) -> Facts:
+    """Add up what was read."""
+    now, chains, days, counted = reading.now, reading.chains, reading.days, reading.counted
     totals = sum((chain.totals for chain in chains.values()), start=Totals())
     flushed = {partition: chain.flushed(now.topic_id) for partition, chain in chains.items()}
-    hdfs = _hdfs_stage(now, chains, days, totals, flushed, ahead, _both(held_1, held_2))
     is_counting = counted.topic_id in ("", now.topic_id)
     return Facts(
-        records=tuple(records),
-        folded=folded,
-        folded_replays=folded_replays,
+        records=reading.records,
+        folded=reading.folded,
+        folded_replays=reading.folded_replays,
         topic_lines=totals.digest.lines + now.behind(flushed),
         hdfs_lines=totals.digest.lines
         + (days.memory_found - days.memory_due).lines
         - sum(problem.lines for problem in days.problems),
-        hdfs=hdfs,
+        hdfs=_hdfs_stage(now, chains, days, totals, flushed, reading.ahead, _both(*reading.held)),
         windows=Stage(
             "the windows",
             behind=now.behind((counted.covered_offsets or {}) if is_counting else {}),
@@ -73,7 +115,7 @@ def gather(settings: Settings) -> Facts:
             total=counted.digest,
             anonymous=counted.anonymous,
             pool=counted.anonymous,
-            held=held_1,
+            held=reading.held[0],
         ),
         problems=days.problems,
         notes=(*days.notes, *_notes(now, chains, days, totals, counted, is_counting=is_counting)),

@@ -1,4 +1,4 @@
-"""The commands behind make: run, stop, status, replay, verify, reconcile, logs, clean."""
+"""The commands behind make: run, stop, status, replay, verify, audit, reconcile, logs, clean."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from logpipe import settings as project_settings
 from logpipe.accounting import drain, lines
+from logpipe.accounting.audit import audit
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.repair import write_missing_lines
 from logpipe.accounting.source import SourceGoneError
@@ -85,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
     add("stop", stop)
     add("status", status).add_argument("--json", action="store_true", help="one JSON object")
     add("verify", verify_command)
+    audit_parser = add("audit", audit_command)
+    audit_parser.add_argument("--date", help="one day, such as 2026-11-23; default: all")
+    audit_parser.add_argument("--replay", help="one replay, by its id; default: all")
     add("reconcile", reconcile).add_argument(
         "--date", help="one day, such as 2026-11-23; default: every day there is"
     )
@@ -152,6 +156,24 @@ def verify_command(settings: Settings, options: argparse.Namespace, console: Con
     seal_replays(accounting, ReplayerApi(settings, Stack(settings).layout).seal)
     print_accounting(console, accounting)
     return 0 if accounting.ok else 1
+
+
+def audit_command(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Read the bytes again and name the lines that differ; ends with one JSON line."""
+
+    def progress(done: int, parts: int, lines: int) -> None:
+        if console.is_terminal:
+            console.print(f"{done:,} of {parts:,} parts read, {lines:,} lines", end="\r")
+
+    day = options.date.removeprefix("20") if options.date else None
+    try:
+        found = audit(settings, day, options.replay, progress)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print_lines(console, found.details)
+    print(json.dumps(found.to_json()), flush=True)
+    return 0 if found.ok else 1
 
 
 def reconcile(settings: Settings, options: argparse.Namespace, console: Console) -> int:
