@@ -1,11 +1,17 @@
 """A topic, chains, commits and a ledger, written as replayer, agent 2 and windows job would."""
 
+import io
 import json
+import re
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from confluent_kafka import Producer, TopicCollection
 
 from logpipe import settings as project_settings
@@ -298,6 +304,41 @@ class Pipeline:
             dumps(commit),
             overwrite=True,
         )
+
+    def write_windows(self, until: list[int] | None = None, **changes: int) -> None:
+        """The closed windows of what `count` committed, as rows of one Parquet file.
+
+        Args:
+            until: as in `count`.
+            changes: lines more or less of a dimension and key, as ``status_404=1``.
+        """
+        lines = [
+            record.line
+            for partition, records in enumerate(self.topic)
+            for record in records[: until[partition] if until else None]
+        ]
+        digest = Digest.of(lines)
+        keys = Counter[tuple[str, str]]()
+        for line in lines:
+            found = re.search(rb'"(GET) [^"]*" ([0-9]{3}) ', line)
+            if found is None:
+                keys["malformed", "format"] += 1
+            else:
+                keys["method", found[1].decode()] += 1
+                keys["status", found[2].decode()] += 1
+        for name, number in changes.items():
+            dimension, _, key = name.partition("_")
+            keys[dimension, key] += number
+        start = datetime(2026, 3, 10, 12, tzinfo=UTC)
+        signed = digest.hash_sum - (1 << 64) if digest.hash_sum >= 1 << 63 else digest.hash_sum
+        rows = [(start, "total", "", digest.lines, 0, digest.size_bytes, signed)]
+        rows += [(start, dimension, key, number, 0, 0, 0) for (dimension, key), number in keys.items()]
+        names = ("window_start", "dimension", "key", "lines", "sent_bytes", "line_bytes", "hash_sum")
+        columns = zip(*rows, strict=True)
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), buffer)
+        path = f"{self.settings.hdfs_windows_dir}/date=2026-03-10/{1:012d}-1-t1.parquet"
+        self.hdfs.write(path, buffer.getvalue(), overwrite=True)
 
     # ------------------------------------------------------------------ the verdict
 
