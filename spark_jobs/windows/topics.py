@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -55,13 +55,27 @@ class Topics:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Next offset of each partition; empty when there is no such topic."""
-        from confluent_kafka import TopicPartition
+        return self._every(topic, OffsetSpec.latest())
 
+    def first_offsets(self, topic: str) -> dict[int, int]:
+        """Oldest offset that each partition holds; empty when there is no such topic."""
+        return self._every(topic, OffsetSpec.earliest())
+
+    def _every(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         description = self._describe(topic)
-        if description is None:
+        parts = [] if description is None else description.partitions
+        return self._offsets(topic, {part.id: spec for part in parts})
+
+    def first_after(self, topic: str, times_ms: dict[int, int]) -> dict[int, int]:
+        """First record of each partition that is newer than a time; of those that hold such a record."""
+        specs = {part: OffsetSpec.for_timestamp(time_ms + 1) for part, time_ms in times_ms.items()}
+        return {part: offset for part, offset in self._offsets(topic, specs).items() if offset >= 0}
+
+    def _offsets(self, topic: str, specs: dict[int, OffsetSpec]) -> dict[int, int]:
+        if not specs:
             return {}
-        latest = {TopicPartition(topic, part.id): OffsetSpec.latest() for part in description.partitions}
-        futures = self._admin.list_offsets(latest, request_timeout=TIMEOUT_S)
+        wanted = {TopicPartition(topic, part): spec for part, spec in specs.items()}
+        futures = self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
         return {part.partition: future.result(TIMEOUT_S).offset for part, future in futures.items()}
 
     def replicas(self, topic: str) -> int:
