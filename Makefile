@@ -7,10 +7,10 @@ CLUSTER := $(VENV)/python -m logpipe.cluster
 BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
 
 # Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
-SUITES ?= tests/unit tests/chain tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
+SUITES ?= tests/unit tests/chain tests/accounting tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean \
+.PHONY: help install install-dev run stop status replay verify audit reconcile logs test test-faults bench lint lock docs clean \
 	cluster-up cluster-run cluster-status cluster-verify cluster-reconcile cluster-down test-cluster
 
 help: ## Show this
@@ -37,8 +37,11 @@ status: install ## A table of the services; JSON=1 prints one JSON object
 replay: install ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines; ends when all are in HDFS and windows
 	@$(CLI) replay $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)')
 
-verify: install ## Compare source, topic, HDFS and windows line by line; ends with one JSON line
+verify: install ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 	@$(CLI) verify
+
+audit: install ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
+	@$(CLI) audit $(if $(DATE),--date '$(DATE)') $(if $(REPLAY),--replay '$(REPLAY)')
 
 reconcile: install ## Repair: lost lines are sent again, HDFS is made equal to the topic; DATE=2026-11-23 for one day only
 	@$(CLI) reconcile $(if $(DATE),--date '$(DATE)')

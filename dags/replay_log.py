@@ -84,6 +84,7 @@ with DAG(
         logs_dir=conf.hdfs_logs_dir,
         first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
         last_day="{{ ti.xcom_pull('replay')['finished_at'] }}",
+        zone=conf.timezone,
         topic=conf.topic,
         consumer_group=conf.consumer_group,
         checkpoint_dir=conf.hdfs_checkpoint_dir,

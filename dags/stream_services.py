@@ -54,6 +54,7 @@ with DAG(
         flume_agent_conn_id="flume_agent2_default",
         topic=conf.topic,
         consumer_group=conf.consumer_group,
+        logs_dir=conf.hdfs_logs_dir,
         supervise=True,
         stop_after={"agent_1": "flume-agent1"},
     )

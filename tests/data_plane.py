@@ -12,11 +12,13 @@ from typing import Any
 import httpx
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from logpipe.accounting.drain import undrained
-from logpipe.accounting.hdfs import Hdfs
+from logpipe.accounting import lines
+from logpipe.accounting.drain import Drain
+from logpipe.accounting.judge import Accounting
 from logpipe.accounting.topic import TopicError
-from logpipe.accounting.verify import Accounting, verify
+from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError
+from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.embedded import configuration
 from logpipe.embedded.layout import USER
 from logpipe.embedded.programs import JAVA
@@ -107,12 +109,13 @@ class DataPlane:
     # ------------------------------------------------------------------ the end
 
     def await_drained(self) -> None:
-        """Wait until nothing is on its way any more."""
+        """Wait until what was sent so far has arrived."""
+        drain = Drain(self.settings)
 
         def is_drained() -> bool:
             try:
-                return undrained(self.settings) == ""
-            except (TopicError, WindowsError):
+                return drain.undrained() == ""
+            except (TopicError, HdfsError, WindowsError, OSError):
                 return False
 
         wait_until(is_drained, HEAL_TIMEOUT_S, poll_s=0.5)
@@ -120,7 +123,7 @@ class DataPlane:
     def reconcile(self) -> dict[str, Any]:
         """Reconcile every dated directory, waiting until no agent writes it; returns the last report."""
         report: dict[str, Any] = {}
-        for partition in Hdfs(self.settings).partitions():
+        for partition in self.days():
             report = self.reconcile_day(f"20{partition}")
         return report
 
@@ -130,8 +133,17 @@ class DataPlane:
         assert answer.returncode == 0, answer.stderr[-3000:]
         return json.loads(answer.stdout.splitlines()[-1])
 
+    def days(self) -> list[str]:
+        """The dated directories."""
+        return lines.days(Hdfs.of(self.settings), self.settings.hdfs_logs_dir)
+
+    def lines(self) -> list[bytes]:
+        """Every line that stands in HDFS."""
+        found = lines.all_lines(Hdfs.of(self.settings), self.settings.hdfs_logs_dir)
+        return [line for some in found for line in some]
+
     def account(self) -> Accounting:
-        """Compare all stages line by line."""
+        """Add up what all stages hold."""
         return verify(self.settings)
 
     # ------------------------------------------------------------------ HDFS's own tools

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from logpipe.accounting.hdfs import Hdfs, HdfsError
+from logpipe.clients.hdfs import HdfsError
 from tests.data_plane import BUNDLED_LINES, IN_FLIGHT_LINES, Clock, DataPlane, Row
 from tests.faults.conftest import ROWS, own_settings
 from tests.waiting import wait_until
@@ -223,7 +223,7 @@ def test_midnight_passes_during_a_replay(tmp_path_factory, long_form):
         plane.await_done(replay_id)
         plane.await_drained()
         plane.reconcile()
-        days = Hdfs(plane.settings).partitions()
+        days = plane.days()
         accounting = plane.account()
         ROWS.append(Row("midnight passes during a replay", clock.seconds(), 0, accounting))
         assert days == [f"{day - timedelta(days=1):%y-%m-%d}", f"{day:%y-%m-%d}"]

@@ -6,7 +6,6 @@ from collections import Counter
 import psutil
 import pytest
 
-from logpipe.accounting.hdfs import Hdfs
 from logpipe.embedded import cli
 from logpipe.embedded.terminal import make_console
 from tests.data_plane import BUNDLED_LINES, DataPlane
@@ -38,8 +37,7 @@ def test_every_byte_of_every_line_arrives(memory_plane, tmp_path):
     replay_id = memory_plane.submit(pace="max", url=path.as_uri(), profile="memory")
     assert memory_plane.await_done(replay_id)["lines"] == len(ODD_LINES)
     memory_plane.await_drained()
-    lines = Counter(line for some in Hdfs(memory_plane.settings).all_lines() for line in some)
-    assert lines == Counter(ODD_LINES)
+    assert Counter(memory_plane.lines()) == Counter(ODD_LINES)
     accounting = memory_plane.account()
     assert (accounting.windows, accounting.lost, accounting.doubled) == (len(ODD_LINES), 0, 0)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from logpipe.accounting.difference import Difference
 from logpipe.accounting.source import REPAIR_PREFIX, replays, sent_lines
-from logpipe.accounting.topic import expired_records
-from logpipe.accounting.verify import topic_lines
+from logpipe.accounting.topic import expired_records, topic_lines
 from logpipe.digest import line_hash
 from logpipe.settings import Settings
 

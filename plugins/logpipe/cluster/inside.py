@@ -17,12 +17,13 @@ from typing import Any
 import httpx
 
 from logpipe import settings as project_settings
-from logpipe.accounting.hdfs import Hdfs, HdfsError
+from logpipe.accounting import lines
 from logpipe.accounting.source import SourceGoneError
 from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
+from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.cluster.credentials import EDGE_HOSTS
 from logpipe.cluster.yarn_application import DriverOutput, application
 from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
@@ -83,7 +84,7 @@ def replay(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def account(settings: Settings, options: argparse.Namespace) -> int:
-    """Compare source, topic, HDFS and windows line by line; ends with one JSON line."""
+    """Prove by addition that HDFS and windows hold each line of the source once; ends with one JSON line."""
     del options
     accounting = verify(settings)
     print_accounting(make_console(), accounting)
@@ -168,7 +169,8 @@ def stop(settings: Settings, options: argparse.Namespace) -> int:
 
 def reconcile(settings: Settings, options: argparse.Namespace) -> int:
     """Make HDFS equal to the topic, day by day; a directory that an agent writes is waited for."""
-    days = [options.date] if options.date else [f"20{name}" for name in Hdfs(settings).partitions()]
+    found = lines.days(Hdfs.of(settings), settings.hdfs_logs_dir)
+    days = [options.date] if options.date else [f"20{name}" for name in found]
     code = 0
     for day in days:
         print(f"{day}: reconciling; a directory that an agent writes is waited for", flush=True)

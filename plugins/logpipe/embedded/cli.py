@@ -1,4 +1,4 @@
-"""The commands behind make: run, stop, status, replay, verify, reconcile, logs, clean."""
+"""The commands behind make: run, stop, status, replay, verify, audit, reconcile, logs, clean."""
 
 import argparse
 import json
@@ -13,14 +13,16 @@ from pathlib import Path
 from rich.console import Console
 
 from logpipe import settings as project_settings
-from logpipe.accounting.drain import held_events, undrained
-from logpipe.accounting.hdfs import Hdfs, HdfsError
+from logpipe.accounting import drain, lines
+from logpipe.accounting.audit import audit
+from logpipe.accounting.judge import Accounting
 from logpipe.accounting.repair import write_missing_lines
 from logpipe.accounting.source import SourceGoneError
-from logpipe.accounting.topic import TopicError, consumer_lag
-from logpipe.accounting.verify import Accounting, verify
+from logpipe.accounting.topic import TopicError
+from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
+from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
 from logpipe.embedded.follow import GrowingFile, RunFollower, await_dags, sentence
 from logpipe.embedded.layout import AIRFLOW_USER
@@ -84,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
     add("stop", stop)
     add("status", status).add_argument("--json", action="store_true", help="one JSON object")
     add("verify", verify_command)
+    audit_parser = add("audit", audit_command)
+    audit_parser.add_argument("--date", help="one day, such as 2026-11-23; default: all")
+    audit_parser.add_argument("--replay", help="one replay, by its id; default: all")
     add("reconcile", reconcile).add_argument(
         "--date", help="one day, such as 2026-11-23; default: every day there is"
     )
@@ -145,16 +150,30 @@ def status(settings: Settings, options: argparse.Namespace, console: Console) ->
 
 
 def verify_command(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Compare source, topic, HDFS and windows line by line; ends with one JSON line."""
+    """Prove by addition that HDFS and windows hold each line of the source once; ends with one JSON line."""
     del options
-    accounting = verify(
-        settings,
-        lambda what, lines: (
-            console.print(f"{what}: {lines:,} lines read", end="\r") if console.is_terminal else None
-        ),
-    )
+    accounting = verify(settings)
+    seal_replays(accounting, ReplayerApi(settings, Stack(settings).layout).seal)
     print_accounting(console, accounting)
     return 0 if accounting.ok else 1
+
+
+def audit_command(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Read the bytes again and name the lines that differ; ends with one JSON line."""
+
+    def progress(done: int, parts: int, lines: int) -> None:
+        if console.is_terminal:
+            console.print(f"{done:,} of {parts:,} parts read, {lines:,} lines", end="\r")
+
+    day = options.date.removeprefix("20") if options.date else None
+    try:
+        found = audit(settings, day, options.replay, progress)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print_lines(console, found.details)
+    print(json.dumps(found.to_json()), flush=True)
+    return 0 if found.ok else 1
 
 
 def reconcile(settings: Settings, options: argparse.Namespace, console: Console) -> int:
@@ -164,7 +183,8 @@ def reconcile(settings: Settings, options: argparse.Namespace, console: Console)
     if missing:
         console.print(f"Acknowledged lines are not in the topic, they are sent again: {missing}")
         send_again(stack, missing)
-    days = [options.date] if options.date else [f"20{name}" for name in Hdfs(settings).partitions()]
+    found = lines.days(Hdfs.of(settings), settings.hdfs_logs_dir)
+    days = [options.date] if options.date else [f"20{name}" for name in found]
     status = 0
     for day in days:
         console.print(f"{day}: reconciling; a directory that an agent writes is waited for")
@@ -184,7 +204,8 @@ def send_again(stack: Stack, path: Path) -> None:
     replayer = ReplayerApi(stack.settings, stack.layout)
     replayer.submit(path.stem, path.as_uri(), profile)
     deadline = time.monotonic() + REPAIR_TIMEOUT_S
-    while (record := replayer.record(path.stem) or {}).get("state") != "done" or undrained(stack.settings):
+    waiting = drain.Drain(stack.settings)
+    while (record := replayer.record(path.stem) or {}).get("state") != "done" or waiting.undrained():
         if record.get("state") == "failed" or time.monotonic() > deadline:
             raise StackError(f"{path} was not sent again: {record.get('reason') or 'it takes too long'}")
         time.sleep(0.5)
@@ -236,7 +257,7 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
     states = stack.status()
     if states["flume-agent1"].pid:
         _await(
-            lambda: held_events(settings, 1) == 0,
+            lambda: drain.held_events(settings, 1) == 0,
             "agent 1 still holds lines",
             console,
         )
@@ -252,10 +273,12 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
 
 def _agent2_is_drained(settings: Settings) -> bool:
     try:
-        lag = sum(consumer_lag(settings).values())
+        unread = drain.unread(settings)
     except TopicError:
         return True  # no topic, no lines
-    return lag == 0 and held_events(settings, 2) == 0
+    except HdfsError:
+        return False
+    return unread == 0 and drain.held_events(settings, 2) == 0
 
 
 def _await(condition: Callable[[], bool], what_if_not: str, console: Console) -> None:

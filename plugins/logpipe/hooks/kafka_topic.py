@@ -26,6 +26,7 @@ class TopicDescription:
     partitions: int
     replication: int  # the smallest over its partitions
     config: dict[str, str]
+    topic_id: str = ""
 
 
 class KafkaTopicHook(KafkaAdminClientHook):
@@ -73,6 +74,7 @@ class KafkaTopicHook(KafkaAdminClientHook):
             partitions=len(described.partitions),
             replication=min(len(partition.replicas) for partition in described.partitions),
             config={name: entry.value for name, entry in entries.items()},
+            topic_id=str(described.topic_id),
         )
 
     async def create(
@@ -101,6 +103,14 @@ class KafkaTopicHook(KafkaAdminClientHook):
                 )
             await asyncio.sleep(0.1)
         return created
+
+    async def topic_id(self, topic: str) -> str:
+        """Return the id that tells a topic from one of the same name that was made anew.
+
+        Raises:
+            KafkaUnavailableError: there is no such topic, or the brokers do not answer.
+        """
+        return (await self._existing(topic)).topic_id
 
     async def end_offsets(self, topic: str) -> Offsets:
         """Return where each partition of a topic ends: the offset of the next record."""

@@ -1,6 +1,7 @@
 """The replayer, over its HTTP interface."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from logpipe.hooks.http_service import HttpReply, HttpServiceHook, ServiceUnreachableError
@@ -67,15 +68,10 @@ class ReplayerHook(HttpServiceHook):
         """Stop a replay once what is in flight is acknowledged; return its record."""
         return self._record(await self.call("POST", f"/replays/{replay_id}/stop"))
 
-    async def seal(self, replay_id: str, sealed_at: str) -> ReplayRecord:
-        """Mark a replay that is done as equal everywhere (ISO-8601), once and for ever; return its record.
-
-        Raises:
-            ReplayRefusedError: it is not done, or there is none with this id.
-        """
-        return self._record(
-            await self.call("POST", f"/replays/{replay_id}/seal", json={"sealed_at": sealed_at})
-        )
+    async def seal(self, replay_id: str) -> ReplayRecord:
+        """Have a replay sealed, which is done and equal everywhere; return its record."""
+        body = {"sealed_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        return self._record(await self.call("POST", f"/replays/{replay_id}/seal", json=body))
 
     def _record(self, reply: HttpReply) -> ReplayRecord:
         if reply.status in {200, 201}:
