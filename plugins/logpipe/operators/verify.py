@@ -30,7 +30,7 @@ class VerifyOperator(BaseOperator):
             details = "\n".join(accounting.details)
             raise LinesUnaccountedError(
                 f"{accounting.lost} lines lost, {accounting.doubled} doubled: {result}. "
-                "`make reconcile`, or the DAG hdfs_partitions, repairs what a killed agent 2 repeated; "
+                "`make repair` sends again what never reached Kafka, and mends files on HDFS; "
                 f"then clear this task: it compares anew.\n{details}"
             )
         self.log.info("Every line is accounted for: %s", result)
