@@ -7,7 +7,7 @@ import sys
 import uuid
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,26 @@ from logpipe.contracts.chain import (
 )
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, parse_key
-from logpipe.sealing.place import Place
+from logpipe.replayer.feed import Place
+from logpipe.replayer.record import ReplayRecord, ReplaySpec
+from logpipe.replayer.sources import SourceVersion
+from logpipe.sealing import place as day_place
 from logpipe.sealing.topic import day_name, read_range, topic_id
 from logpipe.settings import PROJECT_DIR, parse, zone_of
 from tests.spark import services
 
 DAY = date(2026, 3, 10)
 ATTRIBUTE_BYTES = 12 * 1024
+DYING_REPAIR = """
+import os, signal, sys
+from datetime import date
+from logpipe.sealing.repair import repair
+from logpipe.settings import load
+def reached(step):
+    if step == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+repair(load(), None if step_is_lost else date.fromisoformat(sys.argv[2]), lambda *_: None, reached=reached)
+""".replace("step_is_lost", "sys.argv[1].startswith('lost')")
 
 
 def instant_ms(day: date, hour: int = 12, zone: str = "UTC") -> int:
@@ -54,6 +67,7 @@ class Pipeline:
             hdfs_logs_dir=f"/user/bigdata/{name}",
             hdfs_ledger_dir=f"/user/bigdata/{name}-ledger",
             state_dir=folder / "state",
+            agent1_metrics_port=services.free_ports(1)[0],
             timezone=zone,
             topic_partitions=partitions,
         )
@@ -214,7 +228,21 @@ class Pipeline:
         return dict(json.loads(self.hdfs.read(f"{self.folder(day)}/_manifest.json") or b"{}"))
 
     def sealed(self, day: date = DAY) -> Any:
-        return Place(self.hdfs, self.settings, day).load()
+        return day_place.Place(self.hdfs, self.settings, day).load()
+
+    def record(self, replay: str, lines: list[bytes], profile: str = "durable") -> None:
+        """The ledger's word for it: the source has these lines, and all were acknowledged."""
+        folder = self.settings.state_dir / "replays"
+        source = self.settings.state_dir / f"{replay}.log"
+        folder.mkdir(parents=True, exist_ok=True)
+        source.write_bytes(b"".join(line + b"\n" for line in lines))
+        spec = ReplaySpec(replay, source.as_uri(), "max", profile, None)
+        made = ReplayRecord(
+            spec, state="done", digest=Digest.of(lines), place=Place(len(lines)),
+            version=SourceVersion(source.stat().st_size, None),
+            started_at=f"{DAY}T11:00:00+00:00", finished_at=f"{DAY}T13:00:00+00:00",
+        )  # fmt: skip
+        (folder / f"{replay}.json").write_text(json.dumps(made.to_file()))
 
     def put(self, name: str, content: bytes, day: date = DAY) -> str:
         path = f"{self.folder(day)}/{name}"
@@ -224,30 +252,32 @@ class Pipeline:
     def aside(self, day: date = DAY) -> list[str]:
         return self.names(f"{self.root}/_aside/{day:%y-%m-%d}")
 
-    def run_program(
-        self, day: date | None = DAY, *, die_at: str = "", stdin: str = "", wait: bool = True
-    ) -> Any:
-        """The batch program: exit status, report."""
-        values = self.settings.model_dump()
+    def environment(self) -> dict[str, str]:
+        """What a process of its own needs to work on this pipeline."""
         names = (
             "topic", "kafka_bootstrap", "webhdfs_url", "hdfs_logs_dir", "hdfs_ledger_dir", "state_dir",
-            "timezone",
+            "timezone", "agent1_metrics_port",
         )  # fmt: skip
-        environment = os.environ | {f"LOGPIPE_{name.upper()}": str(values[name]) for name in names}
-        environment |= {"PYTHONPATH": str(PROJECT_DIR / "plugins"), "LOGPIPE_SEALING_DIE_AT": die_at}
+        values = {f"LOGPIPE_{name.upper()}": str(getattr(self.settings, name)) for name in names}
+        return os.environ | values | {"PYTHONPATH": str(PROJECT_DIR / "plugins")}
+
+    def run_program(self, day: date | None = DAY, *, die_at: str = "", stdin: str = "") -> Any:
+        """The batch program: exit status, report, log."""
         command = [sys.executable, "-m", "logpipe.sealing", *([day.isoformat()] if day else [])]
+        environment = self.environment() | {"LOGPIPE_SEALING_DIE_AT": die_at}
         done = subprocess.run(
             command, env=environment, input=stdin.encode(), capture_output=True, timeout=120, check=False
         )
         return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr.decode()
 
+    def repair_and_die(self, step: str) -> int:
+        """A repair in a process of its own, killed at a step; returns its exit status."""
+        command = [sys.executable, "-c", DYING_REPAIR, step, DAY.isoformat()]
+        return subprocess.run(command, env=self.environment(), timeout=120, check=False).returncode
+
 
 def next_day(day: date = DAY) -> date:
     return day + timedelta(days=1)
-
-
-def now_iso() -> str:
-    return datetime.now(UTC).isoformat()
 
 
 def _raise(error: object, message: object) -> None:

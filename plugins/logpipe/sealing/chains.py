@@ -35,7 +35,7 @@ class Chain:
 
     def before(self, link: Link) -> Link | None:
         """The link before this one; None when the chain begins here."""
-        at = self.links.index(link)
+        at = [each.name for each in self.links].index(link.name)
         return self.links[at - 1] if at else None
 
     def check(self) -> None:
