@@ -26,7 +26,7 @@ from logpipe.settings import Settings, SettingsError, load
 
 SEALED, ERROR, NOT_OVER = 0, 1, 3
 DIE_AT = "LOGPIPE_SEALING_DIE_AT"  # a step: proves that a killed sealing is harmless
-INPUT_WAIT_S = 30.0  # whoever started this may have died before it said which day
+INPUT_WAIT_S = 20.0  # whoever started this may have died before it said which day
 LOCK_WAIT_S = 600.0
 ERRORS = (ChainError, HdfsError, LinesGoneError, LockedError, SettingsError, TopicError, ValueError, KeyError)
 
