@@ -62,6 +62,7 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
 
     options = cli.parser().parse_args(["repair"])
     assert options.command(memory_plane.settings, options, make_console()) == 0
+    memory_plane.await_drained()
     repaired = memory_plane.account()
     assert repaired.lost == 0, repaired
     assert repaired.source == found.source

@@ -36,6 +36,7 @@ from logpipe.embedded.replayer_api import ReplayerApi
 from logpipe.embedded.stack import ServiceStatus
 from logpipe.embedded.terminal import make_console, print_lines
 from logpipe.sealing.__main__ import ERRORS as SEALING_ERRORS
+from logpipe.sealing.lost import NotSentError
 from logpipe.sealing.repair import repair
 from logpipe.settings import Settings
 
@@ -177,9 +178,14 @@ def repair_all(settings: Settings, options: argparse.Namespace) -> int:
     profile = next((agent.variant for agent in agents if agent.service == "flume-agent1" and agent.pid), "")
 
     def send(replay_id: str, path: Path) -> None:
-        replayer.submit(replay_id, path.as_uri(), profile or "durable")
-        while (replayer.record(replay_id) or {}).get("state") == "running":
+        try:
+            replayer.submit(replay_id, path.as_uri(), profile or "durable")
+        except httpx.HTTPError as error:
+            raise NotSentError(f"{path} was not sent again: {error}") from None
+        while (record := replayer.record(replay_id) or {"state": "running"})["state"] == "running":
             time.sleep(1)
+        if record["state"] != "done":
+            raise NotSentError(f"{path} was not sent again: {record.get('reason')}")
 
     outcome = repair(settings, date.fromisoformat(options.date) if options.date else None, send)
     for sentence_ in [*outcome.done, *outcome.failed] or ["Nothing was repaired."]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from logpipe.contracts.chain import FILE_PREFIX, Link, digest_of_list, digest_to_list
+from logpipe.contracts.chain import FILE_PREFIX, digest_of_list, digest_to_list
 from logpipe.digest import Digest
 
 FORMAT = 1
@@ -105,12 +105,9 @@ class SealedDay:
         """All members in the order of the files."""
         return ((part, member) for part in self.parts for member in part.members)
 
-    def covers(self, link: Link) -> bool:
-        """Whether a link's lines of this day are in it."""
-        return any(
-            (part.partition, part.epoch, member.first) == (link.partition, link.epoch, link.first)
-            for part, member in self.members()
-        )
+    def places(self) -> frozenset[tuple[int, int, int]]:
+        """Partition, epoch and first offset of the links whose lines of this day are in it."""
+        return frozenset((part.partition, part.epoch, member.first) for part, member in self.members())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 
 from logpipe import settings as project_settings
@@ -31,6 +32,7 @@ from logpipe.embedded.stack import Stack, StackError
 from logpipe.embedded.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
+from logpipe.sealing.lost import NotSentError
 from logpipe.sealing.over import NotOverError
 from logpipe.sealing.repair import repair
 from logpipe.settings import Settings, SettingsError
@@ -197,11 +199,14 @@ def send_again(stack: Stack, replay_id: str, path: Path) -> None:
     stack.launch("flume-agent1", profile)
     stack.launch("replayer")
     replayer = ReplayerApi(stack.settings, stack.layout)
-    replayer.submit(replay_id, path.as_uri(), profile)
+    try:
+        replayer.submit(replay_id, path.as_uri(), profile)
+    except httpx.HTTPError as error:
+        raise NotSentError(f"{path} was not sent again: {error}") from None
     deadline = time.monotonic() + REPAIR_TIMEOUT_S
     while (record := replayer.record(replay_id) or {}).get("state") != "done":
         if record.get("state") == "failed" or time.monotonic() > deadline:
-            raise StackError(f"{path} was not sent again: {record.get('reason') or 'it takes too long'}")
+            raise NotSentError(f"{path} was not sent again: {record.get('reason') or 'it takes too long'}")
         time.sleep(0.5)
 
 

@@ -1,7 +1,6 @@
 """Reading the chains on HDFS."""
 
 import json
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -38,6 +37,11 @@ class Chain:
         at = [each.name for each in self.links].index(link.name)
         return self.links[at - 1] if at else None
 
+    def marks_before(self, link: Link) -> dict[str, int]:
+        """The highest number of each replay before a link."""
+        before = self.before(link)
+        return {replay: mark.number for replay, mark in before.marks.items()} if before else {}
+
     def check(self) -> None:
         """Raise ChainError unless each link begins where the one before it ends."""
         for before, link in pairwise(self.links):
@@ -63,7 +67,8 @@ def newest_link(hdfs: Hdfs, root: str, partition: int) -> Link | None:
     """The end of a chain; None when it has not begun. Costs two calls, however long the chain."""
     folder = chain_folder(root, partition)
     names = [entry.name for entry in hdfs.list(folder) if LINK_NAME.fullmatch(entry.name)]
-    return _read(hdfs, folder, max(names))[0] if names else None
+    found = _read(hdfs, folder, max(names)) if names else None
+    return found[0] if found else None
 
 
 def read_chain(hdfs: Hdfs, root: str, partition: int) -> Chain:
@@ -77,11 +82,11 @@ def read_chain(hdfs: Hdfs, root: str, partition: int) -> Chain:
     names = [entry.name for entry in entries if LINK_NAME.fullmatch(entry.name)]
     opens = [entry.name for entry in entries if OPEN_NAME.fullmatch(entry.name)]
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(lambda name: _read(hdfs, folder, name), names))
+        found = [row for row in pool.map(lambda name: _read(hdfs, folder, name), names) if row]
         open_sides = list(pool.map(lambda name: _side(hdfs, folder, name), opens))
     side_of = {
         name: side
-        for name, side in zip([*names, *opens], [*(row[1] for row in found), *open_sides], strict=True)
+        for name, side in [*((link.name, side) for link, side in found), *zip(opens, open_sides, strict=True)]
         if side
     }
     return Chain(
@@ -98,19 +103,16 @@ def read_chains(hdfs: Hdfs, root: str) -> list[Chain]:
     return [read_chain(hdfs, root, partition) for partition in partitions(hdfs, root)]
 
 
-def links_of(chains: Iterable[Chain]) -> list[Link]:
-    """All links, by partition and place."""
-    return [link for chain in chains for link in chain.links]
-
-
 def _side(hdfs: Hdfs, folder: str, name: str) -> str:
     attribute = hdfs.attribute(f"{folder}/{name}", LINK_ATTRIBUTE)
     return str(json.loads(attribute).get("side", "")) if attribute else ""
 
 
-def _read(hdfs: Hdfs, folder: str, name: str) -> tuple[Link, str]:
-    """A link and the name of its side file, if it has one."""
+def _read(hdfs: Hdfs, folder: str, name: str) -> tuple[Link, str] | None:
+    """A link and the name of its side file, if it has one; None when it was pruned meanwhile."""
     attribute = hdfs.attribute(f"{folder}/{name}", LINK_ATTRIBUTE)
+    if attribute is None and hdfs.status(f"{folder}/{name}") is None:
+        return None
     side = str(json.loads(attribute).get("side", "")) if attribute else ""
     try:
         content = hdfs.read(f"{folder}/{side}") if side else attribute

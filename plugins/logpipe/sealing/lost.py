@@ -4,7 +4,6 @@ Profile `memory` acknowledges what its agent 1 holds in memory; profile `durable
 loses that said it had it.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,7 +29,9 @@ from logpipe.settings import Settings, zone_of
 REPAIR_ID = re.compile(r"repair-(\d+)\+(.+)")
 CLOCKS_MS = 60_000  # the broker's clock and the replayer's differ by less
 
-log = logging.getLogger(__name__)
+
+class NotSentError(Exception):
+    """Lines could not be sent again; the message says why. The next repair goes on with them."""
 
 
 def resend(
@@ -58,7 +59,11 @@ def resend(
         if send is None:
             failed.append(f"{path} holds lines that never reached Kafka: `make repair` sends them")
             continue
-        send(path.stem, path)
+        try:
+            send(path.stem, path)
+        except NotSentError as error:
+            failed.append(str(error))
+            continue
         reached("lost-sent")
         with path.open("rb") as file:
             done.append(f"{sum(1 for _ in file)} lines that never reached Kafka are sent again: {path.stem}")
@@ -90,11 +95,11 @@ def _write_lost(
     for record in records:
         if record.spec.profile == "memory":
             continue
-        missing = record.digest - sum(
-            (found for replay, found in held.items() if _credited(replay) == record.spec.replay_id), Digest()
-        )
+        marks = [found for replay, found in held.items() if _credited(replay) == record.spec.replay_id]
+        missing = record.digest - sum(marks, Digest())
         if missing != Digest() and missing.lines >= 0:  # one that has too many is `make audit`'s
-            written += _write_difference(hdfs, settings, folder, [record], missing, taken, failed)
+            proof = missing if marks else None  # without any mark the chain says nothing
+            written += _write_difference(hdfs, settings, folder, [record], proof, taken, failed)
     if by_memory:
         if waiting := held_events(settings, 1):
             failed.append(f"agent 1 holds {waiting} lines: whether any is lost shows when it has sent them")

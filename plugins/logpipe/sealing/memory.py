@@ -21,9 +21,16 @@ class NotConfirmedError(Exception):
 def reader_of(place: Place, chain: Chain, link: Link) -> PartitionReader:
     """Reads a link's range again. Raises as `PartitionReader`."""
     before = chain.before(link)
-    marks = {replay: mark.number for replay, mark in before.marks.items()} if before else {}
     latest_ms = before.last_arrival_ms if before else 0
-    return PartitionReader(place.settings, link.topic_id, link.partition, link.first, marks, latest_ms)
+    return PartitionReader(
+        place.settings,
+        link.topic_id,
+        link.partition,
+        link.first,
+        link.next,
+        chain.marks_before(link),
+        latest_ms,
+    )
 
 
 def blocks_of_day(place: Place, chain: Chain, link: Link) -> Iterator[bytes]:

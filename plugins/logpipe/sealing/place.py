@@ -1,5 +1,6 @@
 """A day's places on HDFS, and what may happen there."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -75,8 +76,6 @@ class Place:
         Raises:
             ValueError, KeyError, TypeError: the file is not what this version writes.
         """
-        import json
-
         content = self.hdfs.read(self.sealed_file)
         return None if content is None else SealedDay.from_json(json.loads(content))
 

@@ -5,7 +5,6 @@ from datetime import date
 
 from logpipe.clients.hdfs import Hdfs
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE, OPEN_NAME, link_name
-from logpipe.contracts.sealed import SealedDay
 from logpipe.sealing.chains import Chain, chain_folder, days_of, partitions, read_chain
 from logpipe.sealing.place import Place, Reached, nowhere
 from logpipe.settings import Settings
@@ -21,11 +20,12 @@ def prune(hdfs: Hdfs, settings: Settings, reached: Reached = nowhere) -> None:
     Raises:
         ChainError, HdfsError: a chain cannot be read, HDFS refuses.
     """
-    known: dict[str, SealedDay | None] = {}
+    known: dict[str, frozenset[tuple[int, int, int]]] = {}
 
-    def sealed(day: str) -> SealedDay | None:
+    def covered(day: str) -> frozenset[tuple[int, int, int]]:
         if day not in known:
-            known[day] = Place(hdfs, settings, date.fromisoformat(f"20{day}")).load()
+            sealed = Place(hdfs, settings, date.fromisoformat(f"20{day}")).load()
+            known[day] = sealed.places() if sealed else frozenset()
         return known[day]
 
     for partition in partitions(hdfs, settings.hdfs_logs_dir):
@@ -35,7 +35,7 @@ def prune(hdfs: Hdfs, settings: Settings, reached: Reached = nowhere) -> None:
             days = days_of(link, settings.timezone)
             if days is None:
                 continue
-            if not all((found := sealed(day)) and found.covers(link) for day in days):
+            if not all((partition, link.epoch, link.first) in covered(day) for day in days):
                 break
             kept = at
         folder = chain_folder(settings.hdfs_logs_dir, partition)

@@ -79,8 +79,12 @@ class PartitionReader:
     """Reads a partition's ranges again, in the order of offsets, and leaves out repeats as agent 2 did.
 
     Args:
+        settings: of the pipeline.
         of_topic: id of the topic in which the offsets count.
+        partition: which.
         at: the offset at which ``marks`` were the highest number of each replay.
+        until: the offset after the last one that will be asked for.
+        marks: numbers by replay.
         latest_ms: Kafka's time of the record before; a chain's time never steps back.
 
     Raises:
@@ -88,9 +92,15 @@ class PartitionReader:
     """
 
     def __init__(
-        self, settings: Settings, of_topic: str, partition: int, at: int, marks: dict[str, int],
+        self,
+        settings: Settings,
+        of_topic: str,
+        partition: int,
+        at: int,
+        until: int,
+        marks: dict[str, int],
         latest_ms: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         now = topic_id(settings)
         if of_topic != now:
             raise RangeGoneError(
@@ -100,8 +110,10 @@ class PartitionReader:
         self._settings = settings
         self._partition = partition
         self._at = at
+        self._until = until
         self._latest_ms = latest_ms
         self._identities = Identities({(partition, replay): number for replay, number in marks.items()})
+        self._records: Iterator[Record] | None = None
         self.sums = Sums()
 
     def lines(self, first: int, next_: int, between_ms: tuple[int, int] | None = None) -> Iterator[bytes]:
@@ -113,10 +125,12 @@ class PartitionReader:
             between_ms: only those of these times, Kafka's, ``[from, to)``.
         """
         self.sums = Sums()
-        low, _ = end_offsets(self._settings).get(self._partition, (0, 0))
-        # What lies before and is gone only told of repeats; the digest says whether any was one.
-        start = min(first, max(self._at, low))
-        for record in read_range(self._settings, self._partition, start, next_):
+        if self._records is None:
+            low, _ = end_offsets(self._settings).get(self._partition, (0, 0))
+            # What lies before and is gone only told of repeats; the digest says whether any was one.
+            self._at = min(first, max(self._at, low))
+            self._records = read_range(self._settings, self._partition, self._at, self._until)
+        while self._at < next_ and (record := next(self._records, None)) is not None:
             verdict = self._identities.judge(self._partition, record.key)
             self._latest_ms = max(self._latest_ms, record.timestamp_ms)
             self._at = record.offset + 1

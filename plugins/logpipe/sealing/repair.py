@@ -47,7 +47,7 @@ def repair(
         settings: of the pipeline.
         day: only this one.
         send: has the lines of a file sent as the replay of the given id, and returns once they are
-            acknowledged; without it lost lines are only told.
+            acknowledged, or raises NotSentError; without it lost lines are only told.
         reached: told about each step.
 
     Raises:
@@ -58,9 +58,9 @@ def repair(
     with alone(settings, "a repair"):
         hdfs = Hdfs.of(settings)
         try:
+            _repair_days(hdfs, settings, day, outcome, reached)
             if day is None:
                 resend(hdfs, settings, send, outcome.done, outcome.failed, reached)
-            _repair_days(hdfs, settings, day, outcome, reached)
         finally:
             hdfs.close()
     return outcome
@@ -134,11 +134,14 @@ def _repair_sealed(
         place.write_manifest(place.folder, sealed)
         outcome.done.append(f"{place.folder} has its {MANIFEST_FILE} and {SUCCESS_FILE} again")
     known = {MANIFEST_FILE, SUCCESS_FILE, *(file.name for file in sealed.files)}
+    merged = sealed.places()
     known |= {
         link.file_name  # it came when the day was sealed already
         for chain in chains
         for link in chain.links
-        if link.kind == "lines" and link.day == place.name and not sealed.covers(link)
+        if link.kind == "lines"
+        and link.day == place.name
+        and (link.partition, link.epoch, link.first) not in merged
     }
     for name in found.keys() - known:
         _put_aside(place, name, outcome)

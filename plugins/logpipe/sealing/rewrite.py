@@ -53,12 +53,11 @@ def rewrite_link(place: Place, chain: Chain, link: Link, reached: Reached) -> No
     Raises:
         LinesGoneError: the topic does not hold the range any more, or something else.
     """
-    before = chain.before(link)
-    marks = {replay: mark.number for replay, mark in before.marks.items()} if before else {}
+    marks = chain.marks_before(link)
     attempt = new_attempt()
     staged = f"{place.sealing}/{attempt}/{link.file_name}"
     try:
-        reader = PartitionReader(place.settings, link.topic_id, link.partition, link.first, marks)
+        reader = PartitionReader(place.settings, link.topic_id, link.partition, link.first, link.next, marks)
         place.hdfs.write(staged, blocks_of(reader.lines(link.first, link.next)))
         found = reader.sums.digest.build()
         if found != link.digest:
@@ -117,7 +116,12 @@ def _blocks(
     for part, member in own:
         if id(part) not in readers:
             readers[id(part)] = PartitionReader(
-                place.settings, part.topic_id, part.partition, part.members[0].first, part.marks
+                place.settings,
+                part.topic_id,
+                part.partition,
+                part.members[0].first,
+                part.members[-1].next,
+                part.marks,
             )
         between_ms = None if member.kind == "lines" else place.between_ms
         yield from blocks_of(readers[id(part)].lines(member.first, member.next, between_ms))

@@ -205,8 +205,7 @@ class _Sealing:
                     plan.count(counted)
                     plan.sources.append(self._source(chain, counted, found, is_kept=bool(plan.unconfirmed)))
                     members.append(Member(link.first, link.next, counted.digest, link.kind))
-                before = chain.before(own[0])
-                marks = {replay: mark.number for replay, mark in before.marks.items()} if before else {}
+                marks = chain.marks_before(own[0])
                 plan.parts.append(Part(chain.partition, topic_id, epoch, marks, tuple(members)))
         if memory:
             self._plan_memory_files(plan, memory.values(), found)
