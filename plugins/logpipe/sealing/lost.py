@@ -5,8 +5,10 @@ loses that said it had it.
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +18,7 @@ from logpipe.accounting.drain import held_events
 from logpipe.accounting.source import SourceGoneError, replays, sent_lines
 from logpipe.accounting.topic import end_offsets
 from logpipe.clients.hdfs import Hdfs
+from logpipe.contracts.chain import CHAIN_FOLDER, FINISH_FILE
 from logpipe.digest import Digest, DigestBuilder, line_hash
 from logpipe.identity import Identities, Verdict, parse_key
 from logpipe.replayer.journal import load_records
@@ -27,7 +30,16 @@ from logpipe.sealing.topic import offsets_at, read_range, topic_id
 from logpipe.settings import Settings, zone_of
 
 REPAIR_ID = re.compile(r"repair-(\d+)\+(.+)")
-CLOCKS_MS = 60_000  # the broker's clock and the replayer's differ by less
+CLOCKS_MS = 3_600_000  # the broker's clock and the replayer's differ by less
+PASS_WAIT_S = 30.0  # for agent 2 to make its ranges final
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """What the chains lack of a replay. ``is_known``: they say something of it, its marks are not gone."""
+
+    digest: Digest
+    is_known: bool
 
 
 class NotSentError(Exception):
@@ -90,22 +102,50 @@ def _write_lost(
         if record.state == "done" and not getattr(record, "sealed_at", None)
     ]
     by_memory = [record for record in records if record.spec.profile == "memory"]
-    held = _held(hdfs, settings)
     written = []
-    for record in records:
-        if record.spec.profile == "memory":
-            continue
-        marks = [found for replay, found in held.items() if _credited(replay) == record.spec.replay_id]
-        missing = record.digest - sum(marks, Digest())
-        if missing != Digest() and missing.lines >= 0:  # one that has too many is `make audit`'s
-            proof = missing if marks else None  # without any mark the chain says nothing
-            written += _write_difference(hdfs, settings, folder, [record], proof, taken, failed)
+    if lacking := _lacking(hdfs, settings, records):
+        if _have_passed(hdfs, settings):
+            for record, lost in _lacking(hdfs, settings, [record for record, _ in lacking]):
+                written += _write_difference(hdfs, settings, folder, [record], lost, taken, failed)
+        else:
+            names = ", ".join(record.spec.replay_id for record, _ in lacking)
+            failed.append(f"{names}: agent 2 has not made all final, so nobody knows yet whether any is lost")
     if by_memory:
         if waiting := held_events(settings, 1):
             failed.append(f"agent 1 holds {waiting} lines: whether any is lost shows when it has sent them")
         else:
             written += _write_difference(hdfs, settings, folder, by_memory, None, taken, failed)
     return written
+
+
+def _lacking(hdfs: Hdfs, settings: Settings, records: list[ReplayRecord]) -> list[tuple[ReplayRecord, _Lost]]:
+    """The replays of profile durable of which the chains do not hold all, with what they lack."""
+    held = _held(hdfs, settings)
+    lacking = []
+    for record in records:
+        marks = [found for replay, found in held.items() if _credited(replay) == record.spec.replay_id]
+        missing = record.digest - sum(marks, Digest())
+        # One of which there is too much is for `make audit`.
+        if record.spec.profile != "memory" and missing != Digest() and missing.lines >= 0:
+            lacking.append((record, _Lost(missing, is_known=bool(marks))))
+    return lacking
+
+
+def _have_passed(hdfs: Hdfs, settings: Settings) -> bool:
+    """Whether the chains pass the topic's end of now; agent 2 is asked to make its ranges final."""
+    now, ends = topic_id(settings), end_offsets(settings)
+    hdfs.write(f"{settings.hdfs_logs_dir}/{CHAIN_FOLDER}/{FINISH_FILE}", b"", overwrite=True)
+    deadline = time.monotonic() + PASS_WAIT_S
+    while True:
+        links = {partition: newest_link(hdfs, settings.hdfs_logs_dir, partition) for partition in ends}
+        if all(
+            (link.next if (link := links[partition]) and link.topic_id == now else 0) >= end
+            for partition, (_, end) in ends.items()
+        ):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
 
 
 def _held(hdfs: Hdfs, settings: Settings) -> dict[str, Digest]:
@@ -128,32 +168,28 @@ def _write_difference(
     settings: Settings,
     folder: Path,
     group: list[ReplayRecord],
-    expected: Digest | None,
+    lost: _Lost | None,
     taken: set[str],
     failed: list[str],
 ) -> list[Path]:
     """Write what the sources of a group have and the topic has not; HDFS stands in where retention took some.
 
-    Lines of profile memory have no identity, so all replays of it are one group.
+    Lines of profile memory have no identity: all its replays are one group, and only the topic tells. For a
+    replay of profile durable the lines must be those that the chains lack, or nothing is sent.
     """
     names = ", ".join(record.spec.replay_id for record in group)
     found = _in_topic(settings, group)
-    proof = None
-    if found is None:
-        if expected is None or not _has_passed(hdfs, settings):
-            failed.append(
-                f"{names}: retention took records of it, or HDFS has not all yet: nothing is sent again"
-            )
-            return []
-        found, proof = _on_hdfs(hdfs, settings, group[0]), expected
+    if found is None and lost is None:
+        failed.append(f"{names}: retention took records of its time, so nobody knows whether any is lost")
+        return []
     with Difference(settings) as difference:
         difference.add("source", (line for record in group for _, line in sent_lines(record, settings)))
-        difference.add("found", found)
+        difference.add("found", _on_hdfs(hdfs, settings, group[0]) if found is None else found)
         counts = difference.compare("source", "found")
-        hashes = (
-            difference.hashes("source", "found", counts.missing + counts.surplus) if counts.missing else {}
-        )
-    wanted = {hashed: count for hashed, count in hashes.items() if count > 0}
+        most = counts.missing + counts.surplus if counts.missing else 0
+        wanted = {
+            hashed: count for hashed, count in difference.hashes("source", "found", most).items() if count > 0
+        }
     written, digest = [], Digest()
     for record in group:
         path = _next_free(folder, record.spec.replay_id, taken)
@@ -161,10 +197,10 @@ def _write_difference(
         digest += own
         if own.lines:
             written.append(path)
-    if proof is not None and digest != proof:
+    if lost is not None and digest != lost.digest and (digest.lines or lost.is_known):
         for path in written:
             path.unlink()
-        failed.append(f"{names}: {proof.lines} lines are lost, and which cannot be told any more")
+        failed.append(f"{names}: {lost.digest.lines} lines are lost, and which cannot be told any more")
         return []
     return written
 
@@ -218,16 +254,6 @@ def _in_topic(settings: Settings, group: list[ReplayRecord]) -> Iterator[bytes] 
                     yield record.value
 
     return lines()
-
-
-def _has_passed(hdfs: Hdfs, settings: Settings) -> bool:
-    """Whether the chains have passed the topic's end."""
-    now = topic_id(settings)
-    for partition, (_, end) in end_offsets(settings).items():
-        link = newest_link(hdfs, settings.hdfs_logs_dir, partition)
-        if (link.next if link and link.topic_id == now else 0) < end:
-            return False
-    return True
 
 
 def _on_hdfs(hdfs: Hdfs, settings: Settings, record: ReplayRecord) -> Iterator[bytes]:
