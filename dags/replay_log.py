@@ -17,13 +17,14 @@ lines at the source, in the topic, in HDFS and in the windows. The services stay
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `replay` | the source is away, or cut short | goes on after the last acknowledged line |
 | `hdfs_partition` | a consumer does not drain; the log says which one | waits again |
-| `account` | lines doubled by a killed agent 2: `make reconcile` first | compares again |
+| `account` | a line is lost or doubled: `make repair` first | compares again |
 """
 
 from airflow.sdk import DAG
 
 from logpipe import settings
 from logpipe.operators.dag_run import EnsureDagRunOperator
+from logpipe.operators.days import schedule_of
 from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.kafka_topic import KafkaTopicOperator
 from logpipe.operators.params import replay_params
@@ -39,7 +40,7 @@ with DAG(
     dag_id="replay_log",
     description="Replays a log through Flume, Kafka, HDFS and Spark, and accounts for every line",
     doc_md=__doc__,
-    schedule=conf.replay_schedule or None,
+    schedule=schedule_of(conf.replay_schedule, conf.timezone),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,

@@ -58,8 +58,9 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
     assert found.lost > 0
     assert any("topic lacks" in text and "line" in text for text in found.details)
 
-    options = cli.parser().parse_args(["reconcile"])
+    options = cli.parser().parse_args(["repair"])
     assert options.command(memory_plane.settings, options, make_console()) == 0
+    memory_plane.await_drained()
     repaired = memory_plane.account()
     assert repaired.lost == 0, repaired
     assert repaired.source == found.source

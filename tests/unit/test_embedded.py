@@ -37,7 +37,7 @@ def test_secrets_are_generated_once_and_for_their_owner_only(current):
 def test_every_service_has_a_program_and_every_port_an_owner(current):
     layout = Layout.of(current)
     layout.make_dirs()
-    assert {program.service for program in programs(current, layout)} == {*SERVICES, "reconcile"}
+    assert {program.service for program in programs(current, layout)} == {*SERVICES, "seal"}
     ports = {name for name in type(current).model_fields if name.endswith("_port")}
     assert {name for names in PORTS.values() for name in names} == ports
 

@@ -118,13 +118,7 @@ def _streams(settings: Settings, layout: Layout) -> list[Program]:
             stop_wait_s=30,
             separate_stderr=True,
         ),
-        Program(
-            "reconcile",
-            (str(PYTHON), str(PROJECT_DIR / "spark_jobs" / "reconcile.py"), "--date", "-", "--wait-s", "60"),
-            spark_environment,
-            is_batch=True,
-            separate_stderr=True,
-        ),
+        Program("seal", (str(PYTHON), "-m", "logpipe.sealing"), is_batch=True, separate_stderr=True),
         Program("replayer", (str(PYTHON), "-m", "logpipe.replayer")),
     ]
 

@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from logpipe.embedded import configuration
-from logpipe.embedded.layout import AIRFLOW, PYTHON, Layout
+from logpipe.embedded.layout import AIRFLOW, Layout
 from logpipe.embedded.process_host import ProcessHost, ProcessState
 from logpipe.embedded.programs import AIRFLOW_SERVICES, JAVA, SERVICES
 from logpipe.embedded.readiness import CHECKS
@@ -253,22 +253,6 @@ class Stack:
                 )
                 for service in SERVICES
             }
-
-    # ------------------------------------------------------------------ repair
-
-    def reconcile_day(self, day: str) -> subprocess.CompletedProcess[str]:
-        """Run the reconciliation of a dated directory; a directory that an agent writes is waited for."""
-        wait_s = str(self.settings.roll_interval_s + 60)
-        return subprocess.run(
-            [str(PYTHON), "spark_jobs/reconcile.py", "--date", day, "--wait-s", wait_s],
-            cwd=PROJECT_DIR,
-            env=os.environ
-            | configuration.service_environment(self.settings)
-            | configuration.hdfs_client_environment(self.settings, self.layout),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
     # ------------------------------------------------------------------ down
 

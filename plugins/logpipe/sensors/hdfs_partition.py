@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
+from logpipe.operators.days import days_between
 from logpipe.operators.first_look import FirstLookMixin
-from logpipe.settings import zone_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,9 +23,9 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
 
     Args:
         logs_dir: holds a directory a day, named ``%y-%m-%d``.
-        first_day: ISO date, or timestamp (without an offset: UTC), whose day in ``zone`` it is.
+        first_day: ISO date, or timestamp with its offset from UTC.
         last_day: like ``first_day``; lines that arrived past midnight stand in the next directory.
-        zone: whose midnight parts the directories, as ``Europe/Berlin``.
+        zone: whose midnight parts the directories.
         topic: Kafka topic between the agents.
         consumer_group: the group of the last agent.
         first_agent_conn_id: connection to the metrics of the agent that fills the topic.
@@ -74,7 +73,7 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
         """Wait; return the paths of the files found."""
         from logpipe.triggers.hdfs_partition import HdfsPartitionTrigger
 
-        days = _days(self.first_day, self.last_day, self.zone)
+        days = days_between(self.first_day, self.last_day, self.zone)
         trigger = HdfsPartitionTrigger(
             logs_dir=self.logs_dir,
             directories=[f"{self.logs_dir}/{day:%y-%m-%d}" for day in days],
@@ -102,17 +101,3 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
             raise AirflowSensorTimeout(f"After {outcome.waited_s} s: {outcome.missing}")
         self.log.info("Drained after %.1f s: %s", outcome.waited_s, ", ".join(outcome.files))
         return list(outcome.files)
-
-
-def _days(first: str, last: str | None, zone: str) -> list[date]:
-    """List the days from one ISO date or timestamp to another, both included."""
-    start, end = _day(first, zone), _day(last or first, zone)
-    return [start + timedelta(days=number) for number in range((end - start).days + 1)]
-
-
-def _day(text: str, zone: str) -> date:
-    """The day of a date, or that on which an instant falls in the directories' zone."""
-    if len(text) == len("2026-03-10"):
-        return date.fromisoformat(text)
-    instant = datetime.fromisoformat(text)
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(zone_of(zone)).date()

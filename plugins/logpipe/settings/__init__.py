@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     hdfs_ledger_dir: str = Field("/user/bigdata/apache_logs_ledger", description="What was sent, JSON")
     roll_interval_s: int = Field(300, ge=1, description="A file of agent 2 is closed after this time")
 
+    keep_days: int = Field(0, ge=0, description="Sealed days are forgotten after so many days; 0: never")
+
     timezone: str = Field("UTC", description="Zone whose midnight parts the HDFS directories")
 
     # Windows
@@ -122,7 +124,7 @@ class Settings(BaseSettings):
     # When Airflow starts runs by itself: cron expressions, in ``timezone``
     services_schedule: Cron = Field("", description="Runs of stream_services; empty: by hand only")
     replay_schedule: Cron = Field("", description="Replays of the source; empty: by hand only")
-    partitions_schedule: Cron = Field("30 0 * * *", description="Reconciliation of the day before")
+    partitions_schedule: Cron = Field("30 0 * * *", description="Sealing of the day before")
 
     # Memory of the Java processes
     kafka_heap_mb: int = Field(512, ge=128, description="Heap of the broker")

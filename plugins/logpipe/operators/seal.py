@@ -1,4 +1,4 @@
-"""Making a dated HDFS directory equal to the topic."""
+"""Sealing a dated HDFS directory."""
 
 import asyncio
 import json
@@ -13,24 +13,24 @@ from logpipe.operators.days import day_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_REPAIRS = ("missing_written", "surplus_removed", "moved_home", "recovered_files", "merged_files")
+_ENDED_WELL = ("sealed", "empty", "forgotten")
 
 
-class NotReconciledError(RuntimeError):
-    """A day is not known to be complete; the message says why, and what to do."""
+class NotSealedError(RuntimeError):
+    """A day is not sealed; the message says why, and what to do."""
 
 
-class ReconcileOperator(BaseOperator):
-    """Has a process host reconcile a day, which leaves ``_manifest.json`` and, once it is over, ``_SUCCESS``.
+class SealOperator(BaseOperator):
+    """Has a process host seal a day that is over: few large files, ``_manifest.json``, ``_SUCCESS``.
 
-    The Spark batch job is a program of the process host, so it outlives this task and a restart of Airflow.
-    One runs at a time: a task that finds another one waits for its end first. The job may be killed and
-    run again at any moment. With outlets, their asset events hold the date, lines and repairs.
+    The batch program belongs to the process host, so it outlives this task and a restart of Airflow. One
+    runs at a time: a task that finds another one waits for its end first. It may be killed and run again at
+    any moment. With outlets, their asset events hold date and lines; a day without lines has no event.
 
     Args:
         date: the day, ISO; without one the day before the run's logical date.
         zone: whose midnight parts the days.
-        service: the job's name at the process host; it takes the date from its standard input.
+        service: the program's name at the process host; it takes the date from its standard input.
         process_host_conn_id: connection to the process host.
     """
 
@@ -41,7 +41,7 @@ class ReconcileOperator(BaseOperator):
         *,
         date: str | None = None,
         zone: str = "UTC",
-        service: str = "reconcile",
+        service: str = "seal",
         process_host_conn_id: str = "process_host_default",
         **kwargs: Any,
     ) -> None:
@@ -52,7 +52,7 @@ class ReconcileOperator(BaseOperator):
         self.process_host_conn_id = process_host_conn_id
 
     def execute(self, context: "Context") -> None:
-        """Start the job, or wait for the one that runs."""
+        """Start the program, or wait for the one that runs."""
         from logpipe.triggers.ownership import OWNER_KEY
         from logpipe.triggers.process_end import ProcessEndTrigger
 
@@ -61,9 +61,10 @@ class ReconcileOperator(BaseOperator):
         owner = uuid4().hex if is_own else None
         if owner:
             context["ti"].xcom_push(key=OWNER_KEY, value=owner)
-            self.log.info("Reconciling %s: process %d", day, pid)
+            self.log.info("Sealing %s: process %d", day, pid)
         else:
-            self.log.info("Process %d reconciles already, maybe another day: waiting for its end", pid)
+            # Maybe a worker started it and died before it said which day: then it ends by itself.
+            self.log.info("Process %d seals already, maybe another day: waiting for its end", pid)
         trigger = ProcessEndTrigger(
             service=self.service, pid=pid, process_host_conn_id=self.process_host_conn_id, owner=owner
         )
@@ -77,18 +78,19 @@ class ReconcileOperator(BaseOperator):
         if process.up:
             return process.pid, False
         await host.start(self.service)
+        started = await host.state(self.service)
         await host.send_line(self.service, day)
-        return (await host.state(self.service)).pid, True
+        return started.pid, True
 
     def start_after(self, context: "Context", event: dict[str, Any]) -> None:
-        """Start the job once the other one has ended."""
+        """Start the program once the other one has ended."""
         self.execute(context)
 
     def finish(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
-        """Return the job's report.
+        """Return the program's report.
 
         Raises:
-            NotReconciledError: the day is still being written, retention took a part of it, or an error.
+            NotSealedError: lines of the day may still come, a file cannot be mended, or an error.
         """
         from logpipe.triggers.process_end import ProcessEndEvent
 
@@ -98,16 +100,14 @@ class ReconcileOperator(BaseOperator):
             report: dict[str, Any] = json.loads(outcome.output[-1])
         except (IndexError, ValueError):
             report = {}
-        if report.get("date") != day or report["status"] != "reconciled":
-            self.log.error("The job's log ends so:\n%s", "\n".join(outcome.log[-20:]))
-            why = report.get("reason") or report.get("unconfirmable") or "it ended without a report"
-            raise NotReconciledError(
-                f"{day} is not reconciled ({report.get('status', f'exit status {outcome.exit_status}')}): "
-                f"{why}. Clearing this task runs it again"
+        if report.get("date") != day or report["status"] not in _ENDED_WELL:
+            self.log.error("The program's log ends so:\n%s", "\n".join(outcome.log[-20:]))
+            raise NotSealedError(
+                f"{day} is not sealed ({report.get('status', f'exit status {outcome.exit_status}')}): "
+                f"{report.get('reason', 'it ended without a report')}. Clearing this task runs it again"
             )
-        done = ", ".join(f"{report['repairs'][name]} {name}" for name in _REPAIRS if report["repaired"][name])
-        self.log.info("%s is reconciled: %d lines; %s", day, report["lines"], done or "nothing to repair")
-        for asset in self.outlets:
-            extra = {"date": day, "lines": report["lines"], "repaired": report["repaired"]}
-            context["outlet_events"][asset].extra = extra
+        self.log.info("%s is %s: %d lines", day, report["status"], report["lines"])
+        if report["status"] == "sealed":
+            for asset in self.outlets:
+                context["outlet_events"][asset].extra = {"date": day, "lines": report["lines"]}
         return report
