@@ -76,16 +76,12 @@ def process_host_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
         + program("replayer", "replayer", f"{sys.executable} -m logpipe.replayer", environment=replayer)
         + "[group:agent]\nprograms=agent-memory,agent-durable\n"
     )
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder / "supervisord.conf")],
-        stdout=subprocess.DEVNULL,
-    )
+    host = ProcessHostUnderTest(port, folder, services, ports)
     try:
-        wait_until(lambda: accepts(port), "supervisord")
-        yield ProcessHostUnderTest(port, folder, services, ports)
+        host.start()
+        yield host
     finally:
-        daemon.terminate()
-        daemon.wait(20)
+        host.end()
 
 
 @pytest.fixture

@@ -106,6 +106,11 @@ def hdfs_site(settings: Settings, layout: Layout) -> dict[str, str]:
         "dfs.namenode.safemode.extension": "0",
         "dfs.namenode.handler.count": "5",
         "dfs.datanode.handler.count": "5",
+        # A checkpoint (`maintenance`) lets go of the edits that it holds, but for this many transactions, and
+        # of the images before the last two. Each one is taken, however young the one before is.
+        "dfs.namenode.num.checkpoints.retained": "2",
+        "dfs.namenode.num.extra.edits.retained": "10000",
+        "recent.image.check.enabled": "false",
     }
 
 

@@ -47,6 +47,7 @@ class HdfsPartitionTrigger(SerializableTrigger):
         """Wait until drained, or until time is over."""
         kafka = KafkaTopicHook(self.kafka_conn_id)
         started = time.monotonic()
+        deadline_s = self.deadline_s(self.deadline_epoch_s)
         logged = 0.0
         while True:
             files: tuple[str, ...] = ()
@@ -57,7 +58,7 @@ class HdfsPartitionTrigger(SerializableTrigger):
             except (ServiceUnreachableError, KafkaUnavailableError) as error:
                 missing = str(error)
             waited_s = round(time.monotonic() - started, 1)
-            if not missing or time.time() > self.deadline_epoch_s:
+            if not missing or time.monotonic() > deadline_s:
                 return HdfsPartitionEvent(not missing, files, missing, waited_s)
             if time.monotonic() - logged >= self.log_interval_s:
                 logged = time.monotonic()
