@@ -1,0 +1,108 @@
+"""Starts a program of the process host afresh: ``-m logpipe.embedded.starter NAME STATE_DIR COMMAND…``.
+
+What a killed predecessor left is ended, the program's temporary folder is emptied, and then this process
+becomes the program. A killed Airflow scheduler leaves its workers, which heed no SIGTERM; a killed JVM leaves
+the libraries that it unpacked; a killed Spark driver leaves its blocks.
+
+The process host makes each program the leader of a process group, which its children belong to. So the
+groups that have been started stand in ``STATE_DIR/run/NAME``, and what is still in one whose leader is gone
+was left behind.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import psutil
+
+_KILLED_S = 10.0
+_SCHEDULER = "airflow-scheduler"
+
+
+def main(arguments: list[str]) -> None:
+    """Clean up, then become the program."""
+    name, state_dir, *command = arguments
+    # A worker that has a task in hand ends it first; it is looked for again at the next start, and at a stop.
+    end_leftovers(Path(state_dir), name, busy=name != _SCHEDULER)
+    with _groups_file(Path(state_dir), name).open("a") as file:
+        file.write(f"{os.getpid()} {_started(os.getpid())}\n")
+    temporary = Path(state_dir) / "tmp" / name
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700, parents=True)
+    os.environ |= {
+        "TMPDIR": str(temporary),
+        "SPARK_LOCAL_DIRS": str(temporary),
+        "JDK_JAVA_OPTIONS": f'"-Djava.io.tmpdir={temporary}"',
+    }
+    os.execvp(command[0], command)  # noqa: S606  # there is no shell
+
+
+def end_leftovers(state_dir: Path, name: str = "", *, busy: bool = True, leaders: bool = False) -> int:
+    """Kill what is left in the process groups of one program, or of all; returns how many processes it were.
+
+    Args:
+        state_dir: of the copy.
+        name: of the program; empty for all.
+        busy: also one that has children, and these.
+        leaders: also the programs themselves; for when their process host was killed.
+    """
+    ended: list[psutil.Process] = []
+    for file in [_groups_file(state_dir, name)] if name else sorted((state_dir / "run").glob("*")):
+        kept = []
+        for line in file.read_text().splitlines() if file.exists() else []:
+            leader, _, started = line.partition(" ")
+            members = _members(int(leader), started)
+            if not members:
+                continue
+            kept.append(line + "\n")
+            if leaders or int(leader) not in members:
+                parents = {process.ppid() for process in members.values()}
+                ended += [
+                    process
+                    for pid, process in members.items()
+                    if busy or (pid not in parents and process.ppid() not in members)
+                ]
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.write_text("".join(kept))
+    for process in ended:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(ended, _KILLED_S)
+    return len(ended)
+
+
+def _groups_file(state_dir: Path, name: str) -> Path:
+    return state_dir / "run" / name
+
+
+def _members(leader: int, started: str) -> dict[int, psutil.Process]:
+    """The processes of a group; none when its number has gone to another one since."""
+    if started.split()[0] != _boot_id() or (psutil.pid_exists(leader) and _started(leader) != started):
+        return {}
+    members = {}
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            is_mine = os.getpgid(pid) == leader and process.uids().real == os.getuid()
+            if is_mine and process.status() != psutil.STATUS_ZOMBIE:
+                members[pid] = process
+    return members
+
+
+def _started(pid: int) -> str:
+    """When a process began: the machine's start, and clock ticks since; no clock that is set moves it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "gone"
+    return f"{_boot_id()} {fields[19]}"
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
