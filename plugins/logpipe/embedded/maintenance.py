@@ -61,7 +61,8 @@ def checkpoint(settings: Settings, layout: Layout) -> str:
     heap = f"-Xmx{settings.namenode_heap_mb}m"
     java = [*JAVA, heap, "-cp", configuration.hadoop_class_path(layout)]
     run([*java, "org.apache.hadoop.hdfs.server.namenode.SecondaryNameNode", "-checkpoint", "force"])
-    return max(path.name for path in (layout.hadoop_dir / "name" / "current").glob("fsimage_*[0-9]"))
+    images = (layout.hadoop_dir / "name" / "current").glob("fsimage_*")
+    return max(path.name for path in images if path.suffix != ".md5")
 
 
 def clean_tables(before: datetime) -> str:
