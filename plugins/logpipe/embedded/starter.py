@@ -19,6 +19,7 @@ import psutil
 
 _KILLED_S = 10.0
 _SCHEDULER = "airflow-scheduler"
+_LONGEST_TMPDIR = 70  # Python makes sockets there, whose names have 107 characters at most
 
 
 def main(arguments: list[str]) -> None:
@@ -32,10 +33,11 @@ def main(arguments: list[str]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700, parents=True)
     os.environ |= {
-        "TMPDIR": str(temporary),
         "SPARK_LOCAL_DIRS": str(temporary),
         "JDK_JAVA_OPTIONS": f'"-Djava.io.tmpdir={temporary}"',
     }
+    if len(str(temporary)) <= _LONGEST_TMPDIR:
+        os.environ["TMPDIR"] = str(temporary)
     os.execvp(command[0], command)  # noqa: S606  # there is no shell
 
 
