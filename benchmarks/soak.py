@@ -39,6 +39,7 @@ from logpipe.embedded.stack import StartProgress
 from logpipe.settings import Settings
 
 KILLED = ("kafka", "namenode", "datanode", "flume-agent1", "flume-agent2", "analytics", "replayer")
+SETTLED_S = 45
 # A metric may grow from its second quarter to its last by this share and this much on top.
 LIMITS = {
     "processes": (0.0, 6), "threads": (0.2, 15), "descriptors": (0.2, 40), "rss_mb": (0.25, 150),
@@ -82,17 +83,17 @@ def slopes(samples: list[tuple[float, dict[str, float]]]) -> list[Slope]:
 
 
 def sample(plane: DataPlane) -> dict[str, float]:
-    """What is there now, as series; what is just being restarted is left out."""
+    """What is there now, as series; a service that has just been started is left out."""
     values: dict[str, float] = {}
-    for state in plane.stack.host.states():
+    for service, state in plane.stack.status().items():
         with suppress(psutil.Error):
-            if state.pid:
+            if state.pid and state.healthy and state.uptime_s >= SETTLED_S:
                 root = psutil.Process(state.pid)
                 tree = [root, *root.children(recursive=True)]
-                values[f"{state.service}: processes"] = len(tree)
-                values[f"{state.service}: threads"] = sum(each.num_threads() for each in tree)
-                values[f"{state.service}: descriptors"] = sum(each.num_fds() for each in tree)
-                values[f"{state.service}: rss_mb"] = sum(each.memory_info().rss for each in tree) // 2**20
+                values[f"{service}: processes"] = len(tree)
+                values[f"{service}: threads"] = sum(each.num_threads() for each in tree)
+                values[f"{service}: descriptors"] = sum(each.num_fds() for each in tree)
+                values[f"{service}: rss_mb"] = sum(each.memory_info().rss for each in tree) // 2**20
     state_dir = plane.stack.layout.state_dir
     groups = {
         line.split()[0] for file in (state_dir / "run").iterdir() for line in file.read_text().splitlines()
