@@ -87,6 +87,7 @@ def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
     wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
     left = stack.layout.state_dir / "tmp" / "ftp" / "left"
     left.touch()
+    (stack.layout.state_dir / "run" / "ftp").open("ab").write(b"12\n\0\0\xff 7")
     old = pid_of(stack, "ftp")
     os.kill(old, signal.SIGKILL)
     wait_until(lambda: pid_of(stack, "ftp") not in (0, old) and not left.exists(), 60)

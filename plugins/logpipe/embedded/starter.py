@@ -11,6 +11,7 @@ was left behind.
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import psutil
 
 _KILLED_S = 10.0
+_GROUP = re.compile(r"^(\d+) (\S+ \d+)\n", re.MULTILINE)  # leader, and when it began
 _SCHEDULER = "airflow-scheduler"
 _LONGEST_TMPDIR = 70  # Python makes sockets there, whose names have 107 characters at most
 
@@ -53,13 +55,14 @@ def end_leftovers(state_dir: Path, name: str = "", *, busy: bool = True, leaders
     ended: list[psutil.Process] = []
     for file in [_groups_file(state_dir, name)] if name else sorted((state_dir / "run").glob("*")):
         kept = []
-        for line in file.read_text().splitlines() if file.exists() else []:
-            leader, _, started = line.partition(" ")
-            members = _members(int(leader), started)
+        # A line that a loss of power left half is none.
+        for line in _GROUP.finditer(file.read_text(errors="replace")) if file.exists() else []:
+            leader = int(line[1])
+            members = _members(leader, line[2])
             if not members:
                 continue
-            kept.append(line + "\n")
-            if leaders or int(leader) not in members:
+            kept.append(line[0])
+            if leaders or leader not in members:
                 parents = {process.ppid() for process in members.values()}
                 ended += [
                     process
@@ -81,7 +84,7 @@ def _groups_file(state_dir: Path, name: str) -> Path:
 
 def _members(leader: int, started: str) -> dict[int, psutil.Process]:
     """The processes of a group; none when its number has gone to another one since."""
-    if started.split()[0] != _boot_id() or (psutil.pid_exists(leader) and _started(leader) != started):
+    if not started.startswith(_boot_id()) or (psutil.pid_exists(leader) and _started(leader) != started):
         return {}
     members = {}
     for pid in psutil.pids():
