@@ -10,7 +10,7 @@ BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
 SUITES ?= tests/unit tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench soak lint lock docs clean \
+.PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean \
 	cluster-up cluster-run cluster-status cluster-verify cluster-reconcile cluster-down test-cluster
 
 help: ## Show this
@@ -60,6 +60,7 @@ bench: install-dev ## Measure: start and idle load of this machine, then the win
 	$(VENV)/python benchmarks/one_machine.py idle
 	$(VENV)/python benchmarks/windows.py
 
+.PHONY: soak
 soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
 	@$(VENV)/python -m benchmarks.soak --hours $(or $(HOURS),1) $(if $(PACE),--pace '$(PACE)') $(if $(SEED),--seed $(SEED)) $(if $(AIRFLOW),--airflow) $(if $(JSON),--json '$(JSON)')
 

@@ -137,11 +137,11 @@ class Settings(BaseSettings):
     max_line_bytes: int = Field(1048576, ge=1, description="A longer line is set aside, not sent")
 
     # When Airflow starts runs by itself: cron expressions, in ``timezone``
-    services_schedule: Cron = Field("", description="Runs of stream_services; empty: by hand only")
-    replay_schedule: Cron = Field("", description="Replays of the source; empty: by hand only")
     maintenance_schedule: Cron = Field(
         "45 3 * * *", description="Checkpoint of the NameNode, old runs and logs"
     )
+    services_schedule: Cron = Field("", description="Runs of stream_services; empty: by hand only")
+    replay_schedule: Cron = Field("", description="Replays of the source; empty: by hand only")
     partitions_schedule: Cron = Field("30 0 * * *", description="Reconciliation of the day before")
 
     keep_runs_days: int = Field(

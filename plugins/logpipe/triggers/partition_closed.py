@@ -47,7 +47,6 @@ class PartitionClosedTrigger(SerializableTrigger):
     async def event(self) -> PartitionClosedEvent:
         """Look until closed, or until time is over."""
         started = time.monotonic()
-        deadline_s = self.deadline_s(self.deadline_epoch_s)
         told = ""
         while True:
             files = 0
@@ -56,7 +55,7 @@ class PartitionClosedTrigger(SerializableTrigger):
             except (ServiceUnreachableError, KafkaUnavailableError) as error:
                 still_open = str(error)
             waited_s = round(time.monotonic() - started, 1)
-            if not still_open or time.monotonic() + self.poll_interval_s > deadline_s:
+            if not still_open or time.time() + self.poll_interval_s > self.deadline_epoch_s:
                 return PartitionClosedEvent(not still_open, still_open, files, waited_s)
             if still_open != told:
                 told = still_open
