@@ -27,13 +27,14 @@ _LONGEST_TMPDIR = 70  # Python makes sockets there, whose names have 107 charact
 def main(arguments: list[str]) -> None:
     """Clean up, then become the program."""
     name, state_dir, *command = arguments
-    # A worker that has a task in hand ends it first; it is looked for again at the next start, and at a stop.
-    end_leftovers(Path(state_dir), name, busy=name != _SCHEDULER)
-    with _groups_file(Path(state_dir), name).open("a") as file:
-        file.write(f"{os.getpid()} {_started(os.getpid())}\n")
     temporary = Path(state_dir) / "tmp" / name
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(mode=0o700, parents=True)
+    with contextlib.suppress(OSError):  # a full disk keeps no service from its start
+        # A worker that has a task in hand ends it first; the next start, or the stop, looks for it again.
+        end_leftovers(Path(state_dir), name, busy=name != _SCHEDULER)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _groups_file(Path(state_dir), name).open("a") as file:
+            file.write(f"{os.getpid()} {_started(os.getpid())}\n")
     os.environ |= {
         "SPARK_LOCAL_DIRS": str(temporary),
         "JDK_JAVA_OPTIONS": f'"-Djava.io.tmpdir={temporary}"',
@@ -62,12 +63,12 @@ def end_leftovers(state_dir: Path, name: str = "", *, busy: bool = True, leaders
             if not members:
                 continue
             kept.append(line[0])
-            if leaders or leader not in members:
-                parents = {process.ppid() for process in members.values()}
+            pids = {process.pid for process in members}
+            if leaders or leader not in pids:
                 ended += [
                     process
-                    for pid, process in members.items()
-                    if busy or (pid not in parents and process.ppid() not in members)
+                    for process, parent in members.items()
+                    if busy or (process.pid not in members.values() and parent not in pids)
                 ]
         file.parent.mkdir(mode=0o700, exist_ok=True)
         file.write_text("".join(kept))
@@ -82,8 +83,8 @@ def _groups_file(state_dir: Path, name: str) -> Path:
     return state_dir / "run" / name
 
 
-def _members(leader: int, started: str) -> dict[int, psutil.Process]:
-    """The processes of a group; none when its number has gone to another one since."""
+def _members(leader: int, started: str) -> dict[psutil.Process, int]:
+    """The processes of a group, with their parents; none when its number has gone to another one since."""
     if not started.startswith(_boot_id()) or (psutil.pid_exists(leader) and _started(leader) != started):
         return {}
     members = {}
@@ -92,7 +93,7 @@ def _members(leader: int, started: str) -> dict[int, psutil.Process]:
             process = psutil.Process(pid)
             is_mine = os.getpgid(pid) == leader and process.uids().real == os.getuid()
             if is_mine and process.status() != psutil.STATUS_ZOMBIE:
-                members[pid] = process
+                members[process] = process.ppid()
     return members
 
 
