@@ -70,6 +70,10 @@ bench: install-dev ## Measure: start and idle load of this machine, then the win
 	$(VENV)/python benchmarks/one_machine.py idle
 	$(VENV)/python benchmarks/windows.py
 
+.PHONY: soak
+soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
+	@$(VENV)/python -m benchmarks.soak --hours $(or $(HOURS),1) $(if $(PACE),--pace '$(PACE)') $(if $(SEED),--seed $(SEED)) $(if $(AIRFLOW),--airflow) $(if $(JSON),--json '$(JSON)')
+
 lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 	$(VENV)/uv pip compile -q requirements.in --override overrides.txt -o requirements.txt
 	$(VENV)/uv pip compile -q requirements-dev.in --override overrides.txt -o requirements-dev.txt

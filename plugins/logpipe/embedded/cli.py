@@ -256,7 +256,10 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
     del options
     stack = Stack(settings)
     if not stack.host.is_running():
-        console.print("Nothing runs.")
+        left = stack.host.end_leftovers()
+        console.print(
+            f"Ended {left} processes that outlived their process host." if left else "Nothing runs."
+        )
         return 0
 
     def stop_service(service: str) -> None:
@@ -283,7 +286,7 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
     if states["flume-agent2"].pid and states["kafka"].healthy:
         _await(lambda: _agent2_is_drained(settings), "agent 2 has not brought all lines to HDFS", console)
     stop_service("flume-agent2")
-    for service in ("analytics", "seal", *reversed(STORES)):
+    for service in ("analytics", "seal", "maintenance", *reversed(STORES)):
         stop_service(service)
     stack.host.shut_down()
     return 0

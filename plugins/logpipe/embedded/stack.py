@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from logpipe.embedded import configuration
-from logpipe.embedded.layout import AIRFLOW, Layout
+from logpipe.embedded.layout import AIRFLOW, Layout, LayoutError
 from logpipe.embedded.process_host import ProcessHost, ProcessState
 from logpipe.embedded.programs import AIRFLOW_SERVICES, JAVA, SERVICES
 from logpipe.embedded.readiness import CHECKS
@@ -66,6 +66,10 @@ class Stack:
         Raises:
             StackError: names every problem found.
         """
+        try:
+            self.layout.claim()
+        except LayoutError as error:
+            raise StackError(str(error)) from None
         running = self._running_services()
         problems = [
             f"Port {port} of {service} is taken by another program: stop it, or set LOGPIPE_{name.upper()} "
@@ -97,6 +101,7 @@ class Stack:
 
     def up(self, progress: "StartProgress", *, airflow: bool = True) -> None:
         """Start the stores, and Airflow unless told otherwise; what runs and is ready is left alone."""
+        self.host.end_leftovers()  # they have the ports
         self.check()
         configuration.write_all(self.settings, self.layout)
         self.host.start()

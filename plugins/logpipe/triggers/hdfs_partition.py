@@ -63,6 +63,7 @@ class HdfsPartitionTrigger(SerializableTrigger):
 
         kafka = KafkaTopicHook(self.kafka_conn_id)
         started = time.monotonic()
+        deadline_s = self.deadline_s(self.deadline_epoch_s)
         logged = 0.0
         while True:
             files: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ class HdfsPartitionTrigger(SerializableTrigger):
             except (OSError, KafkaUnavailableError, HdfsError, ClientHdfsError, WindowsError) as error:
                 missing = str(error)
             waited_s = round(time.monotonic() - started, 1)
-            if not missing or time.time() > self.deadline_epoch_s:
+            if not missing or time.monotonic() > deadline_s:
                 return HdfsPartitionEvent(not missing, files, missing, waited_s)
             if time.monotonic() - logged >= self.log_interval_s:
                 logged = time.monotonic()

@@ -150,3 +150,34 @@ async def test_a_launch_that_is_killed_stops_nothing(agent: ProcessHostHook) -> 
     pid = (await agent.state("agent", "memory")).pid
     await supervisor(supervise=False).on_kill()
     assert (await agent.state("agent", "memory")).pid == pid
+
+
+async def test_a_process_host_that_is_started_anew_ends_no_supervision(
+    agent: ProcessHostHook, process_host: ProcessHostUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pid = (await agent.state("agent", "memory")).pid
+    watching = asyncio.create_task(ended(supervisor(launched_pid=pid, start_timeout_s=20)))
+    await asyncio.to_thread(process_host.end)
+    await told(capsys, "agent goes on unwatched")
+    await asyncio.to_thread(process_host.start)
+    await told(capsys, "Healed agent:memory")
+    await agent.stop("agent", "memory")
+    assert (await asyncio.wait_for(watching, 30)).stopped
+
+
+async def test_nor_does_one_that_goes_away_in_the_middle_of_a_heal(
+    agent: ProcessHostHook, process_host: ProcessHostUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pid = (await agent.state("agent", "memory")).pid
+    watching = asyncio.create_task(ended(supervisor(launched_pid=pid, start_timeout_s=20)))
+    (process_host.services["agent"].folder / "metrics").unlink()
+    os.kill(pid, signal.SIGKILL)
+    await told(capsys, "Healing agent:memory")
+    os.kill(await new_pid(agent, pid), signal.SIGKILL)
+    await asyncio.to_thread(process_host.end)
+    await told(capsys, "agent goes on unwatched")
+    await asyncio.to_thread(process_host.start)
+    process_host.services["agent"].answer("metrics", METRICS)
+    await told(capsys, "Healed agent:memory")
+    await agent.stop("agent", "memory")
+    assert (await asyncio.wait_for(watching, 30)).stopped
