@@ -284,3 +284,13 @@ def test_a_gap_an_overlap_and_wrong_sums_are_told() -> None:
     later = link(10, 12, first)
     assert "no floor" in next(follow([later], is_pruned=False)).text
     assert list(follow([later], is_pruned=True)) == []
+
+
+def test_lines_of_a_replay_that_runs_are_in_flight_and_nobody_waits_for_them() -> None:
+    running = record("b", 10, "running")
+    behind = stage({"a": ALL, "b": lines(1, 7)}, behind=3)
+    accounting = judge(Facts(records=(A, running), hdfs=behind, windows=behind))
+    assert (accounting.in_flight, accounting.is_waiting) == (3, False)
+    late = stage({"a": lines(1, 9), "b": lines(1, 7)}, behind=4)
+    accounting = judge(Facts(records=(A, running), hdfs=late, windows=late))
+    assert (accounting.in_flight, accounting.is_waiting) == (4, True)

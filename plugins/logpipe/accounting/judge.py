@@ -70,6 +70,7 @@ class Accounting:
     """Lines sent, and lines found at each stage; what is lost, doubled, and still in flight.
 
     Attributes:
+        is_waiting: lines of replays that have ended are in flight. Of one that runs some always are.
         problems: what is wrong on HDFS, in words.
         unfinished: replays that were stopped or failed, in words.
         sealable: replays that are done and equal everywhere, and not sealed yet.
@@ -83,6 +84,7 @@ class Accounting:
     lost: int
     doubled: int
     in_flight: int = 0
+    is_waiting: bool = False
     problems: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     sealable: tuple[str, ...] = ()
@@ -182,6 +184,7 @@ def judge(facts: Facts) -> Accounting:
         lost=max(lost),
         doubled=max(each.found.surplus for each in judged),
         in_flight=max(each.in_flight for each in judged),
+        is_waiting=any(each.in_flight > each.missing_of_running for each in judged),
         problems=tuple(problem.text for problem in facts.problems),
         unfinished=unfinished,
         sealable=tuple(
@@ -212,6 +215,7 @@ class _Judge:
         self.has_anonymous_replays = bool(without)
         unsealed = [record for record in with_identity if not record.sealed_at]
         self._missing_in_pool = 0
+        self.missing_of_running = 0
         for record in unsealed:
             self._replay(record)
         self._pool(without)
@@ -234,6 +238,8 @@ class _Judge:
             # Profile memory's agent writes lines without their identity: they are looked for in the pool.
             self._missing_in_pool += found.missing
             found = replace(found, missing=0)
+        if record.state == "running":
+            self.missing_of_running += found.missing
         self._say(f"replay {replay}", found)
 
     def _pool(self, without: list[ReplayRecord]) -> None:

@@ -19,7 +19,7 @@ class LinesUnaccountedError(RuntimeError):
 class VerifyOperator(BaseOperator):
     """Proves by addition that HDFS and windows hold each line of the source once; fails when they do not.
 
-    While lines are in flight, or a store is away, it waits. Replays that are equal everywhere are sealed. A
+    While lines of replays that have ended are in flight, or a store is away, it waits. Replays that are equal everywhere are sealed. A
     replay that was stopped or failed is told, and does not make this task fail: its own task did.
 
     Args:
@@ -55,7 +55,7 @@ class VerifyOperator(BaseOperator):
 
         accounting = self._settled()
         result: dict[str, Any] = accounting.to_json()
-        if not accounting.is_exact or accounting.in_flight:
+        if not accounting.is_exact or accounting.is_waiting:
             details = "\n".join(accounting.details)
             raise LinesUnaccountedError(
                 f"{accounting.lost} lines lost, {accounting.doubled} doubled, {accounting.in_flight} still "
@@ -90,7 +90,7 @@ class VerifyOperator(BaseOperator):
             else:
                 wrong_since = None if accounting.is_exact else wrong_since or now
                 is_confirmed = wrong_since is not None and now - wrong_since >= self.confirm_s
-                if is_confirmed or now > deadline or (accounting.is_exact and not accounting.in_flight):
+                if is_confirmed or now > deadline or (accounting.is_exact and not accounting.is_waiting):
                     return accounting
                 self.log.info("Waiting: %s", accounting.to_json())
             time.sleep(self.poll_s)
