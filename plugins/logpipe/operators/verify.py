@@ -19,8 +19,9 @@ class LinesUnaccountedError(RuntimeError):
 class VerifyOperator(BaseOperator):
     """Proves by addition that HDFS and windows hold each line of the source once; fails when they do not.
 
-    While lines of replays that have ended are in flight, or a store is away, it waits. Replays that are equal everywhere are sealed. A
-    replay that was stopped or failed is told, and does not make this task fail: its own task did.
+    While lines of replays that have ended are in flight, or a store is away, it waits. Replays that are equal
+    everywhere are sealed. A replay that was stopped or failed is told, and does not make this task fail: its
+    own task did.
 
     Args:
         wait_s: lines that are in flight for longer, or a store that is away for longer, make it fail.
