@@ -215,6 +215,16 @@ def test_a_day_with_two_topics_is_sealed_and_each_epoch_apart(pipeline):
     assert pipeline.lines() == Counter(numbered(4) + numbered(3, "new"))
 
 
+def test_a_topic_made_anew_is_not_over_by_the_offsets_of_the_one_before(pipeline):
+    pipeline.send(numbered(9))
+    pipeline.link(9)
+    pipeline.kafka.delete_topic(pipeline.settings.topic)
+    pipeline.make_topic()
+    pipeline.send(numbered(3, "new"))
+    with pytest.raises(NotOverError, match="partition 0: 3 records before offset 3"):
+        seal(pipeline.settings, DAY)
+
+
 def test_days_are_those_of_the_zone(pipeline_in):
     pipeline = pipeline_in("GMT+05:45")
     yesterday = DAY - timedelta(days=1)
@@ -272,7 +282,9 @@ def test_a_sealing_that_slept_over_the_commit_of_another_changes_nothing(pipelin
     assert pipeline.names(f"{pipeline.root}/_sealing") == []
 
 
-@pytest.mark.parametrize("step", ["committed", "old-out", "new-in", "looked-through"])
+@pytest.mark.parametrize(
+    "step", ["committed", "old-out", "new-in", "looked-through", "floor-raised", "opens-deleted"]
+)
 def test_two_that_exchange_at_once_are_harmless(pipeline, step):
     expected = full_day(pipeline)
     pipeline.put("part-00000", b"somebody's\n")

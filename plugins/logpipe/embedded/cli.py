@@ -34,6 +34,7 @@ from logpipe.embedded.stack import Stack, StackError
 from logpipe.embedded.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
+from logpipe.sealing.lock import alone
 from logpipe.sealing.lost import NotSentError
 from logpipe.sealing.over import NotOverError
 from logpipe.sealing.repair import repair
@@ -197,7 +198,8 @@ def seal(settings: Settings, options: argparse.Namespace, console: Console) -> i
 
 def forget_day(settings: Settings, options: argparse.Namespace, console: Console) -> int:
     """Delete the lines of a sealed day from HDFS; its sums stay."""
-    sealed = forget(settings, options.date)
+    with alone(settings, f"the forgetting of {options.date}", sealing.LOCK_WAIT_S):
+        sealed = forget(settings, options.date)
     console.print(f"{options.date}: {sealed.lines:,} lines are forgotten, their sums stay")
     return 0
 
