@@ -62,6 +62,8 @@ class Drain:
         is_memory = False
         if until.behind(flushed):
             committed = topic.committed(self._settings, until.offsets)
+            chains = self._reader.chains()  # again: agent 2 commits behind a link
+            flushed = {partition: chain.flushed(until.topic_id) for partition, chain in chains.items()}
             is_memory = any(offset > flushed.get(partition, 0) for partition, offset in committed.items())
             if behind := until.behind(_further(flushed, committed)):
                 return f"agent 2 is {behind} records behind where the topic ended"

@@ -66,10 +66,14 @@ class Reading:
 def read(settings: Settings) -> Reading:
     """Read what an accounting needs. Errors as `verify`."""
     records, folded, folded_replays = ledger(settings)
+    # In the direction of the flow: what has left one place by then is seen in the next.
+    held_1 = drain.held_events(settings, 1)
     now = topic.describe(settings)
     reader = chain_reader(settings)
     with ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool:
         counting = pool.submit(read_commit_totals, settings)
+        taken = topic.committed(settings, now.offsets)
+        held_2 = drain.held_events(settings, 2)
         chains = reader.chains()
         days = reader.days(chains)
         counted = counting.result()
@@ -84,11 +88,8 @@ def read(settings: Settings) -> Reading:
         chains,
         days,
         counted,
-        ahead=topic.committed(settings, now.offsets) if is_memory else {},
-        held=(
-            drain.held_events(settings, 1) if is_memory or sends_memory else 0,
-            drain.held_events(settings, 2) if is_memory else 0,
-        ),
+        ahead=taken if is_memory else {},
+        held=(held_1 if is_memory or sends_memory else 0, held_2 if is_memory else 0),
     )
 
 
