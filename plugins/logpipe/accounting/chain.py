@@ -139,6 +139,10 @@ class ChainReader:
         self._logs = logs_dir.rstrip("/")
         self._memory_file = memory_file
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._hdfs.close()
+
     def chains(self) -> dict[int, Chain]:
         """Each partition's chain; a partition that no link was made for is left out.
 

@@ -1,6 +1,7 @@
 """Says what is still on its way between the sources and the two ends, HDFS and windows."""
 
 import re
+from contextlib import closing
 
 import httpx
 
@@ -89,7 +90,8 @@ def unread(settings: Settings) -> int:
         TopicError, HdfsError, ChainError: Kafka, or HDFS, does not answer.
     """
     now = topic.describe(settings)
-    chains = ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir).chains()
+    with closing(ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir)) as reader:
+        chains = reader.chains()
     flushed = {partition: chain.flushed(now.topic_id) for partition, chain in chains.items()}
     return now.behind(_further(flushed, topic.committed(settings, now.offsets))) if now.behind(flushed) else 0
 

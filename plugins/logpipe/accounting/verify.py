@@ -7,6 +7,7 @@ passed the ends must hold what the ledger says. What `verify` reads does not gro
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 from logpipe.accounting import drain, topic
@@ -33,9 +34,9 @@ def verify(settings: Settings) -> Accounting:
     return judge(facts_of(read(settings)))
 
 
-def chain_reader(settings: Settings, hdfs: Hdfs | None = None) -> ChainReader:
+def chain_reader(settings: Settings) -> ChainReader:
     """Reads this pipeline's chains."""
-    return ChainReader(hdfs or Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / FORGOTTEN_FILE)
+    return ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / FORGOTTEN_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,10 @@ def read(settings: Settings) -> Reading:
     # In the direction of the flow: what has left one place by then is seen in the next.
     held_1 = drain.held_events(settings, 1)
     now = topic.describe(settings)
-    reader = chain_reader(settings)
-    with ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool:
+    with (
+        closing(chain_reader(settings)) as reader,
+        ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool,
+    ):
         counting = pool.submit(read_commit_totals, settings)
         taken = topic.committed(settings, now.offsets)
         held_2 = drain.held_events(settings, 2)
