@@ -2,7 +2,7 @@
 
 **What it does.** It looks at the log, has a run of `stream_services` going and the services of its profile
 up and healthy, replays the log, waits until all of it stands in HDFS and in the windows, and compares the
-lines at the source, in the topic, in HDFS and in the windows. The services stay up afterwards.
+lines at the source, in HDFS and in the windows. The services stay up afterwards.
 
 **Start it** with *Trigger*, with `make replay URL=… PACE=… LIMIT=…`, or nightly by the setting
 `LOGPIPE_REPLAY_SCHEDULE`. One run at a time; a second one waits.
@@ -17,7 +17,7 @@ lines at the source, in the topic, in HDFS and in the windows. The services stay
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `replay` | the source is away, or cut short | goes on after the last acknowledged line |
 | `hdfs_partition` | a consumer does not drain; the log says which one | waits again |
-| `account` | a line is lost or doubled: `make repair` first | compares again |
+| `account` | lines are lost: `make audit` names them, `make repair` first | compares again |
 """
 
 from airflow.sdk import DAG

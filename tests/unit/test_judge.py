@@ -273,7 +273,7 @@ def test_links_that_follow_one_another_are_whole() -> None:
     ended = link(15, 0, gone, kind="ended", digest=Digest(), next_epoch=1)
     fresh = link(0, 4, ended, epoch=1, next_epoch=1)
     assert list(follow([first, gone, ended, fresh], is_pruned=False)) == []
-    assert (fresh.totals.records, fresh.totals.expired) == (14, 5)
+    assert (fresh.totals.digest.lines, fresh.totals.expired) == (14, 5)
 
 
 def test_a_gap_an_overlap_and_wrong_sums_are_told() -> None:

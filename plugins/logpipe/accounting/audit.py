@@ -323,6 +323,7 @@ class _Plan:
         if reading.days.memory_files and not day and not replay:
             files, found = reading.days.memory_files, reading.days.memory_found
             self.parts.append(FilePart(files, found, "profile memory's files"))
+            self.days |= {path.split("/")[-2] for path in files}
         self.parts += self._topic(reading, {link.name for link in links} if day or replay else None)
         if not day:
             self.parts += [SourcePart(record) for record in self.records]

@@ -1,6 +1,7 @@
 """Says what is still on its way between the sources and the two ends, HDFS and windows."""
 
 import re
+from contextlib import closing
 
 import httpx
 
@@ -62,6 +63,8 @@ class Drain:
         is_memory = False
         if until.behind(flushed):
             committed = topic.committed(self._settings, until.offsets)
+            chains = self._reader.chains()  # again: agent 2 commits behind a link
+            flushed = {partition: chain.flushed(until.topic_id) for partition, chain in chains.items()}
             is_memory = any(offset > flushed.get(partition, 0) for partition, offset in committed.items())
             if behind := until.behind(_further(flushed, committed)):
                 return f"agent 2 is {behind} records behind where the topic ended"
@@ -87,7 +90,8 @@ def unread(settings: Settings) -> int:
         TopicError, HdfsError, ChainError: Kafka, or HDFS, does not answer.
     """
     now = topic.describe(settings)
-    chains = ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir).chains()
+    with closing(ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir)) as reader:
+        chains = reader.chains()
     flushed = {partition: chain.flushed(now.topic_id) for partition, chain in chains.items()}
     return now.behind(_further(flushed, topic.committed(settings, now.offsets))) if now.behind(flushed) else 0
 

@@ -7,6 +7,7 @@ passed the ends must hold what the ledger says. What `verify` reads does not gro
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 from logpipe.accounting import drain, topic
@@ -33,9 +34,9 @@ def verify(settings: Settings) -> Accounting:
     return judge(facts_of(read(settings)))
 
 
-def chain_reader(settings: Settings, hdfs: Hdfs | None = None) -> ChainReader:
+def chain_reader(settings: Settings) -> ChainReader:
     """Reads this pipeline's chains."""
-    return ChainReader(hdfs or Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / FORGOTTEN_FILE)
+    return ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / FORGOTTEN_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,16 @@ class Reading:
 def read(settings: Settings) -> Reading:
     """Read what an accounting needs. Errors as `verify`."""
     records, folded, folded_replays = ledger(settings)
+    # In the direction of the flow: what has left one place by then is seen in the next.
+    held_1 = drain.held_events(settings, 1)
     now = topic.describe(settings)
-    reader = chain_reader(settings)
-    with ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool:
+    with (
+        closing(chain_reader(settings)) as reader,
+        ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool,
+    ):
         counting = pool.submit(read_commit_totals, settings)
+        taken = topic.committed(settings, now.offsets)
+        held_2 = drain.held_events(settings, 2)
         chains = reader.chains()
         days = reader.days(chains)
         counted = counting.result()
@@ -84,11 +91,8 @@ def read(settings: Settings) -> Reading:
         chains,
         days,
         counted,
-        ahead=topic.committed(settings, now.offsets) if is_memory else {},
-        held=(
-            drain.held_events(settings, 1) if is_memory or sends_memory else 0,
-            drain.held_events(settings, 2) if is_memory else 0,
-        ),
+        ahead=taken if is_memory else {},
+        held=(held_1 if is_memory or sends_memory else 0, held_2 if is_memory else 0),
     )
 
 

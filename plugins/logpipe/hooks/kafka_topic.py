@@ -170,12 +170,6 @@ class KafkaTopicHook(KafkaAdminClientHook):
             )
         return description
 
-    async def lag_records(self, group: str, topic: str) -> int:
-        """Return how many records of a topic a consumer group has not committed yet."""
-        ends = await self.end_offsets(topic)
-        committed = await self.committed_offsets(group, topic)
-        return sum(end - committed.get(partition, 0) for partition, end in ends.items())
-
     def _bootstrap(self) -> str:
         return str(self.get_connection(self.kafka_config_id).extra_dejson.get("bootstrap.servers"))
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
 from logpipe.clients.hdfs import HdfsError
@@ -81,7 +82,8 @@ class FlumeAgentTrigger(ServiceTrigger):
             # Profile durable commits with a file's end only: what it has flushed stands in its chain.
             if self.logs_dir and any(reached.get(partition, 0) < end for partition, end in ends.items()):
                 topic_id = await self._kafka.topic_id(self.topic)
-                found = await chains(await chain_reader(self.webhdfs_conn_id, self.logs_dir))
+                with closing(await chain_reader(self.webhdfs_conn_id, self.logs_dir)) as reader:
+                    found = await chains(reader)
                 for partition, chain in found.items():
                     reached[partition] = max(reached.get(partition, 0), chain.flushed(topic_id))
         except (OSError, KafkaUnavailableError, HdfsError) as error:

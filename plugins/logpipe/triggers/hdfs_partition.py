@@ -95,6 +95,8 @@ class HdfsPartitionTrigger(SerializableTrigger):
         if _behind(self._ends, flushed):
             # Profile memory makes no links: what its group has committed is in its channel, or in HDFS.
             committed = await kafka.committed_offsets(self.consumer_group, self.topic)
+            found = await chains(self._reader)  # again: agent 2 commits behind a link
+            flushed = {partition: chain.flushed(self._topic_id) for partition, chain in found.items()}
             is_memory = any(offset > flushed.get(partition, 0) for partition, offset in committed.items())
             reached = {
                 partition: max(flushed.get(partition, 0), committed.get(partition, 0))
