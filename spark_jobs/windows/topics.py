@@ -12,6 +12,7 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
+from logpipe.contracts.chain import java_id
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
@@ -59,7 +60,7 @@ class Topics:
     def topic_id(self, topic: str) -> str | None:
         """The id that Kafka gave the topic when it was made; None when there is no such topic."""
         description = self._describe(topic)
-        return None if description is None else str(description.topic_id)
+        return None if description is None else java_id(description.topic_id)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Next offset of each partition; empty when there is no such topic."""

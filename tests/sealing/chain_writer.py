@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
+from logpipe.accounting.topic import describe
 from logpipe.clients.hdfs import Hdfs, dumps
 from logpipe.contracts.chain import (
     CHAIN_FOLDER,
@@ -30,7 +31,7 @@ from logpipe.replayer.feed import Place
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.sources import SourceVersion
 from logpipe.sealing import place as day_place
-from logpipe.sealing.topic import day_name, read_range, topic_id
+from logpipe.sealing.topic import day_name, read_range
 from logpipe.settings import PROJECT_DIR, parse, zone_of
 from tests.spark import services
 
@@ -161,7 +162,7 @@ class Pipeline:
         )  # fmt: skip
         made = Link(
             kind=kind,  # type: ignore[arg-type]
-            topic=self.settings.topic, topic_id=topic_id(self.settings), partition=partition,
+            topic=self.settings.topic, topic_id=describe(self.settings).topic_id, partition=partition,
             epoch=epoch, first=first, next_epoch=epoch, next=next_, leader_epoch=0,
             day=day, attempt=attempt,
             first_arrival_ms=arrivals[0] if arrivals else 0, last_arrival_ms=arrivals[-1] if arrivals else 0,

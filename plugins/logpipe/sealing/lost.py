@@ -4,7 +4,6 @@ Profile `memory` acknowledges what its agent 1 holds in memory; profile `durable
 loses that said it had it.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -16,20 +15,19 @@ from typing import BinaryIO
 from logpipe.accounting.difference import Difference
 from logpipe.accounting.drain import held_events
 from logpipe.accounting.source import SourceGoneError, replays, sent_lines
-from logpipe.accounting.topic import end_offsets
+from logpipe.accounting.topic import describe, end_offsets
 from logpipe.clients.hdfs import Hdfs
 from logpipe.contracts.chain import CHAIN_FOLDER, FINISH_FILE
 from logpipe.digest import Digest, DigestBuilder, line_hash
-from logpipe.identity import Identities, Verdict, parse_key
+from logpipe.identity import Identities, Verdict, credited_to, parse_key
 from logpipe.replayer.journal import load_records
 from logpipe.replayer.ledger import Copies, LedgerError
 from logpipe.replayer.record import ReplayRecord
 from logpipe.sealing.chains import newest_link, partitions
 from logpipe.sealing.place import Place, Reached
-from logpipe.sealing.topic import offsets_at, read_range, topic_id
+from logpipe.sealing.topic import offsets_at, read_range
 from logpipe.settings import Settings, zone_of
 
-REPAIR_ID = re.compile(r"repair-(\d+)\+(.+)")
 CLOCKS_MS = 3_600_000  # the broker's clock and the replayer's differ by less
 PASS_WAIT_S = 30.0  # for agent 2 to make its ranges final
 
@@ -112,8 +110,9 @@ def _write_lost(
             names = ", ".join(record.spec.replay_id for record, _ in lacking)
             failed.append(f"{names}: agent 2 has not made all final, so nobody knows yet whether any is lost")
     if by_memory:
-        if waiting := held_events(settings, 1):
-            failed.append(f"agent 1 holds {waiting} lines: whether any is lost shows when it has sent them")
+        if (waiting := held_events(settings, 1)) != 0:
+            held = "does not say what it holds" if waiting is None else f"holds {waiting} lines"
+            failed.append(f"agent 1 {held}: whether any is lost shows when it has sent them")
         else:
             written += _write_difference(hdfs, settings, folder, by_memory, None, taken, failed)
     return written
@@ -124,7 +123,7 @@ def _lacking(hdfs: Hdfs, settings: Settings, records: list[ReplayRecord]) -> lis
     held = _held(hdfs, settings)
     lacking = []
     for record in records:
-        marks = [found for replay, found in held.items() if _credited(replay) == record.spec.replay_id]
+        marks = [found for replay, found in held.items() if credited_to(replay) == record.spec.replay_id]
         missing = record.digest - sum(marks, Digest())
         # One of which there is too much is for `make audit`.
         if record.spec.profile != "memory" and missing != Digest() and missing.lines >= 0:
@@ -134,14 +133,14 @@ def _lacking(hdfs: Hdfs, settings: Settings, records: list[ReplayRecord]) -> lis
 
 def _have_passed(hdfs: Hdfs, settings: Settings) -> bool:
     """Whether the chains pass the topic's end of now; agent 2 is asked to make its ranges final."""
-    now, ends = topic_id(settings), end_offsets(settings)
+    now = describe(settings)
     hdfs.write(f"{settings.hdfs_logs_dir}/{CHAIN_FOLDER}/{FINISH_FILE}", b"", overwrite=True)
     deadline = time.monotonic() + PASS_WAIT_S
     while True:
-        links = {partition: newest_link(hdfs, settings.hdfs_logs_dir, partition) for partition in ends}
+        links = {partition: newest_link(hdfs, settings.hdfs_logs_dir, partition) for partition in now.offsets}
         if all(
-            (link.next if (link := links[partition]) and link.topic_id == now else 0) >= end
-            for partition, (_, end) in ends.items()
+            (link.next if (link := links[partition]) and link.topic_id == now.topic_id else 0) >= end
+            for partition, (_, end) in now.offsets.items()
         ):
             return True
         if time.monotonic() > deadline:
@@ -157,11 +156,6 @@ def _held(hdfs: Hdfs, settings: Settings) -> dict[str, Digest]:
         for replay, mark in link.marks.items() if link else ():
             held[replay] = held.get(replay, Digest()) + mark.digest
     return held
-
-
-def _credited(replay: str) -> str:
-    found = REPAIR_ID.fullmatch(replay)
-    return found[2] if found else replay
 
 
 def _write_difference(
@@ -249,7 +243,7 @@ def _in_topic(settings: Settings, group: list[ReplayRecord]) -> Iterator[bytes] 
                 verdict = identities.judge(partition, record.key)
                 if verdict is Verdict.NEW:
                     identity = parse_key(record.key or b"")
-                    if identity and _credited(identity[0]) in own:
+                    if identity and credited_to(identity[0]) in own:
                         yield record.value
                 elif is_memory and verdict is not Verdict.REPEAT:
                     yield record.value

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime
 
 from confluent_kafka import KafkaException
 
-from logpipe.accounting.topic import TIMEOUT_S
+from logpipe.accounting.topic import TIMEOUT_S, describe
 from logpipe.clients.hdfs import Hdfs
 from logpipe.committed import committed_offsets
 from logpipe.sealing.chains import newest_link
-from logpipe.sealing.topic import end_of_day_ms, offsets_at, topic_id
+from logpipe.sealing.topic import end_of_day_ms, offsets_at
 from logpipe.settings import Settings
 
 
@@ -29,7 +29,7 @@ def still_missing(hdfs: Hdfs, settings: Settings, day: date) -> str:
     end_ms = end_of_day_ms(day, settings.timezone)
     if time.time() * 1000 < end_ms:
         return f"{day} ends at {datetime.fromtimestamp(end_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    now = topic_id(settings)
+    now = describe(settings).topic_id
     behind = []
     late: dict[int, int] = {}
     for partition, offset in sorted(offsets_at(settings, end_ms).items()):

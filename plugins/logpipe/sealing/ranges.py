@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from logpipe.accounting.topic import Record, end_offsets
+from logpipe.accounting.topic import Record, describe, end_offsets
 from logpipe.clients.hdfs import BLOCK_BYTES
 from logpipe.digest import Digest, DigestBuilder
 from logpipe.identity import Identities, Verdict, parse_key
-from logpipe.sealing.topic import RangeGoneError, read_range, topic_id
+from logpipe.sealing.topic import RangeGoneError, read_range
 from logpipe.settings import Settings
 
 
@@ -101,7 +101,7 @@ class PartitionReader:
         marks: dict[str, int],
         latest_ms: int = 0,
     ) -> None:
-        now = topic_id(settings)
+        now = describe(settings).topic_id
         if of_topic != now:
             raise RangeGoneError(
                 f"Topic {settings.topic} is another one now (id {now}, expected {of_topic}): what it held "

@@ -4,8 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logpipe.accounting.topic import TIMEOUT_S, Record, TopicError, end_offsets
 from logpipe.settings import Settings, zone_of
@@ -26,23 +25,6 @@ def end_of_day_ms(day: date, zone: str) -> int:
     """The midnight after a day, Unix time."""
     midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), zone_of(zone))
     return int(midnight.timestamp() * 1000)
-
-
-def topic_id(settings: Settings) -> str:
-    """The topic's id as Java writes it.
-
-    Raises:
-        TopicError: no broker, or no such topic.
-    """
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 2})
-    asked = admin.describe_topics(TopicCollection([settings.topic]), request_timeout=TIMEOUT_S)
-    try:
-        described = asked[settings.topic].result(TIMEOUT_S)
-    except KafkaException as error:
-        raise TopicError(
-            f"Topic {settings.topic} at {settings.kafka_bootstrap}: {error.args[0].str()}"
-        ) from None
-    return str(described.topic_id).replace("+", "-").replace("/", "_")
 
 
 def offsets_at(settings: Settings, timestamp_ms: int) -> dict[int, int]:
