@@ -71,7 +71,7 @@ class ServiceTrigger(SerializableTrigger):
     else by this trigger; one that is there but not healthy for ``hung_after_s`` is killed and so brought
     back, and so is one that a restarted process host, maybe of a restarted machine, has not started yet.
     Each is a heal, told in the log and in XCom. It fires when the service was stopped on request,
-    when it does not get healthy again, or at more than ``max_heals`` heals within ``heal_window_s``.
+    or at more than ``max_heals`` heals within ``heal_window_s``, those that failed among them.
 
     A child says with `probe` what healthy means for its kind of service, and with `undrained` what a stop
     would lose.
@@ -222,8 +222,11 @@ class ServiceTrigger(SerializableTrigger):
                 watch.seen_healthy()
             elif ended or watch.unhealthy_s() >= self._patience_s:
                 outcome = await self._heal(process, reason, ended)
-                if not outcome.healthy:
+                if outcome.stopped:
                     return outcome
+                if not outcome.healthy:  # a machine that is busy may need more than one try
+                    reason = f"{reason}; after {outcome.waited_s:.0f} s {outcome.reason}"
+                    self.log.warning("%s is not healed yet: %s", outcome.service, reason)
                 watch.pid = outcome.pid
                 watch.seen_healthy()
                 await heals.add(reason, outcome.waited_s, outcome.pid)

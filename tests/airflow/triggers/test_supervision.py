@@ -109,11 +109,12 @@ async def test_too_many_heals_end_the_supervision_with_the_last_log_lines(
     assert outcome.last_log_lines[-1] == "listening"
 
 
-async def test_a_service_that_does_not_recover_ends_the_supervision(
+async def test_a_service_that_does_not_recover_is_healed_again_and_then_ends_the_supervision(
     agent: ProcessHostHook, process_host: ProcessHostUnderTest
 ) -> None:
     process_host.services["agent"].answer("metrics", "jvm_threads_current 1.0\n")
-    outcome = await asyncio.wait_for(ended(supervisor()), 30)
+    outcome = await asyncio.wait_for(ended(supervisor(max_heals=1)), 40)
+    assert outcome.reason.startswith("2 heals in 600 s")
     assert not outcome.healthy
     assert not outcome.stopped
     assert "it tells of no channel" in outcome.reason
