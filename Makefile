@@ -7,11 +7,11 @@ CLUSTER := $(VENV)/python -m logpipe.cluster
 BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
 
 # Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
-SUITES ?= tests/unit tests/chain tests/airflow tests/e2e tests/integration tests/reconcile tests/replayer tests/spark
+SUITES ?= tests/unit tests/chain tests/accounting tests/sealing tests/airflow tests/e2e tests/integration tests/replayer tests/spark
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run stop status replay verify reconcile logs test test-faults bench lint lock docs clean \
-	cluster-up cluster-run cluster-status cluster-verify cluster-reconcile cluster-down test-cluster
+.PHONY: help install install-dev run stop status replay verify audit seal forget repair logs test test-faults bench lint lock docs clean \
+	cluster-up cluster-run cluster-status cluster-verify cluster-repair cluster-down test-cluster
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,20 @@ status: install ## A table of the services; JSON=1 prints one JSON object
 replay: install ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines; ends when all are in HDFS and windows
 	@$(CLI) replay $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)')
 
-verify: install ## Compare source, topic, HDFS and windows line by line; ends with one JSON line
+verify: install ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 	@$(CLI) verify
 
-reconcile: install ## Repair: lost lines are sent again, HDFS is made equal to the topic; DATE=2026-11-23 for one day only
-	@$(CLI) reconcile $(if $(DATE),--date '$(DATE)')
+audit: install ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
+	@$(CLI) audit $(if $(DATE),--date '$(DATE)') $(if $(REPLAY),--replay '$(REPLAY)')
+
+seal: install ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS
+	@$(CLI) seal '$(DATE)'
+
+forget: install ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS; its sums stay
+	@$(CLI) forget '$(DATE)'
+
+repair: install ## The exception: lost lines are sent again, files on HDFS are mended from the topic; DATE=… for one day
+	@$(CLI) repair $(if $(DATE),--date '$(DATE)')
 
 logs: install ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 	@$(CLI) logs $(SERVICE)
@@ -60,6 +69,10 @@ bench: install-dev ## Measure: start and idle load of this machine, then the win
 	$(VENV)/python benchmarks/one_machine.py start
 	$(VENV)/python benchmarks/one_machine.py idle
 	$(VENV)/python benchmarks/windows.py
+
+.PHONY: soak
+soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
+	@$(VENV)/python -m benchmarks.soak --hours $(or $(HOURS),1) $(if $(PACE),--pace '$(PACE)') $(if $(SEED),--seed $(SEED)) $(if $(AIRFLOW),--airflow) $(if $(JSON),--json '$(JSON)')
 
 lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 	$(VENV)/uv pip compile -q requirements.in --override overrides.txt -o requirements.txt
@@ -84,8 +97,8 @@ cluster-status: install ## A table of the cluster's services; JSON=1 prints one 
 cluster-verify: install ## As verify, on the cluster
 	@$(CLUSTER) verify
 
-cluster-reconcile: install ## Make HDFS equal to the topic, on the cluster; DATE=… for one day only
-	@$(CLUSTER) reconcile $(if $(DATE),--date '$(DATE)')
+cluster-repair: install ## As repair, on the cluster
+	@$(CLUSTER) repair $(if $(DATE),--date '$(DATE)')
 
 cluster-down: install ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
 	@$(CLUSTER) down $(if $(VOLUMES),--volumes)

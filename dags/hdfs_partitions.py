@@ -1,21 +1,22 @@
-"""### Closes a dated HDFS partition: waits for its last line, reconciles it, marks it for others to read.
+"""### Seals a day on HDFS: waits until it is over, merges its files, marks it for others to read.
 
-**What it does.** For one day it waits until the partition is closed (agent 2 has no record of the day left
-and no file of it open), makes its lines equal to what the topic holds for that day (missing lines are
-written, surplus copies taken out, strays brought home, small files merged), and leaves `_manifest.json` and,
-once the day is over, `_SUCCESS`. Then it emits the asset `apache_logs_partition`: schedule a DAG of your own
-on it, and find the date and the number of lines in the event's `extra`.
+**What it does.** For one day it waits until it is over (the chain of each partition of the topic has passed
+the day's midnight), proves each file by its digest, merges them into few large files with `_manifest.json`
+and `_SUCCESS`, and takes the links of the day away. A damaged file is written again from the topic first.
+Then it emits the asset `apache_logs_partition`: schedule a DAG of your own on it, and find the date and the
+number of lines in the event's `extra`. A day without lines is nothing to do, and no event. Sealed days
+older than `LOGPIPE_KEEP_DAYS` are forgotten.
 
 **Start it** daily by `LOGPIPE_PARTITIONS_SCHEDULE` (for the day before), with *Trigger* for any date, or for
 many by a backfill, `airflow backfill create --dag-id hdfs_partitions --from-date … --to-date …`, each run of
-which takes the day before its date. It may run twice, and beside the agents.
+which takes the day before its date. It may run twice, be killed at any moment, and beside the agents.
 
 **When a task fails**, its log ends with the reason. Clear it once that is mended:
 
 | task | usual reason | what clearing it does |
 |---|---|---|
 | `closed` | agent 2 is away or behind; the log says by how much | waits again |
-| `reconcile` | an agent began to write the day again, or Kafka's retention took lines | runs it again |
+| `seal` | a file is damaged and Kafka's retention took its lines; the log names both | runs it again |
 """
 
 from datetime import timedelta
@@ -23,17 +24,18 @@ from datetime import timedelta
 from airflow.sdk import DAG, Asset
 
 from logpipe import settings
+from logpipe.operators.days import schedule_of
 from logpipe.operators.params import date_param
-from logpipe.operators.reconcile import ReconcileOperator
+from logpipe.operators.seal import SealOperator
 from logpipe.sensors.partition_closed import HdfsPartitionClosedSensor
 
 conf = settings.load()
 
 with DAG(
     dag_id="hdfs_partitions",
-    description="Reconciles a day's partition on HDFS, marks it, and tells others",
+    description="Seals a day's partition on HDFS, and tells others",
     doc_md=__doc__,
-    schedule=conf.partitions_schedule or None,
+    schedule=schedule_of(conf.partitions_schedule, conf.timezone),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -43,20 +45,16 @@ with DAG(
 ) as dag:
     closed = HdfsPartitionClosedSensor(
         task_id="closed",
-        logs_dir=conf.hdfs_logs_dir,
         date="{{ params.date }}",
         zone=conf.timezone,
-        topic=conf.topic,
-        consumer_group=conf.consumer_group,
-        abandoned_after_s=conf.roll_interval_s + 60,
         timeout=6 * 3600,
         poke_interval=5,
     )
-    reconcile = ReconcileOperator(
-        task_id="reconcile",
+    seal = SealOperator(
+        task_id="seal",
         date="{{ params.date }}",
         zone=conf.timezone,
         outlets=[Asset(name="apache_logs_partition", uri=f"{conf.hdfs_url}{conf.hdfs_logs_dir}")],
     )
 
-    closed >> reconcile
+    closed >> seal

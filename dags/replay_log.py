@@ -2,7 +2,7 @@
 
 **What it does.** It looks at the log, has a run of `stream_services` going and the services of its profile
 up and healthy, replays the log, waits until all of it stands in HDFS and in the windows, and compares the
-lines at the source, in the topic, in HDFS and in the windows. The services stay up afterwards.
+lines at the source, in HDFS and in the windows. The services stay up afterwards.
 
 **Start it** with *Trigger*, with `make replay URL=… PACE=… LIMIT=…`, or nightly by the setting
 `LOGPIPE_REPLAY_SCHEDULE`. One run at a time; a second one waits.
@@ -17,13 +17,14 @@ lines at the source, in the topic, in HDFS and in the windows. The services stay
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `replay` | the source is away, or cut short | goes on after the last acknowledged line |
 | `hdfs_partition` | a consumer does not drain; the log says which one | waits again |
-| `account` | lines doubled by a killed agent 2: `make reconcile` first | compares again |
+| `account` | lines are lost: `make audit` names them, `make repair` first | compares again |
 """
 
 from airflow.sdk import DAG
 
 from logpipe import settings
 from logpipe.operators.dag_run import EnsureDagRunOperator
+from logpipe.operators.days import schedule_of
 from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.kafka_topic import KafkaTopicOperator
 from logpipe.operators.params import replay_params
@@ -39,7 +40,7 @@ with DAG(
     dag_id="replay_log",
     description="Replays a log through Flume, Kafka, HDFS and Spark, and accounts for every line",
     doc_md=__doc__,
-    schedule=conf.replay_schedule or None,
+    schedule=schedule_of(conf.replay_schedule, conf.timezone),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -84,6 +85,7 @@ with DAG(
         logs_dir=conf.hdfs_logs_dir,
         first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
         last_day="{{ ti.xcom_pull('replay')['finished_at'] }}",
+        zone=conf.timezone,
         topic=conf.topic,
         consumer_group=conf.consumer_group,
         checkpoint_dir=conf.hdfs_checkpoint_dir,

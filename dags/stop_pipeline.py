@@ -56,6 +56,7 @@ with DAG(
         flume_agent_conn_id="flume_agent2_default",
         topic=conf.topic,
         consumer_group=conf.consumer_group,
+        logs_dir=conf.hdfs_logs_dir,
         only=dag.param("service"),
     )
     spark_job = windows_job_stop(task_id="spark_job", only=dag.param("service"))

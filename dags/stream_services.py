@@ -22,6 +22,7 @@ and stopped, agent 1 first. Clearing a task stops nothing; its next try takes ov
 from airflow.sdk import DAG
 
 from logpipe import settings
+from logpipe.operators.days import schedule_of
 from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.kafka_topic import KafkaTopicOperator
 from logpipe.operators.params import profile_param
@@ -33,7 +34,7 @@ with DAG(
     dag_id="stream_services",
     description="Keeps both Flume agents and the Spark job up and healthy",
     doc_md=__doc__,
-    schedule=conf.services_schedule or None,
+    schedule=schedule_of(conf.services_schedule, conf.timezone),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -54,6 +55,7 @@ with DAG(
         flume_agent_conn_id="flume_agent2_default",
         topic=conf.topic,
         consumer_group=conf.consumer_group,
+        logs_dir=conf.hdfs_logs_dir,
         supervise=True,
         stop_after={"agent_1": "flume-agent1"},
     )

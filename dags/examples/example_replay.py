@@ -22,6 +22,7 @@ with DAG("example_replay", schedule=None, doc_md=__doc__, tags=["example"]) as d
         task_id="arrived",
         logs_dir=conf.hdfs_logs_dir,
         first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
+        zone=conf.timezone,
         topic=conf.topic,
         consumer_group=conf.consumer_group,
         checkpoint_dir=conf.hdfs_checkpoint_dir,

@@ -6,6 +6,10 @@ the highest seen of its replay in its partition is a *repeat*. Every other key i
 but has no identity. A number more than `MAX_JUMP` above the highest is foreign too: no replay can have sent
 it, and taken for a mark it would make real lines repeats.
 
+The partition of a line follows from its number and its replay's record, so that a line that is sent again
+meets its mark, whatever became of the topic or the partitioner meanwhile. Lines that a repair sends have
+an identity of their own, and count as their replay's.
+
 ``flume/src/main/java/logpipe/Identity.java`` is the same rule; ``tests/unit/data/identities.tsv`` holds both
 to one table.
 """
@@ -17,9 +21,12 @@ from enum import Enum
 REPLAY_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}"
 NUMBER_PATTERN = r"[1-9][0-9]{0,17}"
 KEY_PATTERN = rf"^({REPLAY_PATTERN}):({NUMBER_PATTERN})$"
+CHUNK_LINES = 1000  # lines of a replay that follow each other in one partition
+REPAIR_PREFIX = "repair-"  # begins no replay id but a repair's: repair-<k>+<replay>, k from 1
 MAX_JUMP = 10_000_000  # lines; a broker that loses what it had not yet written loses less
 
 _KEY = re.compile(KEY_PATTERN[:-1].encode() + rb"\Z")
+_REPAIR = re.compile(rf"{REPAIR_PREFIX}[1-9][0-9]*\+({REPLAY_PATTERN})")
 
 
 class Verdict(Enum):
@@ -62,3 +69,19 @@ class Identities:
             return Verdict.FOREIGN
         self.marks[partition, replay] = number
         return Verdict.NEW
+
+
+def partition_of(number: int, partitions: int) -> int:
+    """The partition that a line of a replay belongs to: whole chunks of `CHUNK_LINES` in turn.
+
+    Args:
+        number: of the line, from 1.
+        partitions: as the replay's record says.
+    """
+    return (number - 1) // CHUNK_LINES % partitions
+
+
+def credited_to(replay_id: str) -> str:
+    """The replay whose lines these are: its own, or for ``repair-<k>+<replay>`` those of ``<replay>``."""
+    found = _REPAIR.fullmatch(replay_id)
+    return found[1] if found else replay_id

@@ -13,8 +13,9 @@ import xxhash
 from pyspark import Accumulator
 from pyspark.accumulators import AccumulatorParam
 
+from logpipe.digest import Digest
 from windows.dimensions import DIMENSIONS, TOTAL
-from windows.identity import Marks, drop_repeats
+from windows.identity import Judged, Marks, drop_repeats
 from windows.parse import MAX_KEY_CHARS, parse_frame
 
 TimeMode = Literal["arrival", "event"]
@@ -36,7 +37,7 @@ _ARROW_SCHEMA = pa.schema(
 
 
 class RangeSummary(NamedTuple):
-    """What a task saw in its offset range; counts are lines."""
+    """What a task saw in its offset range; counts are lines, ``foreign`` are records."""
 
     partition: int
     first_offset: int
@@ -50,6 +51,8 @@ class RangeSummary(NamedTuple):
     max_arrival_ms: int
     max_time_ms: int | None
     marks: Marks
+    anonymous: Digest
+    foreign: int
 
 
 class Summaries(AccumulatorParam[dict[tuple[int, int, int], RangeSummary]]):
@@ -176,13 +179,13 @@ def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[
         assert isinstance(records, pl.DataFrame)
         if records.is_empty():
             continue
-        counted, batch_marks = drop_repeats(records, marks)
-        marks |= batch_marks
-        changed |= batch_marks
-        lines = with_time(
-            parse_frame(counted.with_columns(line_bytes=pl.col("value").bin.size().cast(pl.Int64))), plan
+        judged = drop_repeats(
+            records.with_columns(line_bytes=pl.col("value").bin.size().cast(pl.Int64)), marks
         )
-        summary = _summed(summary, records, lines, changed, plan.time)
+        marks |= judged.marks
+        changed |= judged.marks
+        lines = with_time(parse_frame(judged.counted), plan)
+        summary = _summed(summary, records, judged, lines, changed, plan.time)
         if lines.is_empty():
             continue
         rows.append(count_rows(lines))
@@ -196,8 +199,9 @@ def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[
 
 
 def _summed(
-    before: RangeSummary | None, records: pl.DataFrame, lines: pl.DataFrame, marks: Marks, time: TimeMode
-) -> RangeSummary:
+    before: RangeSummary | None, records: pl.DataFrame, judged: Judged, lines: pl.DataFrame, marks: Marks,
+    time: TimeMode,
+) -> RangeSummary:  # fmt: skip
     """Add a batch of a task's range to its summary."""
     # A line without readable time stands in its arrival window, but says nothing about the log's clock.
     told = pl.lit(True) if time == "arrival" else pl.col("event_ms") <= pl.col("arrival_ms") + _AHEAD_MS
@@ -215,6 +219,8 @@ def _summed(
         max_arrival_ms=int(records["arrival_ms"].max()),
         max_time_ms=None if max_time_ms is None else int(max_time_ms),
         marks=dict(marks),
+        anonymous=judged.anonymous,
+        foreign=judged.foreign,
     )
     if before is None:
         return now
@@ -232,6 +238,8 @@ def _summed(
         max_arrival_ms=max(before.max_arrival_ms, now.max_arrival_ms),
         max_time_ms=max(times, default=None),
         marks=dict(marks),
+        anonymous=before.anonymous + now.anonymous,
+        foreign=before.foreign + now.foreign,
     )
 
 

@@ -15,3 +15,7 @@ class FencedError(WindowsError):
 
 class OccupiedError(WindowsError):
     """Another driver is alive on the checkpoint."""
+
+
+class CutError(Exception):
+    """The broker lost records that are counted, and gives their offsets to others: read again from there."""

@@ -1,79 +1,123 @@
-"""Counts each record's identity once.
+"""Counts each record's identity once: the rule of `logpipe.identity`, over whole frames of records.
 
-A record's key ``<replay>:<line number>`` is its identity. The lines of a replay stand in order in a Kafka
-partition, so a record is a repeat exactly when its number is not above the highest seen of its replay in
-its partition. Those high-water marks are all that has to be remembered. A record without such a key has no
-identity and is never a repeat.
+What has to be remembered is a mark for each replay in each Kafka partition. A record without identity (it has
+no key, or a foreign one) is never a repeat.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from logpipe.contracts.chain import Mark
+from logpipe.digest import Digest
+from logpipe.identity import KEY_PATTERN, MAX_JUMP, Identities, Verdict
 from windows.parse import line_texts
-
-_IDENTITY = r"^(.+):([0-9]{1,18})$"
-
-
-class Mark(NamedTuple):
-    """The highest line number seen of a replay in a Kafka partition, and when it last sent a line."""
-
-    number: int
-    last_arrival_ms: int
-
 
 Marks = dict[tuple[int, str], Mark]  # by Kafka partition and replay
 
+_UNSEEN = Mark(0, 0, Digest())
+_SUMS = ("lines", "line_bytes", "hash")
+_MODULUS = 1 << 64
 
-def drop_repeats(records: pl.DataFrame, marks: Marks) -> tuple[pl.DataFrame, Marks]:
+
+class Judged(NamedTuple):
+    """What a frame of records holds.
+
+    Attributes:
+        counted: the records that count.
+        marks: the marks that changed; their digests are of all records so far.
+        anonymous: digest of the lines without identity.
+        foreign: records whose key is no identity.
+    """
+
+    counted: pl.DataFrame
+    marks: Marks
+    anonymous: Digest
+    foreign: int
+
+
+def drop_repeats(records: pl.DataFrame, marks: Marks) -> Judged:
     """Drop the records whose identity was seen.
 
     Args:
-        records: Columns ``key`` (binary, may be null), ``partition``, ``arrival_ms``, in offset order within
-            each partition.
+        records: Columns ``key`` (binary, may be null), ``partition``, ``arrival_ms``, ``line_bytes`` and
+            ``hash``, in offset order within each partition.
         marks: The marks before these records.
-
-    Returns:
-        The records that count, and the marks that changed.
     """
-    groups = line_texts(records["key"]).str.extract_groups(_IDENTITY).struct.unnest()
-    identity = records.select("partition", "arrival_ms").hstack(groups)
-    identity = identity.select(
-        "partition", "arrival_ms", replay=pl.col("1"), number=pl.col("2").cast(pl.Int64)
+    groups = line_texts(records["key"]).str.extract_groups(KEY_PATTERN).struct.unnest()
+    rows = records.select("partition", "arrival_ms", "line_bytes", "hash").with_columns(
+        replay=groups["1"], number=groups["2"].cast(pl.Int64), lines=pl.lit(1, pl.Int64)
     )
-    known = identity.drop_nulls("number")
-    if known.is_empty():
-        return records, {}
-    by_replay = known.group_by("partition", "replay").agg(
-        pl.col("number").max(),
-        pl.col("arrival_ms").max(),
-        first=pl.col("number").first(),
-        in_order=(pl.col("number").diff() > 0).all(),
-    )
-    changed: Marks = {}
-    repeats_possible = False
-    for partition, replay, number, arrival_ms, first, in_order in by_replay.iter_rows():
-        before = marks.get((partition, replay), Mark(-1, 0))
-        changed[partition, replay] = Mark(max(before.number, number), max(before.last_arrival_ms, arrival_ms))
-        repeats_possible |= not in_order or first <= before.number
-    if not repeats_possible:
-        return records, changed
-    return records.filter(~_is_repeat(identity, marks)), changed
+    replays = _by_replay(rows)
+    repeats_possible = jumps_possible = False
+    for (partition, replay), seen in replays.items():
+        mark = marks.get((partition, replay), _UNSEEN).number
+        repeats_possible |= not seen["in_order"] or seen["first"] <= mark
+        jumps_possible |= seen["number"] - mark > MAX_JUMP
+    if jumps_possible or repeats_possible:
+        if jumps_possible:
+            verdicts = _verdicts(records, marks)
+            rows = rows.with_columns(pl.when(verdicts != Verdict.FOREIGN.value).then(pl.col("replay")))
+            repeats = verdicts == Verdict.REPEAT.value
+        else:
+            repeats = _repeats(rows, marks)
+        records = records.filter(~repeats)
+        rows = rows.with_columns(pl.when(~repeats).then(pl.col(*_SUMS)).otherwise(0))
+        replays = _by_replay(rows)
+    changed = {place: _advanced(marks.get(place, _UNSEEN), seen) for place, seen in replays.items()}
+    without = rows.filter(pl.col("replay").is_null())
+    foreign = without.height - records["key"].null_count()
+    return Judged(records, changed, _digest(without.select(pl.col(*_SUMS).sum()).row(0, named=True)), foreign)
 
 
-def _is_repeat(identity: pl.DataFrame, marks: Marks) -> pl.Series:
-    """True for each row whose number is not above all before it."""
+def _by_replay(rows: pl.DataFrame) -> dict[tuple[int, str], dict[str, Any]]:
+    """Sum the rows that have an identity by partition and replay."""
+    summed = (
+        rows.drop_nulls("replay")
+        .group_by("partition", "replay")
+        .agg(
+            pl.col("number", "arrival_ms").max(),
+            pl.col(*_SUMS).sum(),
+            first=pl.col("number").first(),
+            in_order=(pl.col("number").diff() > 0).all(),
+        )
+    )
+    return {(row["partition"], row["replay"]): row for row in summed.iter_rows(named=True)}
+
+
+def _digest(sums: dict[str, int]) -> Digest:
+    return Digest(sums["lines"], sums["line_bytes"], sums["hash"] % _MODULUS)
+
+
+def _advanced(mark: Mark, seen: dict[str, Any]) -> Mark:
+    """A mark after more records of its replay; repeats among them move its time only."""
+    return Mark(
+        max(mark.number, seen["number"]),
+        max(mark.last_arrival_ms, seen["arrival_ms"]),
+        mark.digest + _digest(seen),
+    )
+
+
+def _repeats(rows: pl.DataFrame, marks: Marks) -> pl.Series:
+    """True for each row whose number is not above all before it; for frames without a jump."""
     known = pl.DataFrame(
         [(partition, replay, mark.number) for (partition, replay), mark in marks.items()],
-        schema={"partition": identity.schema["partition"], "replay": pl.String, "mark": pl.Int64},
+        schema={"partition": rows.schema["partition"], "replay": pl.String, "mark": pl.Int64},
         orient="row",
     )
     highest = pl.col("number").cum_max().shift(1).over("partition", "replay")
     return (
-        identity.with_columns(highest=highest)
+        rows.with_columns(highest=highest)
         .join(known, on=["partition", "replay"], how="left", maintain_order="left")
         .select(
-            repeat=(pl.col("number") <= pl.max_horizontal("highest", "mark").fill_null(-1)).fill_null(False)
+            repeat=(pl.col("number") <= pl.max_horizontal("highest", "mark").fill_null(0)).fill_null(False)
         )
         .to_series()
     )
+
+
+def _verdicts(records: pl.DataFrame, marks: Marks) -> pl.Series:
+    """Judge the records one by one; for frames that may hold a jump, which no replay's does."""
+    identities = Identities({place: mark.number for place, mark in marks.items()})
+    places = zip(records["partition"], records["key"], strict=True)
+    return pl.Series([identities.judge(*place).value for place in places], dtype=pl.String)

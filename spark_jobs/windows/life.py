@@ -16,7 +16,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from logpipe import settings
 from windows import options as job_options
 from windows import session, versions
-from windows.errors import WindowsError
+from windows.errors import CutError, WindowsError
 from windows.hdfs import Hdfs
 from windows.options import Options
 from windows.patience import Patience, first_line, is_passing
@@ -34,6 +34,7 @@ END_DEADLINE_S = 10.0
 TIDY_INTERVAL_S = 30.0
 IDLE_TIDY_INTERVAL_S = 300.0
 RETRY_S = 2.0
+_LOSS = ("OffsetOutOfRange", "LogTruncation", "KAFKA_DATA_LOSS")  # in the errors of Spark and its consumer
 
 
 class Life:
@@ -47,6 +48,7 @@ class Life:
         self._topics = Topics(options.bootstrap)
         self._commits: CommitLog
         self._progress = Progress(hdfs, options, self._topics)
+        self._loss: Exception | None = None
         self._stop_file = f"{options.checkpoint_url}/{STOP_FILE}"
 
     def run(self) -> None:
@@ -141,7 +143,9 @@ class Life:
     def _run_query(self, steps: Steps) -> None:
         """Run the query until it fails or the job is told to stop."""
         steps.recover()
-        query = start_query(self._spark, self._options, steps.count_batch)
+        steps.mend(self._loss)
+        self._loss = None
+        query = start_query(self._spark, self._options, steps.query_folder, steps.starts(), steps.count_batch)
         log.info("Reading topic %s", self._options.topic)
         try:
             self._follow(query, steps)
@@ -199,12 +203,11 @@ class Life:
             return
         if isinstance(cause, WindowsError):
             raise cause from None
-        if "OffsetOutOfRange" in str(error) or "KAFKA_DATA_LOSS" in str(error):
-            raise WindowsError(
-                f"Kafka deleted lines of {self._options.topic} before they were counted (offsets counted: "
-                f"{steps.commit.offsets}): raise the topic's retention; to count what is left, give a new "
-                "--checkpoint-dir and --windows-dir"
-            ) from error
+        if isinstance(cause, CutError) or any(word in str(error) for word in _LOSS):
+            log.warning("Kafka has lost lines, looking for where to go on: %s", first_line(cause))
+            self._loss = error
+            self._patience.pause(RETRY_S)
+            return
         if not (is_passing(cause) or is_passing(error)):
             raise error
         log.warning("A service is away, going on from the last commit when it is back: %s", first_line(cause))

@@ -30,6 +30,7 @@ class Options:
     hdfs_user: str
     checkpoint_dir: str
     windows_dir: str
+    ledger_dir: str
     time: TimeMode
     window_s: int
     slide_s: int
@@ -64,7 +65,7 @@ class Options:
             f"a divisor of the window of {self.window_s} s, so that all lines are in equally many windows",
         )
         _require(re.fullmatch(r"hdfs://[^/]+", self.hdfs_url), "hdfs_url", self.hdfs_url, "hdfs://host:port")
-        for name in ("checkpoint_dir", "windows_dir"):
+        for name in ("checkpoint_dir", "windows_dir", "ledger_dir"):
             _require(
                 getattr(self, name).startswith("/"), name, getattr(self, name), "an absolute path on HDFS"
             )
@@ -117,9 +118,13 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
         "--max-offsets", type=int, default=500_000, help="lines a batch at most: bounds memory in a backlog"
     )
     source.add_argument(
-        "--identity-days", type=int, default=30,
-        help="a replay that sent nothing for so long is forgotten; a record repeated later would count again",
+        "--identity-days", type=int, default=1,
+        help="a replay that sent nothing for so long, and that the ledger does not hold or holds as sealed, "
+        "is forgotten; a record repeated later would count again",
     )  # fmt: skip
+    source.add_argument(
+        "--ledger-dir", default=settings.hdfs_ledger_dir, help="the replays' records, on HDFS"
+    )
     windows = cli.add_argument_group("windows")
     windows.add_argument(
         "--time", choices=["arrival", "event"], default="arrival",

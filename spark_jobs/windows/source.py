@@ -1,5 +1,6 @@
 """The streaming query: raw records of the topic, handed over batch by batch."""
 
+import json
 from collections.abc import Callable
 
 from pyspark.sql import DataFrame, SparkSession
@@ -12,8 +13,11 @@ QUERY_NAME = "windows"
 
 
 def raw_records(topic: DataFrame) -> DataFrame:
-    """Select what is counted from Kafka's columns: ``key, value, partition, offset, arrival_ms, hash``."""
-    return topic.select(
+    """Select what is counted from Kafka's columns: ``key, value, partition, offset, arrival_ms, hash``.
+
+    A record without a value is an empty line.
+    """
+    return topic.withColumn("value", sf.expr("coalesce(value, X'')")).select(
         "key",
         "value",
         "partition",
@@ -23,8 +27,8 @@ def raw_records(topic: DataFrame) -> DataFrame:
     )
 
 
-def read_topic(spark: SparkSession, options: Options) -> DataFrame:
-    """Read the topic as a stream of `raw_records`.
+def read_topic(spark: SparkSession, options: Options, starts: dict[int, int]) -> DataFrame:
+    """Read the topic as a stream of `raw_records`; a new query begins at ``starts``, or at the topic's start.
 
     No ``minPartitions``: a task must hold one partition's records in order, or repeats could not be told.
     """
@@ -32,7 +36,7 @@ def read_topic(spark: SparkSession, options: Options) -> DataFrame:
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", options.bootstrap)
         .option("subscribe", options.topic)
-        .option("startingOffsets", "earliest")
+        .option("startingOffsets", json.dumps({options.topic: starts}) if starts else "earliest")
         .option("maxOffsetsPerTrigger", options.max_offsets)
         .option("failOnDataLoss", "true")
         .option("kafka.max.poll.records", 5_000)
@@ -44,13 +48,17 @@ def read_topic(spark: SparkSession, options: Options) -> DataFrame:
 
 
 def start_query(
-    spark: SparkSession, options: Options, count_batch: Callable[[DataFrame, int], None]
+    spark: SparkSession,
+    options: Options,
+    folder: str,
+    starts: dict[int, int],
+    count_batch: Callable[[DataFrame, int], None],
 ) -> StreamingQuery:
-    """Start the one query, from its checkpoint or from the topic's start."""
+    """Start the one query, from its checkpoint in ``folder``, or, without one, as `read_topic` says."""
     return (
-        read_topic(spark, options)
+        read_topic(spark, options, starts)
         .writeStream.queryName(QUERY_NAME)
-        .option("checkpointLocation", f"{options.checkpoint_url}/query")
+        .option("checkpointLocation", folder)
         .trigger(processingTime=f"{int(options.trigger_s * 1000)} milliseconds")
         .foreachBatch(count_batch)
         .start()

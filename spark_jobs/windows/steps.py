@@ -8,18 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partial, reduce
+from operator import add, or_
 
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as sf
 
 from windows import console, kafka_rows, parquet_store, totals
 from windows.counts import PARTIALS_SCHEMA, CountPlan, RangeSummary, Summaries, count_lines
-from windows.errors import WindowsError
+from windows.errors import CutError, WindowsError
 from windows.hdfs import Hdfs
-from windows.identity import Marks
+from windows.marks import Forgetting, Ledger
 from windows.options import Options
-from windows.store import Commit, CommitLog
+from windows.store import FIRST_QUERY, Commit, CommitLog
 from windows.topics import Topics
 
 log = logging.getLogger("windows")
@@ -27,7 +28,7 @@ log = logging.getLogger("windows")
 _MODULUS = 1 << 64
 _DAY_MS = 86_400_000
 _FOREVER_MS = 1 << 60
-MAX_MARKS = 20_000
+_EARLIEST = -2  # as Spark's startingOffsets say it
 
 
 class StoppingError(WindowsError):
@@ -51,6 +52,9 @@ class Steps:
         self._commits = commits
         self._topics = topics
         self._options = options
+        self._forgetting = Forgetting(
+            Ledger(hdfs, options.hdfs_url + options.ledger_dir).held, options.identity_days * _DAY_MS
+        )
         self._lock = threading.Lock()
         self._summaries = spark.sparkContext.accumulator({}, Summaries())
         self._background = ThreadPoolExecutor(1, thread_name_prefix="publish")
@@ -62,6 +66,11 @@ class Steps:
         self.step_s = 0.0
         self.counted_at = time.monotonic()
         self.failure: BaseException | None = None
+
+    @property
+    def query_folder(self) -> str:
+        """Where Spark keeps its offsets."""
+        return f"{self._options.checkpoint_url}/{self.commit.query}"
 
     # Between the steps
 
@@ -171,6 +180,7 @@ class Steps:
         finally:
             partials.unpersist()
         self._check_topic(before)
+        self._check_log(before)
         self.counted_at = time.monotonic()
         counted = self._counted(before, step, folder, batch_id, offsets, ranges, watermark_ms)
         return replace(counted, open_rows=open_rows)
@@ -183,6 +193,10 @@ class Steps:
         options = self._options
         slots = parquet_store.written_slots(self._hdfs, folder)
         newest_ms = max((seen.max_arrival_ms for seen in ranges), default=0)
+        newest_of = dict(before.newest_ms)
+        for seen in ranges:
+            newest_of[seen.partition] = max(newest_of.get(seen.partition, 0), seen.max_arrival_ms)
+        marks = reduce(or_, (seen.marks for seen in ranges), before.marks)
         window_end_ms = (newest_ms // (options.slide_s * 1000) * options.slide_s + options.window_s) * 1000
         return replace(
             before,
@@ -193,8 +207,9 @@ class Steps:
             open_folder=f"{folder}/slot={totals.OPEN}" if slots.get(totals.OPEN) else "",
             open_until_ms=max(before.open_until_ms, window_end_ms),
             offsets=before.offsets | offsets,
+            newest_ms=newest_of,
             watermark_ms=watermark_ms,
-            marks=self._kept_marks(before.marks, ranges, newest_ms),
+            marks=self._forgetting.kept(marks, newest_ms),
             moves=parquet_store.moves_of(slots, options.windows_url, step),
             removes=(),
             lines=before.lines + sum(seen.lines for seen in ranges),
@@ -203,6 +218,8 @@ class Steps:
             late=before.late + sum(seen.late for seen in ranges),
             malformed=before.malformed + sum(seen.malformed for seen in ranges),
             repeats=before.repeats + sum(seen.repeats for seen in ranges),
+            anonymous=reduce(add, (seen.anonymous for seen in ranges), before.anonymous),
+            foreign=before.foreign + sum(seen.foreign for seen in ranges),
         )
 
     def _watermark(self, before: Commit, ranges: list[RangeSummary]) -> int | None:
@@ -214,19 +231,6 @@ class Steps:
         reached = [min(times) - self._options.watermark_s * 1000] if times else []
         known = [before.watermark_ms] if before.watermark_ms is not None else []
         return max(known + reached, default=None)
-
-    def _kept_marks(self, before: Marks, ranges: list[RangeSummary], newest_ms: int) -> Marks:
-        """Forget replays that sent nothing for long."""
-        marks = dict(before)
-        for seen in ranges:
-            marks |= seen.marks
-        oldest_ms = newest_ms - self._options.identity_days * _DAY_MS
-        marks = {replay: mark for replay, mark in marks.items() if mark.last_arrival_ms >= oldest_ms}
-        if len(marks) > MAX_MARKS:
-            log.warning("More than %d replays are remembered: the longest silent are forgotten", MAX_MARKS)
-            newest = sorted(marks.items(), key=lambda item: item[1].last_arrival_ms, reverse=True)
-            marks = dict(newest[:MAX_MARKS])
-        return marks
 
     def _close(self) -> Commit:
         before, options = self.commit, self._options
@@ -315,11 +319,83 @@ class Steps:
         observed.write.mode("overwrite").partitionBy("slot").parquet(folder)
         return int(seen.get["open_rows"])
 
+    def mend(self, loss: Exception | None) -> None:
+        """Before a query begins: if Spark's offsets, or ours, are not the topic's any more, begin it anew.
+
+        It gets a folder of its own, and begins where the topic still is what was counted.
+
+        Args:
+            loss: what the query before ended with, if Kafka had lost lines.
+
+        Raises:
+            WindowsError: lines were deleted before they were counted, the topic is another one, or there is
+                nothing to mend.
+        """
+        counted, topic = self.commit.offsets, self._options.topic
+        cuts, ends = self._cuts(self.commit), self._topics.end_offsets(topic)
+        is_behind = any(
+            end > ends.get(part, end)
+            for read in (counted, self._last_planned())
+            for part, end in read.items()
+        )
+        if loss or cuts or is_behind:
+            starts = {
+                part: min(end, cuts.get(part, end), ends.get(part, end)) for part, end in counted.items()
+            }
+            self._do(lambda: self._begun_anew(starts, loss))
+
+    def _begun_anew(self, starts: dict[int, int], loss: Exception | None) -> Commit:
+        before, options = self.commit, self._options
+        self._check_topic(before)
+        firsts = self._topics.first_offsets(options.topic)
+        is_gone = starts.keys() - firsts.keys() or any(
+            first > starts.get(part, 0) for part, first in firsts.items()
+        )
+        was_mended = before.query != FIRST_QUERY and before.batch_id < 0 and starts == before.offsets
+        if is_gone or was_mended:
+            raise WindowsError(
+                f"Kafka deleted lines of {options.topic} before they were counted (offsets counted: "
+                f"{before.offsets}, kept from {firsts} on): raise the topic's retention; to count what is "
+                "left, give a new --checkpoint-dir and --windows-dir"
+            ) from loss
+        for part, start in starts.items():
+            if start < before.offsets[part]:
+                log.error(
+                    "Partition %d of %s was counted up to offset %d, but the broker has lost what it held "
+                    "from offset %d on: going on from there; what was counted stays counted",
+                    part, options.topic, before.offsets[part], start,
+                )  # fmt: skip
+        step = before.step + 1
+        return replace(
+            before,
+            step=step,
+            kind="cut",
+            query=f"{FIRST_QUERY}-{step}",
+            batch_id=-1,
+            folder="",
+            offsets=starts,
+            moves=(),
+            removes=(),
+        )
+
+    def starts(self) -> dict[int, int]:
+        """Where a query begins that has no offsets of its own yet; empty for the topic's start."""
+        if self.commit.query == FIRST_QUERY:
+            return {}
+        parts = self._topics.end_offsets(self._options.topic)
+        return {part: self.commit.offsets.get(part, _EARLIEST) for part in parts}
+
     # Checks: what Spark hands over must follow on what is committed
+
+    def _last_planned(self) -> dict[int, int]:
+        """Where the last batch ends that Spark has planned; empty before the first."""
+        names = [entry.name for entry in self._hdfs.list(f"{self.query_folder}/offsets")]
+        batches = [int(name) for name in names if name.isdigit()]
+        return self._planned_offsets(max(batches)) if batches else {}
 
     def _planned_offsets(self, batch_id: int) -> dict[int, int]:
         """Read from Spark's checkpoint where a batch ends."""
-        text = self._hdfs.read_text(f"{self._commits.query_folder}/offsets/{batch_id}")
+        text = self._hdfs.read_text(f"{self.query_folder}/offsets/{batch_id}")
         ends = json.loads(text.splitlines()[-1]).get(self._options.topic, {})
         return {int(partition): int(offset) for partition, offset in ends.items()}
 
@@ -351,6 +427,20 @@ class Steps:
         if topic_id is not None and topic_id != before.topic_id:
             raise WindowsError(topic_was_replaced(self._options, before.topic_id, topic_id))
 
+    def _check_log(self, before: Commit) -> None:
+        """Refuse lines behind offsets that were counted and now hold others: the broker lost its tail.
+
+        Called when the batch was read, so that the log was whole all the while.
+        """
+        cuts = self._cuts(before)
+        if cuts:
+            raise CutError(f"The log of {self._options.topic} was cut, by partition at offsets {cuts}")
+
+    def _cuts(self, commit: Commit) -> dict[int, int]:
+        """Where partitions hold records that came after all that were counted, at offsets that were."""
+        after = self._topics.first_after(self._options.topic, commit.newest_ms)
+        return {part: offset for part, offset in after.items() if offset < commit.offsets[part]}
+
     # After a commit
 
     def _publish(self, commit: Commit) -> None:
@@ -364,6 +454,7 @@ class Steps:
 
     def _send_rows(self, commit: Commit) -> None:
         spark, options = self._spark, self._options
+        self._commits.refuse_if_fenced()  # a driver that slept would put older totals over newer ones
         paths = parquet_store.current_paths(self._hdfs, commit.moves)
         records = kafka_rows.window_records(
             parquet_store.read_rows(spark, paths), options.window_s, sf.lit(True)

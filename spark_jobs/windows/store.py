@@ -2,8 +2,8 @@
 
 Under the checkpoint folder stand
 
-``query/``
-    Spark's own offsets of the streaming query.
+``query/``, later ``query-<step>/``
+    Spark's own offsets of the streaming query; the commit names the folder.
 ``windows/commits.<epoch>/<step>.json``
     One file a committed step; the newest is the truth. A step exists exactly when its file does.
 ``windows/steps/<step>-<epoch>/slot=…``
@@ -25,11 +25,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from logpipe.contracts.chain import Mark, digest_of_list, digest_to_list
+from logpipe.digest import Digest
 from windows.errors import FencedError, OccupiedError, WindowsError
 from windows.hdfs import Hdfs
-from windows.identity import Mark, Marks
+from windows.identity import Marks
 
-FORMAT = 1
+FORMAT = 2
+FIRST_QUERY = "query"
 KEPT_COMMITS = 30
 HEARTBEAT_S = 5.0
 FOREIGN_OWNER_WAIT_S = 20.0
@@ -50,32 +53,39 @@ class Commit:
     Attributes:
         step: Number of the step, from 1.
         kind: ``batch`` counted lines, ``close`` closed windows while no lines came, ``rewrite`` merged or
-            expired files, ``start`` began the store.
-        batch_id: Spark's number of the last batch counted.
+            expired files, ``start`` began the store, ``cut`` began a query anew since the broker had lost
+            what Spark's offsets stood for.
+        query: Name of the folder of Spark's offsets.
+        batch_id: Spark's number of the last batch counted, in that folder.
         folder: Where the step's files stand; empty for a step that wrote none.
         open_folder: Parquet files with the totals of the open windows; empty when none is open.
         open_rows: Rows in there.
         open_until_ms: End of the newest window by arrival.
         offsets: Next offset of each partition.
+        newest_ms: Newest arrival among the records of each partition before that.
         watermark_ms: Windows that end by then are closed. None before the first time.
-        marks: High-water marks of the identities.
+        marks: Of each replay in each partition the highest number, last arrival, and digest of its lines.
         moves: Files to be moved to the Parquet output.
         removes: Files of the output that this step replaced.
         rewrite_step: The last step that replaced files.
         lines, line_bytes, hash_sum, late, malformed, repeats: Sums over all steps.
+        anonymous: The part of the lines without identity: no key, or a foreign one.
+        foreign: Records with a key that is no identity; they are counted, and in ``anonymous``.
         expired: Lines, bytes and hash sum of the windows that were deleted by age.
     """
 
     step: int
-    kind: Literal["start", "batch", "close", "rewrite"]
+    kind: Literal["start", "batch", "close", "rewrite", "cut"]
     parameters: dict[str, Any]
     topic_id: str
+    query: str = FIRST_QUERY
     batch_id: int = -1
     folder: str = ""
     open_folder: str = ""
     open_until_ms: int = 0
     open_rows: int = 0
     offsets: dict[int, int] = field(default_factory=dict)
+    newest_ms: dict[int, int] = field(default_factory=dict)
     watermark_ms: int | None = None
     marks: Marks = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
@@ -87,16 +97,22 @@ class Commit:
     late: int = 0
     malformed: int = 0
     repeats: int = 0
+    anonymous: Digest = field(default_factory=Digest)
+    foreign: int = 0
     expired: tuple[int, int, int] = (0, 0, 0)
     committed_at: str = ""
 
     def to_json(self) -> str:
         """As JSON text."""
-        values = asdict(self)
-        values["marks"] = [[*key, *mark] for key, mark in self.marks.items()]
+        values = asdict(replace(self, marks={}))
+        values["marks"] = [
+            [*place, mark.number, mark.last_arrival_ms, *digest_to_list(mark.digest)]
+            for place, mark in self.marks.items()
+        ]
+        values["anonymous"] = digest_to_list(self.anonymous)
         values["hash_sum"] = f"{self.hash_sum:016x}"
         values["format"] = FORMAT
-        return json.dumps(values)
+        return json.dumps(values, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Commit":
@@ -107,12 +123,13 @@ class Commit:
                 "The checkpoint was written by another version of the windows job: give a new "
                 "--checkpoint-dir and --windows-dir to count the topic anew, or run that version"
             )
-        values.pop("closed_until_ms", None)  # until a batch closed by its own watermark, the one before it
-        values["offsets"] = {int(partition): offset for partition, offset in values["offsets"].items()}
+        for name in ("offsets", "newest_ms"):
+            values[name] = {int(partition): value for partition, value in values[name].items()}
         values["marks"] = {
-            (partition, replay): Mark(number, arrival_ms)
-            for partition, replay, number, arrival_ms in values["marks"]
+            (partition, replay): Mark(number, arrival_ms, digest_of_list(lines))
+            for partition, replay, number, arrival_ms, *lines in values["marks"]
         }
+        values["anonymous"] = digest_of_list(values["anonymous"])
         values["moves"] = tuple(Move(**move) for move in values["moves"])
         values["removes"] = tuple(values["removes"])
         values["expired"] = tuple(values["expired"])
@@ -163,7 +180,6 @@ class CommitLog:
 
     def __init__(self, hdfs: Hdfs, checkpoint_url: str) -> None:
         self._hdfs = hdfs
-        self.query_folder = f"{checkpoint_url}/query"
         self.folder = f"{checkpoint_url}/windows"
         self.checkpoint_url = checkpoint_url
         self._epoch = 0
@@ -265,6 +281,14 @@ class CommitLog:
             self._hdfs.touch(self._owner_path, time.time_ns() // 1_000_000)
             self._beat_at = time.monotonic()
 
+    def refuse_if_fenced(self) -> None:
+        """Raise `FencedError` when another driver took over."""
+        if not self._hdfs.exists(self._commits):
+            raise FencedError(
+                f"Another driver took over {self.checkpoint_url}: this one says no more about its windows; "
+                "one driver a checkpoint"
+            )
+
     def step_folder(self, step: int) -> str:
         """Where a step of this driver writes."""
         return f"{self.folder}/steps/{step:012d}-{self._epoch}"
@@ -308,6 +332,9 @@ class CommitLog:
         self._hdfs.delete(f"{self.folder}/uncommitted")
         for entry in self._hdfs.list(self.folder):
             if entry.name.startswith("new-"):
+                self._hdfs.delete(entry.path)
+        for entry in self._hdfs.list(self.checkpoint_url):
+            if entry.name.split("-")[0] == FIRST_QUERY and entry.name != newest.query:
                 self._hdfs.delete(entry.path)
 
 

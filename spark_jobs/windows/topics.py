@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -12,9 +12,13 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
+from logpipe.contracts.chain import java_id
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
+_STALE = (
+    KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION,
+)  # fmt: skip
 WEEK_MS = 7 * 86_400_000
 
 
@@ -30,9 +34,13 @@ class Topics:
     """Kafka's topics. Methods raise `confluent_kafka.KafkaException` when the broker does not answer."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._admin = AdminClient(
+        self._bootstrap = bootstrap
+        self._admin = self._client()
+
+    def _client(self) -> AdminClient:
+        return AdminClient(
             {
-                "bootstrap.servers": bootstrap,
+                "bootstrap.servers": self._bootstrap,
                 "socket.timeout.ms": 10_000,
                 "log_level": 0,
                 "client.id": "windows",
@@ -40,7 +48,8 @@ class Topics:
         )
 
     def _describe(self, topic: str) -> TopicDescription | None:
-        future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+        admin = self._admin  # must outlive its futures, and another thread may put a new one in its place
+        future = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
         try:
             return future.result(TIMEOUT_S)
         except KafkaException as error:
@@ -51,17 +60,42 @@ class Topics:
     def topic_id(self, topic: str) -> str | None:
         """The id that Kafka gave the topic when it was made; None when there is no such topic."""
         description = self._describe(topic)
-        return None if description is None else str(description.topic_id)
+        return None if description is None else java_id(description.topic_id)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Next offset of each partition; empty when there is no such topic."""
-        from confluent_kafka import TopicPartition
+        return self._every(topic, OffsetSpec.latest())
 
+    def first_offsets(self, topic: str) -> dict[int, int]:
+        """Oldest offset that each partition holds; empty when there is no such topic."""
+        return self._every(topic, OffsetSpec.earliest())
+
+    def _every(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         description = self._describe(topic)
-        if description is None:
+        parts = [] if description is None else description.partitions
+        return self._offsets(topic, {part.id: spec for part in parts})
+
+    def first_after(self, topic: str, times_ms: dict[int, int]) -> dict[int, int]:
+        """First record of each partition that is newer than a time; of those that hold such a record."""
+        specs = {part: OffsetSpec.for_timestamp(time_ms + 1) for part, time_ms in times_ms.items()}
+        return {part: offset for part, offset in self._offsets(topic, specs).items() if offset >= 0}
+
+    def _offsets(self, topic: str, specs: dict[int, OffsetSpec]) -> dict[int, int]:
+        if not specs:
             return {}
-        latest = {TopicPartition(topic, part.id): OffsetSpec.latest() for part in description.partitions}
-        futures = self._admin.list_offsets(latest, request_timeout=TIMEOUT_S)
+        wanted = {TopicPartition(topic, part): spec for part, spec in specs.items()}
+        try:
+            return self._listed(wanted)
+        except KafkaException as error:
+            if error.args[0].code() not in _STALE:
+                raise
+            # What a client knows of leaders before a broker's restart it believes for minutes.
+            self._admin = self._client()
+            return self._listed(wanted)
+
+    def _listed(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[int, int]:
+        admin = self._admin
+        futures = admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
         return {part.partition: future.result(TIMEOUT_S).offset for part, future in futures.items()}
 
     def replicas(self, topic: str) -> int:

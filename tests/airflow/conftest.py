@@ -63,6 +63,10 @@ def process_host_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
         return f"{sys.executable} {folder}/service.py {services[name].port} {services[name].folder}"
 
     (folder / "broken.py").write_text("print('no such file: conf.xml \\x01'); raise SystemExit(3)")
+    (folder / "chore.py").write_text(
+        f"import json, os, pathlib; failed = json.loads(pathlib.Path('{folder}/failed').read_text())\n"
+        "print(json.dumps({'pid': os.getpid(), 'failed': failed}))"
+    )
     (folder / "supervisord.conf").write_text(
         f"[supervisord]\nnodaemon=true\nlogfile={folder}/supervisord.log\npidfile={folder}/supervisord.pid\n"
         f"[inet_http_server]\nport=127.0.0.1:{port}\nusername=logpipe\npassword=right-password\n"
@@ -73,19 +77,16 @@ def process_host_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
         + program("agent-durable", "durable", serve("agent"))
         + program("broken", "broken", f"{sys.executable} {folder}/broken.py")
         + program("split", "split", serve("web"), redirect_stderr="false")
+        + program("chore", "chore", f"{sys.executable} {folder}/chore.py", autorestart="false", startsecs=0)
         + program("replayer", "replayer", f"{sys.executable} -m logpipe.replayer", environment=replayer)
         + "[group:agent]\nprograms=agent-memory,agent-durable\n"
     )
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder / "supervisord.conf")],
-        stdout=subprocess.DEVNULL,
-    )
+    host = ProcessHostUnderTest(port, folder, services, ports)
     try:
-        wait_until(lambda: accepts(port), "supervisord")
-        yield ProcessHostUnderTest(port, folder, services, ports)
+        host.start()
+        yield host
     finally:
-        daemon.terminate()
-        daemon.wait(20)
+        host.end()
 
 
 @pytest.fixture

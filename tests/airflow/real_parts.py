@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,9 +84,28 @@ class SmallService:
         fresh.replace(self.folder / name)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProcessHostUnderTest:
     port: int
     folder: Path
     services: dict[str, SmallService]
     ports: dict[str, int]  # of the replayer, and of the netcat and the Thrift source that it sends to
+    daemon: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run supervisord with its configuration in ``folder``."""
+        command = [
+            sys.executable,
+            "-m",
+            "supervisor.supervisord",
+            "-c",
+            str(self.folder / "supervisord.conf"),
+        ]
+        self.daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: accepts(self.port), "supervisord")
+
+    def end(self) -> None:
+        """End supervisord and all that it keeps."""
+        if self.daemon is not None:
+            self.daemon.terminate()
+            self.daemon.wait(20)

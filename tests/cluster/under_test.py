@@ -26,21 +26,19 @@ class Row:
 
     case: str
     ended_after_s: float
-    doubled_before: int
     lost: int
     doubled: int
 
     def __str__(self) -> str:
-        counts = f"{self.doubled_before:,} | {self.lost} | {self.doubled}"
-        return f"| {self.case} | {self.ended_after_s:.0f} s | {counts} |"
+        return f"| {self.case} | {self.ended_after_s:.0f} s | {self.lost} | {self.doubled} |"
 
 
 def write_table(rows: list[Row], path: Path) -> None:
     """Put the rows below the mark of the cluster's table."""
     head = path.read_text().partition(TABLE_MARK)[0]
     lines = [
-        "| case | replay and drain ended after | doubled in HDFS before reconciliation | lost | doubled |",
-        "|---|---|---|---|---|",
+        "| case | replay and drain ended after | lost | doubled |",
+        "|---|---|---|---|",
         *map(str, rows),
     ]
     path.write_text(f"{head}{TABLE_MARK}\n\n" + "\n".join(lines) + "\n")

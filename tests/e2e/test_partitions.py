@@ -1,6 +1,5 @@
 """The DAG of dated partitions, over the lines of the first run."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -36,23 +35,20 @@ def finished(airflow, run_id: str) -> str:
     return state
 
 
-def test_todays_partition_is_closed_reconciled_and_told(pipeline, first_run, airflow, webhdfs):
+def test_a_day_that_is_not_over_is_waited_for_and_left_alone(pipeline, first_run, airflow, webhdfs):
     today = datetime.now(UTC).date()
-    _, accounting = pipeline.verify()
-    finished(airflow, airflow.trigger(DAG_ID, {"date": today.isoformat()}))
-    manifest = json.loads(webhdfs(f"{today:%y-%m-%d}/_manifest.json"))
-    assert manifest["lines"] == accounting["topic"]
-    assert webhdfs(f"{today:%y-%m-%d}/_SUCCESS") is None, "a day that is not over is no success yet"
-    event = airflow.asset_events()[-1]
-    assert event["name"] == "apache_logs_partition"
-    assert (event["extra"]["date"], event["extra"]["lines"]) == (today.isoformat(), manifest["lines"])
-    status, after = pipeline.verify()
-    assert (status, after) == (0, accounting)
+    before = pipeline.verify()
+    answer = pipeline.command("seal", today.isoformat())
+    assert answer.returncode == 3, answer.stdout + answer.stderr
+    assert "Not over yet" in answer.stdout
+    assert webhdfs(f"{today:%y-%m-%d}/_SUCCESS") is None
+    assert pipeline.verify() == before
 
 
-def test_a_backfill_reconciles_the_day_before_each_date(first_run, airflow, webhdfs):
+def test_a_backfill_takes_the_day_before_each_date(first_run, airflow, webhdfs):
     day = datetime.now(UTC).date() - timedelta(days=9)
     known = {run["dag_run_id"] for run in airflow.runs(DAG_ID)}
+    events = airflow.asset_events()
     first = f"{day + timedelta(days=1)}T00:00:00Z"
     airflow.backfill(DAG_ID, first, f"{day + timedelta(days=1)}T23:00:00Z")
     run_id = wait_until(
@@ -62,6 +58,11 @@ def test_a_backfill_reconciles_the_day_before_each_date(first_run, airflow, webh
         60,
     )
     finished(airflow, run_id)
-    assert airflow.asset_events()[-1]["extra"] | {"repaired": {}} == {
-        "date": day.isoformat(), "lines": 0, "repaired": {}
-    }  # fmt: skip
+    assert f"{day} is empty: 0 lines" in airflow.task_log(DAG_ID, run_id, "seal")
+    assert airflow.asset_events() == events, "a day without lines is no event"
+    assert webhdfs(f"{day:%y-%m-%d}/_SUCCESS") is None
+
+
+def test_repair_has_nothing_to_do(pipeline, first_run):
+    answer = pipeline.command("repair")
+    assert (answer.returncode, answer.stdout.strip()) == (0, "Nothing was repaired."), answer.stderr

@@ -13,7 +13,7 @@ from logpipe.settings import PROJECT_DIR
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 EXAMPLES = sorted((PROJECT_DIR / "dags" / "examples").glob("*.py"))
-OPERATORS = ("KafkaTopic", "FlumeAgent", "Replay", "Verify", "SparkStreaming", "ReplayerStop", "Reconcile")
+OPERATORS = ("KafkaTopic", "FlumeAgent", "Replay", "Verify", "SparkStreaming", "ReplayerStop", "Seal")
 SENSORS = ("SourceFile", "HdfsPartition", "HdfsPartitionClosed")
 RUN = "import runpy, sys; run = runpy.run_path(sys.argv[1])['dag'].test(); sys.exit(run.state != 'success')"
 

@@ -6,7 +6,7 @@ from collections import Counter
 import psutil
 import pytest
 
-from logpipe.accounting.hdfs import Hdfs
+from logpipe.accounting.audit import audit
 from logpipe.embedded import cli
 from logpipe.embedded.terminal import make_console
 from tests.data_plane import BUNDLED_LINES, DataPlane
@@ -38,8 +38,7 @@ def test_every_byte_of_every_line_arrives(memory_plane, tmp_path):
     replay_id = memory_plane.submit(pace="max", url=path.as_uri(), profile="memory")
     assert memory_plane.await_done(replay_id)["lines"] == len(ODD_LINES)
     memory_plane.await_drained()
-    lines = Counter(line for some in Hdfs(memory_plane.settings).all_lines() for line in some)
-    assert lines == Counter(ODD_LINES)
+    assert Counter(memory_plane.lines()) == Counter(ODD_LINES)
     accounting = memory_plane.account()
     assert (accounting.windows, accounting.lost, accounting.doubled) == (len(ODD_LINES), 0, 0)
 
@@ -58,10 +57,14 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
     found = memory_plane.account()
     assert found.source == before + BUNDLED_LINES
     assert found.lost > 0
-    assert any("topic lacks" in text and "line" in text for text in found.details)
+    assert any(f"lines without identity: {found.lost:,} lines missing" in text for text in found.details)
+    named = audit(memory_plane.settings)
+    assert named.lost == found.lost
+    assert any("missing in HDFS" in text and " line " in text for text in named.details)
 
-    options = cli.parser().parse_args(["reconcile"])
+    options = cli.parser().parse_args(["repair"])
     assert options.command(memory_plane.settings, options, make_console()) == 0
+    memory_plane.await_drained()
     repaired = memory_plane.account()
     assert repaired.lost == 0, repaired
     assert repaired.source == found.source

@@ -20,7 +20,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         started.append(broker.java.stop)
         for topic in (DURABLE_TOPIC, MEMORY_TOPIC):
             broker.create_topic(topic)
-        thrift_port, netcat_port = free_port(21300, 21400), free_port(21400, 21500)
+        thrift_port, netcat_port = free_port(21300, 21400), free_port(21400, 21450)
         durable = Agent(folder / "durable", "durable", thrift_port, broker.bootstrap, DURABLE_TOPIC).start()
         started.append(durable.stop)
         memory = Agent(folder / "memory", "memory", netcat_port, broker.bootstrap, MEMORY_TOPIC).start()
@@ -63,7 +63,7 @@ def start_replayer(tmp_path: Path) -> Iterator[Callable[..., ReplayerProcess]]:
 @pytest.fixture(scope="session")
 def replayer(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplayerProcess]:
     """One replayer that sends to the stack, shared: each test takes replay ids of its own."""
-    settings: dict[str, object] = {"thrift_port": stack.thrift_port, "netcat_port": stack.netcat_port}
-    process = ReplayerProcess(tmp_path_factory.mktemp("shared") / "state", free_port(21600, 21650), settings)
+    state_dir = tmp_path_factory.mktemp("shared") / "state"
+    process = ReplayerProcess(state_dir, free_port(21600, 21650), stack.settings)
     yield process
     process.end()

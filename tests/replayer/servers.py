@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -73,6 +73,7 @@ def ftp_server(
     certificate: Path | None = None,
     bytes_per_s: int = 0,
     can_seek: bool = True,
+    tells_size: bool = True,
 ) -> Iterator[int]:
     """Serves a folder to one user; gives the port."""
     logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
@@ -86,6 +87,8 @@ def ftp_server(
     commands = dict(base.proto_cmds)
     if not can_seek:
         del commands["REST"]
+    if not tells_size:
+        del commands["SIZE"]
     authorizer = DummyAuthorizer()
     authorizer.add_user(USER, USER_PASSWORD, str(folder))
     attributes: dict[str, Any] = {
@@ -117,8 +120,20 @@ def ftp_server(
 
 
 @contextmanager
-def web_server(folder: Path, faults: Faults, *, can_seek: bool = True, status: int = 0) -> Iterator[int]:
-    """Serves a folder to one user; gives the port. With ``status`` every request is answered by it."""
+def web_server(
+    folder: Path,
+    faults: Faults,
+    *,
+    can_seek: bool = True,
+    status: int = 0,
+    end: Literal["length", "chunks", "close"] = "length",
+) -> Iterator[int]:
+    """Serves a folder to one user; gives the port.
+
+    Args:
+        status: every request is answered by it; 0: none.
+        end: how a client learns where a file ends.
+    """
     token = "Basic " + base64.b64encode(f"{USER}:{USER_PASSWORD}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -132,21 +147,35 @@ def web_server(folder: Path, faults: Faults, *, can_seek: bool = True, status: i
                 return self.send_error(404)
             content = path.read_bytes()
             begin = 0
+            self.protocol_version = "HTTP/1.0" if end == "close" else "HTTP/1.1"
             if can_seek and (wanted := self.headers.get("Range")):
                 begin = int(wanted.removeprefix("bytes=").removesuffix("-"))
                 faults.ranges.append(begin)
+                if begin >= len(content):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(content)}")
+                    self.send_header("Content-Length", "0")
+                    return self.end_headers()
                 self.send_response(206)
-                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+                total = len(content) if end == "length" else "*"
+                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{total}")
             else:
                 self.send_response(200)
-            self.send_header("Content-Length", str(len(content) - begin))
+            if end == "length":
+                self.send_header("Content-Length", str(len(content) - begin))
+            elif end == "chunks":
+                self.send_header("Transfer-Encoding", "chunked")
             self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
             self.end_headers()
             faults.transfers += 1
             content = content[begin:]
-            if faults.drops_left > 0:
+            drops = faults.drops_left > 0
+            if drops:
                 faults.drops_left -= 1
                 content = content[: faults.drop_after_bytes]
+            self.close_connection = drops or end == "close"
+            if end == "chunks":
+                content = b"%x\r\n%b\r\n" % (len(content), content) + (b"" if drops else b"0\r\n\r\n")
             self.wfile.write(content)
             return None
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from urllib.request import Request, urlopen
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 JARS_DIR = PROJECT_DIR / "build" / "jars"
@@ -51,21 +51,6 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 message.max.bytes={max_message_bytes}
-"""
-_DURABLE = """\
-a.sources = r
-a.channels = c
-a.sources.r.type = thrift
-a.sources.r.bind = localhost
-a.sources.r.port = {port}
-a.sources.r.protocol = binary
-a.sources.r.channels = c
-a.channels.c.type = org.apache.flume.channel.kafka.KafkaChannel
-a.channels.c.kafka.bootstrap.servers = {kafka}
-a.channels.c.kafka.topic = {topic}
-a.channels.c.parseAsFlumeEvent = false
-a.channels.c.kafka.producer.acks = all
-a.channels.c.kafka.producer.max.request.size = {max_message_bytes}
 """
 _MEMORY = """\
 a.sources = r
@@ -126,14 +111,16 @@ class Record(NamedTuple):
 class JavaProcess:
     """One JVM, its log in its folder."""
 
-    def __init__(self, name: str, folder: Path, arguments: list[str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, arguments: list[str], environment: dict[str, str] | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log4j2.properties").write_text(_LOG4J)
         self.log_path = folder / f"{name}.log"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 ["java", *_QUICK_START, f"-Dlog4j2.configurationFile={folder}/log4j2.properties", *arguments],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})},
             )  # fmt: skip
 
     def wait_listening(self, port: int) -> None:
@@ -186,6 +173,19 @@ class Broker:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         topic = NewTopic(name, partitions, 1, config={"max.message.bytes": str(MAX_MESSAGE_BYTES)})
         admin.create_topics([topic])[name].result(30)
+
+    def add_partitions(self, name: str, partitions: int) -> None:
+        """Give a topic so many partitions in all, and wait until the broker serves them."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin.create_partitions([NewPartitions(name, partitions)])[name].result(30)
+
+        def served() -> bool:
+            try:
+                return len(self.end_offsets(name)) == partitions
+            except KafkaException:  # the broker does not know yet that it leads the new ones
+                return False
+
+        wait_for(f"{partitions} partitions", served)
 
     def end_offsets(self, name: str) -> dict[int, int]:
         """The next offset of each partition."""
@@ -328,20 +328,31 @@ class Agent:
         self._port = port
         self._heap_mb = heap_mb
         folder.mkdir(parents=True, exist_ok=True)
-        template = {"durable": _DURABLE, "memory": _MEMORY}[profile]
-        (folder / "agent.properties").write_text(
-            template.format(
+        self._environment: dict[str, str] = {}
+        self._file, self._name = folder / "agent.properties", "a"
+        self.java: JavaProcess | None = None
+        if profile == "durable":  # the product's own
+            self._file, self._name = PROJECT_DIR / "flume_conf" / "durable" / "agent1.properties", "agent1"
+            self._environment = {
+                "LOGPIPE_THRIFT_PORT": str(port),
+                "LOGPIPE_NETCAT_PORT": str(free_port(21450, 21500)),
+                "LOGPIPE_KAFKA_BOOTSTRAP": kafka,
+                "LOGPIPE_TOPIC": topic,
+            }
+            return
+        self._file.write_text(
+            _MEMORY.format(
                 port=port, kafka=kafka, topic=topic, max_line_length=max_line_length, capacity=capacity,
                 transaction_capacity=min(1000, capacity), max_message_bytes=MAX_MESSAGE_BYTES,
             )
         )  # fmt: skip
-        self.java: JavaProcess | None = None
 
     def start(self) -> "Agent":
         self.java = JavaProcess(
             "flume", self._folder,
             [f"-Xmx{self._heap_mb}m", "-cp", f"{JARS_DIR}/flume/*", "org.apache.flume.node.Application",
-             "--no-reload-conf", "-f", str(self._folder / "agent.properties"), "-n", "a"],
+             "--no-reload-conf", "-f", str(self._file), "-n", self._name],
+            self._environment,
         )  # fmt: skip
         return self
 
@@ -365,6 +376,16 @@ class Stack:
     memory: Agent
     thrift_port: int
     netcat_port: int
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a replayer has to be told; it asks Kafka about the topic of profile `durable`."""
+        return {
+            "thrift_port": self.thrift_port,
+            "netcat_port": self.netcat_port,
+            "kafka_bootstrap": self.broker.bootstrap,
+            "topic": DURABLE_TOPIC,
+        }
 
     def topic(self, profile: str) -> str:
         return {"durable": DURABLE_TOPIC, "memory": MEMORY_TOPIC}[profile]

@@ -103,6 +103,15 @@ def test_every_line_has_its_number_also_after_a_resume_behind_any_batch(
         )
 
 
+@pytest.mark.parametrize("pace", ["max", "delay:0"])
+def test_a_batch_ends_with_its_chunk(pace: str) -> None:
+    content = b"".join(b"line %d\n" % number for number in range(3500))
+    (cut,) = drain(feed_of(content, limit=300))
+    items = drain(feed_of(content, resume=cut.end, pace=pace, block_bytes=1 << 20))
+    batches = [(item.first_line, len(item.lines)) for item in items if isinstance(item, Batch)]
+    assert batches == [(301, 700), (1001, 1000), (2001, 1000), (3001, 500)]
+
+
 @pytest.mark.parametrize("rolling", [True, False])
 def test_another_content_is_refused_at_a_resume(rolling: bool) -> None:
     content = b"".join(b"line %d\n" % number for number in range(5000))

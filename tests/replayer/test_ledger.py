@@ -3,14 +3,32 @@
 import json
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from logpipe.accounting.source import ledger as recorded
+from logpipe.clients.hdfs import Hdfs as Client
+from logpipe.digest import Digest
+from logpipe.replayer.ledger import Copies
+from logpipe.replayer.sums import Sums
+from logpipe.settings import parse
+
 from .process import ReplayerProcess
 from .stack import Hdfs, Stack, wait_for
+from .test_record import sealed
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def ledger(hdfs: Hdfs) -> Hdfs:
+    """HDFS with a place for the copies."""
+    hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
+    hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
+    return hdfs
 
 
 def test_records_are_copied_to_hdfs_when_it_is_there(
@@ -19,7 +37,7 @@ def test_records_are_copied_to_hdfs_when_it_is_there(
     (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
     hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
     hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
-    process = start_replayer(thrift_port=stack.thrift_port, namenode_http_port=hdfs.http_port)
+    process = start_replayer(**stack.settings, namenode_http_port=hdfs.http_port)
 
     def copy_of(replay_id: str) -> dict[str, object] | None:
         folder = "/user/bigdata/apache_logs_ledger/replays"
@@ -49,11 +67,7 @@ def test_another_host_goes_on_from_the_copy_of_a_lost_one(
     (tmp_path / "b.log").write_text("".join(f"line {number}\n" for number in range(lines)))
     hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
     hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
-    shared = {
-        "thrift_port": stack.thrift_port,
-        "namenode_http_port": hdfs.http_port,
-        "replays_on": "hdfs",
-    }
+    shared = {**stack.settings, "namenode_http_port": hdfs.http_port, "replays_on": "hdfs"}
     url = f"file://{tmp_path}/b.log"
     lost = start_replayer(**shared)
     lost.submit("moved", url, pace="delay:0.01")
@@ -75,6 +89,161 @@ def test_another_host_goes_on_from_the_copy_of_a_lost_one(
     )
     assert refused[0] == 409
     third.terminate()
+
+
+def test_an_old_record_never_takes_the_place_of_a_newer_copy(
+    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    """A host that comes back does not know what the others did meanwhile: it learns it from the copy."""
+    (tmp_path / "c.log").write_text("".join(f"line {number}\n" for number in range(300)))
+    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    url = f"file://{tmp_path}/c.log"
+    first = start_replayer(**shared)
+    first.submit("back", url, pace="delay:0.01")
+    first.wait_lines("back", 20)
+    assert first.terminate() == 0
+    behind = json.loads((first.state_dir / "replays" / "back.json").read_text())
+
+    other = start_replayer(state_name="other", **shared)
+    other.submit("back", url, pace="delay:0.01")
+    other.wait_state("back", "done")
+    status, sealed = other.request("POST", "/replays/back/seal", {"sealed_at": "2026-01-01T00:00:00+00:00"})
+    assert status == 200
+    wait_for("the seal on HDFS", lambda: copy_of(ledger, "back").get("sealed_at"))
+
+    first = start_replayer(**shared)
+    assert behind["state"] == "running"
+    learned = wait_for(
+        "what the other host knows", lambda: one if (one := first.record("back"))["sealed_at"] else None
+    )
+    assert learned == sealed
+    assert copy_of(ledger, "back").items() >= sealed.items()
+    assert json.loads((first.state_dir / "replays" / "back.json").read_text()).items() >= sealed.items()
+
+
+def test_a_replay_whose_copy_is_gone_does_not_go_on_by_itself(
+    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    """Another host may have sent all of it, so long ago that its sums are all that is left."""
+    (tmp_path / "g.log").write_text("".join(f"line {number}\n" for number in range(300)))
+    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    url = f"file://{tmp_path}/g.log"
+    process = start_replayer(**shared)
+    process.submit("gone", url, pace="delay:0.01")
+    process.wait_lines("gone", 20)
+    assert process.terminate() == 0
+    ledger.request("DELETE", "/user/bigdata/apache_logs_ledger/replays/gone.json", "op=DELETE")
+    process = start_replayer(**shared)
+    assert "its copy on HDFS is gone" in process.wait_state("gone", "failed")["reason"]
+    assert process.submit("gone", url, pace="delay:0.01")["state"] == "running"
+    process.wait_state("gone", "done")
+
+
+def test_what_one_host_sent_another_one_seals(
+    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    (tmp_path / "d.log").write_bytes(b"one\n")
+    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    sender = start_replayer(**shared)
+    sender.submit("sealed-there", f"file://{tmp_path}/d.log")
+    sender.wait_state("sealed-there", "done")
+    assert sender.terminate() == 0
+    other = start_replayer(state_name="other", **shared)
+    body = {"sealed_at": "2026-01-01T00:00:00+00:00"}
+    assert other.request("POST", "/replays/sealed-there/seal", body)[0] == 200
+    wait_for("the seal on HDFS", lambda: copy_of(ledger, "sealed-there").get("sealed_at"))
+
+
+def test_a_stop_leaves_nothing_uncopied(
+    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    (tmp_path / "e.log").write_text("".join(f"line {number}\n" for number in range(3000)))
+    process = start_replayer(**stack.settings, namenode_http_port=ledger.http_port)
+    process.submit("stopping", f"file://{tmp_path}/e.log", pace="delay:0.01")
+    wait_for("the first copy", lambda: copy_of(ledger, "stopping"))
+    process.wait_lines("stopping", 100)
+    assert process.terminate() == 0
+    record = json.loads((process.state_dir / "replays" / "stopping.json").read_text())
+    assert copy_of(ledger, "stopping") == record
+
+
+def test_the_topics_partitions_are_copied_before_a_line_is_sent(
+    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    (tmp_path / "f.log").write_bytes(b"one\n")
+    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    process = start_replayer(**shared)
+    stack.broker.java.send_signal(signal.SIGSTOP)
+    try:
+        process.submit("fixed", f"file://{tmp_path}/f.log")
+        wait_for("the first copy", lambda: copy_of(ledger, "fixed"))
+        ledger.namenode.send_signal(signal.SIGSTOP)
+        stack.broker.java.send_signal(signal.SIGCONT)
+        wait_for("a word", lambda: "other hosts" in (process.record("fixed")["reason"] or ""), 60.0)
+        assert process.record("fixed")["lines"] == 0
+    finally:
+        stack.broker.java.send_signal(signal.SIGCONT)
+        ledger.namenode.send_signal(signal.SIGCONT)
+    assert process.wait_state("fixed", "done", 60.0)["partitions"] == 3
+
+
+def test_sealed_copies_are_folded_once_by_several_hosts(ledger: Hdfs) -> None:
+    settings = parse(namenode_http_port=ledger.http_port, hdfs_ledger_dir="/user/bigdata/folding")
+    one, other = Copies(settings), Copies(settings)
+    for number, days_ago in enumerate((99, 40, 31, 29)):
+        assert one.put(sealed(f"r{number}", days_ago=0.1)) is None  # an old one would not be written
+        age(ledger, f"/user/bigdata/folding/replays/r{number}.json", days_ago)
+    with ThreadPoolExecutor(2) as hosts:
+        for folding in [hosts.submit(host.fold) for host in (one, other)]:
+            folding.result()
+    expected = Sums(Digest.of([b"x"] * 6), 3, ("r0", "r1", "r2"))
+    assert (set(one.sums().folded), one.sums().replays) == (set(expected.folded), 3)
+    assert one.sums().digest == expected.digest
+    other.fold()  # finishes what a host that lost the race left
+    assert [copy.spec.replay_id for copy in one.all()] == ["r3"]
+    assert one.put(sealed("r0", days_ago=99, sealed=False)) is None
+    assert one.get("r0") is None, "a host that does not know of the fold must not bring it back"
+    records, digest, folded = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
+    assert ([record.spec.replay_id for record in records], digest, folded) == (["r3"], expected.digest, 3)
+    age(ledger, "/user/bigdata/folding/replays/r3.json", 31)
+    one.fold()
+    assert (one.sums().replays, one.sums().digest) == (4, Digest.of([b"x"] * 8))
+    names = [entry.name for entry in Client(settings.webhdfs_url, "bigdata").list(settings.hdfs_ledger_dir)]
+    assert names == ["replays", "sums-000000002.json"]
+
+
+def test_a_fold_that_was_killed_counts_nothing_twice(ledger: Hdfs) -> None:
+    settings = parse(namenode_http_port=ledger.http_port, hdfs_ledger_dir="/user/bigdata/killed")
+    copies = Copies(settings)
+    path = "/user/bigdata/killed/replays/r.json"
+    copies.put(sealed("r", days_ago=0.1))
+    age(ledger, path, 31)
+    before = ledger.request("GET", path, "op=OPEN")
+    copies.fold()
+    Client(settings.webhdfs_url, "bigdata").write(path, before)  # as if it was killed before it deleted
+    records, digest, folded = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
+    assert (records, digest, folded) == ([], Digest.of([b"x"] * 2), 1)
+    copies.fold()
+    assert (copies.all(), copies.sums().replays) == ([], 1)
+
+
+def age(ledger: Hdfs, path: str, days_ago: float) -> None:
+    """Have a copy tell that its replay ended so long ago."""
+    copy = json.loads(ledger.request("GET", path, "op=OPEN"))
+    copy["finished_at"] = (datetime.now(UTC) - timedelta(days=days_ago)).isoformat()
+    client = Client(f"http://localhost:{ledger.http_port}", "bigdata")
+    client.write(path, json.dumps(copy).encode(), overwrite=True)
+    client.close()
+
+
+def copy_of(hdfs: Hdfs, replay_id: str) -> dict[str, object]:
+    """A replay's copy; empty when there is none."""
+    folder = "/user/bigdata/apache_logs_ledger/replays"
+    try:
+        found: dict[str, object] = json.loads(hdfs.request("GET", f"{folder}/{replay_id}.json", "op=OPEN"))
+    except OSError:
+        return {}
+    return found
 
 
 def lines_of_copy(hdfs: Hdfs, replay_id: str) -> int:

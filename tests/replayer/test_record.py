@@ -1,17 +1,21 @@
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logpipe.digest import Digest
+from logpipe.replayer import sums as sums_module
 from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.feed import Place, SetAside
-from logpipe.replayer.journal import Journal, JournalBusyError
+from logpipe.replayer.journal import SUMS_FILE, Journal, JournalBusyError, load_records, load_sums
 from logpipe.replayer.lines import LongLine
 from logpipe.replayer.pin import Pin
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.sources import SourceVersion
+from logpipe.replayer.sums import Sums, to_fold
 
 SPEC = {
     "replay_id": "r1",
@@ -30,7 +34,81 @@ def record() -> ReplayRecord:
         place=Place(3, 17, 12, Pin(1, 2, "00ff")),
         version=SourceVersion(100, "2026-01-01T00:00:00+00:00"),
         is_compressed=True,
+        partitions=3,
     )
+
+
+def sealed(replay_id: str, *, days_ago: float, sealed: bool = True, lines: int = 2) -> ReplayRecord:
+    ended = (datetime.now(UTC) - timedelta(days=days_ago)).isoformat()
+    return replace(
+        record(),
+        spec=ReplaySpec.from_request({**SPEC, "replay_id": replay_id}),
+        state="done",
+        digest=Digest.of([b"x"] * lines),
+        finished_at=ended,
+        sealed_at=ended if sealed else None,
+    )
+
+
+def test_a_record_of_an_earlier_version_keeps_kafkas_partitioner() -> None:
+    values = record().to_file()
+    del values["partitions"], values["sealed_at"]
+    old = ReplayRecord.from_file(values, str(SPEC["url"]))
+    assert (old.partitions, old.sealed_at) == (0, None)
+
+
+def test_which_of_two_records_knows_of_more() -> None:
+    steps = [
+        replace(record(), place=Place(0), partitions=None),
+        replace(record(), place=Place(0)),
+        replace(record(), place=Place(5)),
+        replace(record(), place=Place(7), partitions=None),
+        replace(record(), place=Place(7), state="done"),
+        replace(record(), place=Place(7), state="done", sealed_at="2026-01-01"),
+    ]
+    for at, one in enumerate(steps):
+        assert [one.is_behind(other) for other in steps] == [at < other for other in range(len(steps))]
+
+
+def test_old_sealed_records_are_folded_and_counted_once_even_after_a_kill(tmp_path: Path) -> None:
+    records = [
+        sealed("old", days_ago=31),
+        sealed("older", days_ago=99, lines=5),
+        sealed("young", days_ago=29),
+        sealed("open", days_ago=99, sealed=False),
+        sealed("repair-1+old", days_ago=98, sealed=False),
+        sealed("repair-1+open", days_ago=98, sealed=False),
+    ]
+    journal = Journal(tmp_path)
+    for one in records:
+        journal.save_new(one)
+    folded = to_fold(journal.load()[0])
+    assert {one.spec.replay_id for one in folded} == {"old", "older", "repair-1+old"}
+    left_by_a_kill = {path: path.read_bytes() for path in tmp_path.iterdir() if path.name != ".lock"}
+    journal.fold(folded)
+    for path, content in left_by_a_kill.items():
+        path.write_bytes(content)
+    assert {one.spec.replay_id for one in load_records(tmp_path)[0]} - set(load_sums(tmp_path).folded) == {
+        "young", "open", "repair-1+open",
+    }  # fmt: skip
+    journal.fold([])
+    assert {path.name for path in tmp_path.glob("*.*") if not path.name.startswith(".")} == {
+        "young.json", "young.url", "open.json", "open.url",
+        "repair-1+open.json", "repair-1+open.url", SUMS_FILE,
+    }  # fmt: skip
+    journal.fold([sealed("last", days_ago=40, lines=1)])
+    sums = load_sums(tmp_path)
+    assert (sums.digest, sums.replays) == (Digest.of([b"x"] * 8), 3)
+    assert sums.folded[-1] == "last"
+    assert set(sums.folded) == {"old", "older", "repair-1+old", "last"}
+
+
+def test_only_so_many_folded_ids_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums_module, "REMEMBERED", 2)
+    sums = Sums()
+    for ids in ("a", "bc", "d", "efg"):
+        sums = sums.with_folded([sealed(replay_id, days_ago=40) for replay_id in ids])
+    assert (sums.replays, sums.folded) == (7, ("e", "f", "g"))
 
 
 def test_a_record_survives_the_disk(tmp_path: Path) -> None:
@@ -56,7 +134,7 @@ def test_the_record_shows_what_the_interface_promises() -> None:
     assert list(shown) == [
         "replay_id", "url", "pace", "profile", "limit", "state", "reason", "lines", "bytes", "hash_sum",
         "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
-        "started_at", "updated_at", "finished_at",
+        "partitions", "started_at", "updated_at", "finished_at", "sealed_at",
     ]  # fmt: skip
     assert (shown["lines"], shown["bytes"], shown["first_line"], shown["last_line"]) == (2, 2, 1, 3)
 

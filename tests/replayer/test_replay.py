@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from logpipe.accounting.source import ledger
 from logpipe.digest import Digest
+from logpipe.identity import Identities, Verdict, partition_of
+from logpipe.settings import parse
 
 from .process import ReplayerProcess
 from .servers import LOGIN, Faults, ftp_server, web_server
@@ -30,6 +33,14 @@ def split(content: bytes) -> list[bytes]:
     return lines[:-1] if lines[-1] == b"" else lines
 
 
+def command_of(process: Path) -> str:
+    """Command line of a process in /proc; empty when it has ended."""
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def log_lines(count: int) -> list[bytes]:
     return [
         b'host%d - - [01/Aug/1995:00:00:01 -0400] "GET /%d HTTP/1.0" 200 %d' % (n % 7, n, n)
@@ -38,22 +49,22 @@ def log_lines(count: int) -> list[bytes]:
 
 
 def without_repeats(records: list[Record]) -> list[Record]:
-    """Records whose number is above the highest seen before for their partition and replay."""
-    highest: dict[tuple[int, str], int] = {}
-    kept = []
-    for record in records:
-        assert record.key is not None
-        replay, _, number = record.key.rpartition(":")
-        if int(number) > highest.get((record.partition, replay), 0):
-            highest[record.partition, replay] = int(number)
-            kept.append(record)
-    return kept
+    """Records that the product's own rule takes for lines."""
+    identities = Identities()
+    return [
+        record
+        for record in records
+        if identities.judge(record.partition, record.key.encode() if record.key else None) is Verdict.NEW
+    ]
 
 
-def assert_exact(records: list[Record], replay_id: str, lines: list[bytes]) -> None:
-    """Every line is there under its own key, and once when repeats are left out."""
+def assert_exact(records: list[Record], replay_id: str, lines: list[bytes], partitions: int = 3) -> None:
+    """Every line is there under its own key, where it belongs, and once when repeats are left out."""
     kept = without_repeats(records)
     assert len(kept) == len(lines)
+    for record in records:
+        number = int(str(record.key).rpartition(":")[2])
+        assert record.partition == partition_of(number, partitions), record.key
     assert {record.key: record.value for record in kept} == {
         f"{replay_id}:{number}": line for number, line in enumerate(lines, start=1)
     }
@@ -144,15 +155,14 @@ def test_a_killed_replayer_goes_on_by_itself_and_nothing_is_missing(
     topic = stack.topic("durable")
     since = stack.broker.end_offsets(topic)
     replay_id = f"killed-{suffix}"
-    ports = {"thrift_port": stack.thrift_port, "netcat_port": stack.netcat_port}
     with ftp_server(tmp_path, Faults()) as port:
         url = f"ftp://{LOGIN}@localhost:{port}/a.{suffix}"
-        process = start_replayer(**ports)
+        process = start_replayer(**stack.settings)
         process.submit(replay_id, url)
         for lines_before_kill in (1, 20_000):
             process.wait_lines(replay_id, lines_before_kill)
             process.kill()
-            process = start_replayer(**ports)
+            process = start_replayer(**stack.settings)
         record = process.wait_state(replay_id, "done")
     assert_counts(record, lines)
     assert record["source_bytes_read"] == record["source_size_bytes"]
@@ -170,13 +180,13 @@ def test_sigterm_ends_it_clean_and_repeats_nothing(
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("durable")
     since = stack.broker.end_offsets(topic)
-    process = start_replayer(thrift_port=stack.thrift_port)
+    process = start_replayer(**stack.settings)
     process.submit("terminated", f"file://{tmp_path}/a.log")
     process.wait_lines("terminated", 5000)
     assert process.terminate() == 0
     saved = json.loads((process.state_dir / "replays" / "terminated.json").read_text())
     assert saved["state"] == "running"
-    process = start_replayer(thrift_port=stack.thrift_port)
+    process = start_replayer(**stack.settings)
     assert_counts(process.wait_state("terminated", "done"), lines)
     records = stack.broker.read(topic, since)
     assert len(records) == len(lines)
@@ -207,6 +217,132 @@ def test_an_agent_that_is_away_is_waited_for(stack: Stack, replayer: ReplayerPro
     assert record["reason"] is None
     assert_counts(record, lines)
     assert_exact(stack.broker.read(topic, since), "agent-away", lines)
+
+
+@pytest.fixture
+def own_topic(stack: Stack, tmp_path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """A topic of three partitions with an agent of its own, and what a replayer has to be told."""
+    topic = f"own_{tmp_path.name}"
+    stack.broker.create_topic(topic)
+    port = free_port(21300, 21400)
+    agent = Agent(tmp_path / "agent", "durable", port, stack.broker.bootstrap, topic).start()
+    try:
+        agent.wait_ready()
+        yield topic, {**stack.settings, "topic": topic, "thrift_port": port}
+    finally:
+        stack.broker.java.send_signal(signal.SIGCONT)
+        agent.stop()
+
+
+def reason_of(process: ReplayerProcess, replay_id: str, told: str, deadline_s: float = 15.0) -> str:
+    """The record's reason, once it tells so."""
+    return wait_for(
+        f"{told!r} as the reason of {replay_id}",
+        lambda: text if told in (text := process.record(replay_id)["reason"] or "") else None,
+        deadline_s,
+    )
+
+
+def test_a_kill_before_the_acknowledgement_moves_no_line_though_the_topic_grows(
+    stack: Stack, own_topic: tuple[str, dict[str, object]], start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    topic, settings = own_topic
+    lines = log_lines(200_000)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    since = dict.fromkeys(range(5), 0)
+    process = start_replayer(**settings)
+    process.submit("grown", f"file://{tmp_path}/a.log")
+    process.wait_lines("grown", 5000)
+    stack.broker.java.send_signal(signal.SIGSTOP)
+    reason_of(process, "grown", "has not answered for")  # what agent 1 has taken in is not acknowledged
+    process.kill()
+    acknowledged = json.loads((process.state_dir / "replays" / "grown.json").read_text())["lines"]
+    assert acknowledged < len(lines)
+    stack.broker.java.send_signal(signal.SIGCONT)
+    stack.broker.add_partitions(topic, 5)
+    sent = wait_for(
+        "what was not acknowledged in the topic",
+        lambda: found if len(found := stack.broker.read(topic, since)) > acknowledged else None,
+    )
+    process = start_replayer(**settings)
+    record = process.wait_state("grown", "done", 60.0)
+    assert_counts(record, lines)
+    assert record["partitions"] == 3
+    records = stack.broker.read(topic, since)
+    assert len(records) - len(lines) >= len(sent) - acknowledged > 0, "it was killed in between"
+    assert_exact(records, "grown", lines, partitions=3)
+
+
+def test_kafka_may_be_away_for_as_long_as_it_takes(
+    stack: Stack, own_topic: tuple[str, dict[str, object]], start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    topic, settings = own_topic
+    lines = log_lines(100)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    process = start_replayer(**settings)
+    stack.broker.java.send_signal(signal.SIGSTOP)
+    process.submit("early", f"file://{tmp_path}/a.log")
+    assert "Kafka at" in reason_of(process, "early", "does not answer")
+    assert process.record("early")["partitions"] is None
+    stack.broker.java.send_signal(signal.SIGCONT)
+    record = process.wait_state("early", "done", 60.0)
+    assert (record["partitions"], record["reason"]) == (3, None)
+    assert_exact(stack.broker.read(topic, {0: 0, 1: 0, 2: 0}), "early", lines)
+
+
+def test_a_topic_with_fewer_partitions_than_before_is_refused(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_bytes(b"\n".join(log_lines(1000)))
+    process = start_replayer(**stack.settings)
+    process.submit("shrunk", f"file://{tmp_path}/a.log", pace="delay:0.01")
+    process.wait_lines("shrunk", 3)
+    process.terminate()
+    stack.broker.create_topic("shrunk", 2)
+    process = start_replayer(**{**stack.settings, "topic": "shrunk"})
+    reason = process.wait_state("shrunk", "failed")["reason"]
+    assert "topic shrunk has 2 partitions, expected 3" in reason
+
+
+def test_a_replay_of_an_earlier_version_keeps_kafkas_partitioner(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    lines = log_lines(3000)
+    (tmp_path / "a.log").write_bytes(b"\n".join(lines))
+    topic = stack.topic("durable")
+    since = stack.broker.end_offsets(topic)
+    process = start_replayer(**stack.settings)
+    process.submit("earlier", f"file://{tmp_path}/a.log", pace="delay:0.01")
+    process.wait_lines("earlier", 3)
+    process.terminate()
+    path = process.state_dir / "replays" / "earlier.json"
+    values = json.loads(path.read_text())
+    done = values["lines"]
+    del values["partitions"], values["sealed_at"]
+    path.write_text(json.dumps({**values, "pace": "max"}))
+    process = start_replayer(**stack.settings)
+    assert_counts(process.wait_state("earlier", "done"), lines)
+    later = stack.broker.read(topic, since)
+    places = {one.key: one.partition for one in later if int(str(one.key).rpartition(":")[2]) > done}
+    assert {places[f"earlier:{number}"] for number in range(done + 1, 1001)} == {0, 1, 2}
+
+
+def test_the_agents_threads_do_not_grow_with_calls(
+    own_topic: tuple[str, dict[str, object]], start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_bytes(b"\n".join(log_lines(320_000)))
+    process = start_replayer(**own_topic[1])
+    agents = [
+        task.parent for task in Path("/proc").glob("[0-9]*/task")
+        if f"{tmp_path}/agent/log4j2.properties" in command_of(task.parent)
+    ]  # fmt: skip
+    (agent,) = agents
+    process.submit("warm", f"file://{tmp_path}/a.log", limit=20_000)
+    process.wait_state("warm", "done")
+    before = len(list((agent / "task").iterdir()))
+    process.submit("calls", f"file://{tmp_path}/a.log")  # 320 calls
+    process.wait_state("calls", "done", 60.0)
+    assert len(list((agent / "task").iterdir())) <= before + 5
 
 
 def test_a_full_memory_channel_is_tried_again_until_every_line_is_taken(
@@ -365,8 +501,78 @@ def test_the_interface(stack: Stack, replayer: ReplayerProcess, tmp_path: Path) 
     assert replayer.request("POST", "/replays/none/stop")[0] == 404
     replayer.submit("j", f"file://{tmp_path}/a.log")
     replayer.wait_state("j", "done")
+    for replay_id, told in (
+        ("repair-1+i", "kept for repairs"),
+        ("sums", "sums.json"),
+        ("x" * 181, "at most 180"),
+    ):
+        status, refused = replayer.request("POST", "/replays", {**spec, "replay_id": replay_id})
+        assert (status, told in refused["error"]) == (422, True)
     listed = [one["replay_id"] for one in replayer.request("GET", "/replays")[1]["replays"]]
     assert listed.index("i") < listed.index("j")
+
+
+def test_a_repair_sends_what_stands_below_the_repairs(
+    stack: Stack, replayer: ReplayerProcess, tmp_path: Path
+) -> None:
+    folder = replayer.state_dir / "repairs"
+    folder.mkdir()
+    (folder / "r.log").write_bytes(b"one\n")
+    (tmp_path / "a.log").write_bytes(b"one\n")
+    replayer.submit("repair-1+r", f"file://{folder}/r.log")
+    replayer.wait_state("repair-1+r", "done")
+    spec = {"replay_id": "repair-2+r", "pace": "max", "profile": "durable"}
+    outside = f"file://{folder}/../../{tmp_path.name}/a.log"
+    assert replayer.request("POST", "/replays", {**spec, "url": outside})[0] == 422
+
+
+def test_a_seal_is_for_ever_and_only_for_what_is_done(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
+    process = start_replayer(**stack.settings)
+    url = f"file://{tmp_path}/a.log"
+    body = {"sealed_at": "2026-01-02T03:04:05+01:00"}
+    process.submit("sealed", url, pace="delay:600")
+    status, refused = process.request("POST", "/replays/sealed/seal", body)
+    assert (status, "is running, expected done" in refused["error"]) == (409, True)
+    process.request("POST", "/replays/sealed/stop")
+    assert process.request("POST", "/replays/sealed/seal", body)[0] == 409
+    process.submit("quick", url)
+    process.wait_state("quick", "done")
+    for wrong in ({}, [], {"sealed_at": 1}, {"sealed_at": "today"}):
+        assert process.request("POST", "/replays/quick/seal", wrong)[0] == 422
+    assert process.request("POST", "/replays/none/seal", body)[0] == 404
+    status, record = process.request("POST", "/replays/quick/seal", body)
+    assert (status, record["sealed_at"]) == (200, "2026-01-02T02:04:05.000+00:00")
+    assert process.request("POST", "/replays/quick/seal", {"sealed_at": "2027-01-01"}) == (200, record)
+    assert process.submit("quick", url) == record
+    assert process.request("POST", "/replays/quick/stop") == (200, record)
+    process.kill()
+    assert start_replayer(**stack.settings).record("quick") == record
+
+
+def test_a_folded_replay_is_counted_and_not_begun_again(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
+    url = f"file://{tmp_path}/a.log"
+    process = start_replayer(**stack.settings)
+    process.submit("long-ago", url)
+    process.wait_state("long-ago", "done")
+    process.request("POST", "/replays/long-ago/seal", {"sealed_at": "2026-01-01"})
+    process.terminate()
+    path = process.state_dir / "replays" / "long-ago.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "finished_at": "2026-01-01T00:00:00+00:00"}))
+    process = start_replayer(**stack.settings)
+    wait_for("the fold", lambda: process.request("GET", "/replays/long-ago")[0] == 404)
+    assert not path.exists()
+    status, refused = process.request(
+        "POST", "/replays", {"replay_id": "long-ago", "url": url, "pace": "max", "profile": "durable"}
+    )
+    assert (status, "take another replay_id" in refused["error"]) == (409, True)
+    records, digest, folded = ledger(parse(state_dir=process.state_dir))
+    assert (records, digest, folded) == ([], Digest.of([b"one", b"two"]), 1)
 
 
 def test_two_replays_of_one_file_at_the_same_time_both_count(

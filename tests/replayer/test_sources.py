@@ -5,6 +5,7 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -130,6 +131,43 @@ def test_http_without_ranges_reads_over_what_it_has(folder: Path, faults: Faults
     faults.drops_left, faults.drop_after_bytes = 1, 300_000
     with web_server(folder, faults, can_seek=False) as port:
         assert b"".join(reader(f"http://{LOGIN}@localhost:{port}/a.log")) == CONTENT
+
+
+@pytest.mark.parametrize("can_seek", [True, False])
+@pytest.mark.parametrize("end", ["chunks", "close"])
+def test_http_of_unknown_length_is_read_to_its_end_though_it_breaks_off(
+    folder: Path, faults: Faults, end: Literal["chunks", "close"], can_seek: bool
+) -> None:
+    faults.drops_left, faults.drop_after_bytes = (2 if can_seek else 1), 300_000
+    with web_server(folder, faults, end=end, can_seek=can_seek) as port:
+        source = reader(f"http://{LOGIN}@localhost:{port}/a.log")
+        assert b"".join(source) == CONTENT
+    assert faults.drops_left == 0
+    assert source.version is not None
+    assert source.version.size_bytes is None
+
+
+def test_http_of_unknown_length_that_shrank_is_refused(folder: Path, faults: Faults) -> None:
+    with web_server(folder, faults, end="close") as port:
+        pinned = SourceVersion(None, None)
+        error = failure(f"http://{LOGIN}@localhost:{port}/a.log", pinned=pinned, offset=len(CONTENT) + 1)
+    assert f"it is now {len(CONTENT)} bytes" in error.reason
+
+
+def test_http_of_unknown_length_that_always_breaks_off_fails(folder: Path, faults: Faults) -> None:
+    faults.drops_left, faults.drop_after_bytes = 1_000_000, 300_000
+    with web_server(folder, faults, end="chunks", can_seek=False) as port:
+        assert "gave up" in failure(f"http://{LOGIN}@localhost:{port}/a.log").reason
+
+
+def test_ftp_without_size_is_read_to_its_end_though_it_breaks_off(folder: Path, faults: Faults) -> None:
+    faults.drops_left, faults.drop_after_bytes = 2, 300_000
+    with ftp_server(folder, faults, tells_size=False) as port:
+        source = reader(f"ftp://{LOGIN}@localhost:{port}/a.log")
+        assert b"".join(source) == CONTENT
+    assert faults.drops_left == 0
+    assert source.version is not None
+    assert source.version.size_bytes is None
 
 
 @pytest.mark.parametrize(

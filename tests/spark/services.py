@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -169,6 +170,22 @@ class Kafka:
     def add_partitions(self, topic: str, total: int) -> None:
         admin = self.admin()
         admin.create_partitions([NewPartitions(topic, total)])[topic].result(30)
+
+    def will_lose_tail(self, topic: str, partition: int) -> Callable[[], None]:
+        """Remember a partition as it is; the result has the broker lose what came after, as a crash may."""
+        folder = self.folder / "log" / f"{topic}-{partition}"
+        kept = self.folder / f"kept-{folder.name}"
+        self.service.kill()
+        shutil.copytree(folder, kept)
+        self.service.start()
+
+        def lose() -> None:
+            self.service.kill()
+            shutil.rmtree(folder)
+            shutil.move(kept, folder)
+            self.service.start()
+
+        return lose
 
     def delete_topic(self, topic: str) -> None:
         admin = self.admin()

@@ -6,11 +6,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest, line_hash
 from windows import counts
 from windows.counts import CountPlan, RangeSummary, count_lines
 from windows.dimensions import DIMENSIONS, Dimension
-from windows.identity import Mark
 from windows.parse import parse_line
 
 AT_MS = 807249601000  # 01/Aug/1995:00:00:01 -0400
@@ -36,7 +36,7 @@ class Summaries:
 
 
 def plan(time: str = "event", closed_until_ms: int | None = None, **marks: int) -> CountPlan:
-    known = {(0, replay): Mark(number, 0) for replay, number in marks.items()}
+    known = {(0, replay): Mark(number, 0, Digest(number, 10, 5)) for replay, number in marks.items()}
     return CountPlan(1, time, 60, 60, closed_until_ms, known, Summaries())  # type: ignore[arg-type]
 
 
@@ -119,15 +119,18 @@ def test_summary_of_a_range_in_two_batches() -> None:
     run(
         count_plan,
         batch(line(1), line(5), keys=[b"r:1", b"r:2"], first=10),
-        batch(line(3), b"x", line(4), keys=[b"r:3", None, b"r:3"], first=12, arrival_ms=AT_MS + 9),
+        batch(
+            line(3), b"x", line(4), b"", keys=[b"r:3", None, b"r:3", b"r:07"], first=12, arrival_ms=AT_MS + 9
+        ),
     )
     (seen,) = count_plan.summaries.value.values()  # type: ignore[union-attr]
     assert seen == RangeSummary(
-        partition=0, first_offset=10, last_offset=14, lines=3, repeats=2, late=0, malformed=1,
+        partition=0, first_offset=10, last_offset=15, lines=4, repeats=2, late=0, malformed=2,
         line_bytes=len(line(5)) + len(line(3)) + 1, hash_sum=seen.hash_sum,
-        max_arrival_ms=AT_MS + 9, max_time_ms=AT_MS + 4000, marks={(0, "r"): Mark(3, AT_MS + 9)},
+        max_arrival_ms=AT_MS + 9, max_time_ms=AT_MS + 4000, anonymous=Digest.of([b"x", b""]), foreign=1,
+        marks={(0, "r"): Mark(3, AT_MS + 9, Digest(1, 10, 5) + Digest.of([line(5), line(3)]))},
     )  # fmt: skip
-    assert seen.hash_sum % 2**64 == Digest.of([line(5), line(3), b"x"]).hash_sum
+    assert seen.hash_sum % 2**64 == Digest.of([line(5), line(3), b"x", b""]).hash_sum
 
 
 def test_a_line_from_the_future_does_not_move_the_clock() -> None:

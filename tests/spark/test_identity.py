@@ -1,84 +1,121 @@
-"""Each identity counts once; the oracle is a plain loop."""
+"""Each identity counts once, as `logpipe.identity` says; that one, record by record, is the oracle."""
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.test_identity_rule import cases
 
-from windows.identity import Mark, Marks, drop_repeats
+from logpipe.contracts.chain import Mark
+from logpipe.digest import Digest
+from logpipe.identity import MAX_JUMP, Identities, Verdict, parse_key
+from windows import identity
+from windows.identity import Judged, Marks, drop_repeats
+
+Rows = list[tuple[int, bytes | None]]
 
 
-def records(*rows: tuple[str | None, int]) -> pl.DataFrame:
-    """Records of (key, partition); arrival and offset are the row's number."""
+def records(rows: Rows, first: int = 0) -> pl.DataFrame:
+    """Records of (partition, key); offset, arrival and hash follow from the row's number."""
     return pl.DataFrame(
-        [(None if key is None else key.encode(), part, at, at) for at, (key, part) in enumerate(rows)],
-        schema={"key": pl.Binary, "partition": pl.Int32, "offset": pl.Int64, "arrival_ms": pl.Int64},
+        [(key, part, at, at, at % 5, -at) for at, (part, key) in enumerate(rows, first)],
+        schema={
+            "key": pl.Binary, "partition": pl.Int32, "offset": pl.Int64, "arrival_ms": pl.Int64,
+            "line_bytes": pl.Int64, "hash": pl.Int64,
+        },
         orient="row",
-    )
+    )  # fmt: skip
 
 
-def counted(frame: pl.DataFrame, marks: Marks | None = None) -> tuple[list[int], Marks]:
-    kept, changed = drop_repeats(frame, marks or {})
-    return kept["offset"].to_list(), changed
+def digest(offsets: list[int]) -> Digest:
+    return Digest(len(offsets), sum(at % 5 for at in offsets), -sum(offsets) % 2**64)
 
 
-def test_a_resend_is_dropped() -> None:
-    kept, marks = counted(records(("r:1", 0), ("r:2", 0), ("r:1", 0), ("r:2", 0), ("r:3", 0)))
-    assert kept == [0, 1, 4]
-    assert marks == {(0, "r"): Mark(3, 4)}
+def judged(rows: Rows, marks: Marks | None = None) -> Judged:
+    return drop_repeats(records(rows), marks or {})
 
 
-def test_partitions_and_replays_have_marks_of_their_own() -> None:
-    kept, marks = counted(records(("r:5", 0), ("r:5", 1), ("s:5", 0), ("r:4", 1)))
-    assert kept == [0, 1, 2]
-    assert set(marks) == {(0, "r"), (1, "r"), (0, "s")}
+def judged_in_batches(rows: Rows, batch: int) -> Judged:
+    """What all batches together give."""
+    marks: Marks = {}
+    kept, anonymous, foreign = [], Digest(), 0
+    for start in range(0, len(rows), batch):
+        found = drop_repeats(records(rows[start : start + batch], start), marks)
+        marks |= found.marks
+        kept.append(found.counted)
+        anonymous += found.anonymous
+        foreign += found.foreign
+    return Judged(pl.concat(kept), marks, anonymous, foreign)
 
 
-def test_marks_of_former_batches_hold() -> None:
-    kept, marks = counted(records(("r:2", 0), ("r:3", 0)), {(0, "r"): Mark(2, 99)})
-    assert kept == [1]
-    assert marks == {(0, "r"): Mark(3, 99)}
+def expected(rows: Rows) -> tuple[list[int], Marks, Digest, int]:
+    """Offsets counted, marks, digest of the anonymous and number of the foreign, by the plain rule."""
+    identities, lines = Identities(), {}
+    kept, without, foreign, last = [], [], 0, {}
+    for offset, (part, key) in enumerate(rows):
+        verdict = identities.judge(part, key)
+        foreign += verdict is Verdict.FOREIGN
+        if verdict is not Verdict.REPEAT:
+            kept.append(offset)
+        if verdict in (Verdict.ANONYMOUS, Verdict.FOREIGN):
+            without.append(offset)
+            continue
+        place = (part, parse_key(key or b"")[0])  # type: ignore[index]
+        last[place] = offset
+        lines.setdefault(place, []).extend([offset] if verdict is Verdict.NEW else [])
+    marks = {
+        place: Mark(number, last[place], digest(lines[place])) for place, number in identities.marks.items()
+    }
+    return kept, marks, digest(without), foreign
 
 
-def test_records_without_identity_all_count() -> None:
-    kept, marks = counted(
-        records((None, 0), (None, 0), ("no number", 0), ("no number", 0), ("r:x", 0), ("r:x", 0))
-    )
-    assert kept == [0, 1, 2, 3, 4, 5]
-    assert marks == {}
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_every_case_of_the_table(batch: int) -> None:
+    rows = [(part, key) for part, key, _ in cases()]
+    found = judged_in_batches(rows, batch)
+    assert found.counted["offset"].to_list() == [
+        at for at, (_, _, verdict) in enumerate(cases()) if verdict != "repeat"
+    ]
+    assert found.foreign == sum(verdict == "foreign" for _, _, verdict in cases())
+    assert found.anonymous.lines == sum(verdict in ("foreign", "anonymous") for _, _, verdict in cases())
+    assert found.marks == expected(rows)[1]
 
 
-def test_replay_ids_may_hold_colons() -> None:
-    kept, marks = counted(
-        records(("manual__2026-11-23T08:22:59+00:00:7", 0), ("manual__2026-11-23T08:22:59+00:00:7", 0))
-    )
-    assert kept == [0]
-    assert marks == {(0, "manual__2026-11-23T08:22:59+00:00"): Mark(7, 1)}
+def test_marks_of_former_batches_hold_and_their_digests_go_on() -> None:
+    found = judged([(0, b"r:2"), (0, b"r:3")], {(0, "r"): Mark(2, 99, Digest(2, 20, 7))})
+    assert found.counted["offset"].to_list() == [1]
+    assert found.marks == {(0, "r"): Mark(3, 99, Digest(3, 21, 6))}
+
+
+def test_ordered_batches_take_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither new lines nor repeats do, up to the largest jump."""
+    monkeypatch.setattr(identity, "Identities", None)
+    rows: Rows = [(0, b"r:1"), (0, b"r:2"), (0, b"abc"), (0, b"r:2"), (0, b"r:%d" % MAX_JUMP)]
+    assert judged(rows).counted["offset"].to_list() == [0, 1, 2, 4]
+    with pytest.raises(TypeError):
+        judged([(0, b"r:%d" % (MAX_JUMP + 1))])
 
 
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.tuples(
-            st.none() | st.builds("{}:{}".format, st.sampled_from("rs"), st.integers(0, 9)), st.integers(0, 1)
+            st.integers(0, 1),
+            st.none()
+            | st.sampled_from([b"abc", b"r:0", b"r:07", b"\xff:1"])
+            | st.builds(
+                lambda replay, number: f"{replay}:{number}".encode(),
+                st.sampled_from("rs"),
+                st.integers(1, 9) | st.integers(MAX_JUMP - 2, MAX_JUMP + 9),
+            ),
         ),
         max_size=30,
     ),
     st.integers(1, 7),
 )
-def test_in_whatever_batches(rows: list[tuple[str | None, int]], batch: int) -> None:
-    expected, highest = [], {}
-    for offset, (key, part) in enumerate(rows):
-        if key is None:
-            expected.append(offset)
-            continue
-        replay, _, number = key.rpartition(":")
-        if int(number) > highest.get((part, replay), -1):
-            highest[part, replay] = int(number)
-            expected.append(offset)
-    frame, marks, kept = records(*rows), {}, []
-    for start in range(0, len(rows), batch):
-        offsets, changed = counted(frame.slice(start, batch), marks)
-        marks |= changed
-        kept += offsets
-    assert kept == expected
-    assert {replay: mark.number for replay, mark in marks.items()} == highest
+def test_in_whatever_batches(rows: Rows, batch: int) -> None:
+    if rows:
+        found = judged_in_batches(rows, batch)
+        kept, *others = expected(rows)
+        assert found.counted["offset"].to_list() == kept
+        assert [found.marks, found.anonymous, found.foreign] == others

@@ -115,7 +115,7 @@ def newest_batch(hdfs: Hdfs, topic: str) -> int:
 def planned(hdfs: Hdfs, topic: str, batch_id: int) -> bool:
     """The batch has begun."""
     offsets = f"/user/{HDFS_USER}/{topic}/checkpoint/query/offsets/{batch_id}"
-    return bool(store(hdfs, topic)._fs.exists(offsets))
+    return store(hdfs, topic)._hdfs.status(offsets) is not None
 
 
 def committed(hdfs: Hdfs, topic: str, batch_id: int) -> bool:
@@ -160,7 +160,7 @@ def test_killed_and_stopped_it_goes_on_exactly(
     assert driver.ended(60) == 0, driver.log()
     assert time.monotonic() - stopped_at < 40
     progress = json.loads(
-        store(hdfs, topic)._fs.cat_file(f"/user/{HDFS_USER}/{topic}/checkpoint/progress.json")
+        store(hdfs, topic)._hdfs.read(f"/user/{HDFS_USER}/{topic}/checkpoint/progress.json") or b""
     )
     assert progress["state"] == "stopped"
     assert progress["lines"] == len(lines)
@@ -227,3 +227,29 @@ def test_it_waits_for_hdfs_and_kafka(
     kafka.service.start()
     send(kafka, topic, nasa_lines, 2 * len(nasa_lines) + 1)
     counts_to(hdfs, topic, nasa_lines * 3, driver)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_broker_that_lost_its_tail_and_grew_again(
+    start: Callable[..., Driver], kafka: Kafka, hdfs: Hdfs, nasa_lines: list[bytes], is_running: bool
+) -> None:
+    """Lines at offsets that were counted once are counted; those that were counted and lost stay."""
+    topic = f"tail{is_running}"
+    kafka.create_topic(topic, 2)
+    lines = nasa_lines[:200]
+    send(kafka, topic, lines, 1, partitions=2)
+    driver = start(topic)
+    counts_to(hdfs, topic, lines, driver)
+    lose = kafka.will_lose_tail(topic, 0)
+    send(kafka, topic, nasa_lines[:100], len(lines) + 1, partitions=2)
+    lines += nasa_lines[:100]
+    counts_to(hdfs, topic, lines, driver)
+    if not is_running:
+        driver.kill()
+    lose()
+    send(kafka, topic, nasa_lines, len(lines) + 1, partitions=2)
+    lines += nasa_lines
+    if not is_running:
+        driver = start(topic)
+    counts_to(hdfs, topic, lines, driver)
+    assert "the broker has lost what it held from offset 110 on" in driver.err.read_text()

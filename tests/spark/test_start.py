@@ -1,13 +1,15 @@
 """What is refused before anything starts, and what a commit holds."""
 
+import json
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from logpipe.contracts.chain import Mark
+from logpipe.digest import Digest
 from logpipe.settings import Settings
 from windows.errors import WindowsError
-from windows.identity import Mark
 from windows.options import OptionError, from_arguments
 from windows.patience import Patience, is_passing
 from windows.store import Commit, Move, Owner
@@ -76,15 +78,19 @@ def test_versions_that_do_not_fit(
 def test_a_commit_is_what_its_json_says() -> None:
     commit = Commit(
         step=3, kind="batch", parameters={"window_s": 60}, topic_id="x", batch_id=2, offsets={0: 5, 11: 7},
-        watermark_ms=5, marks={(0, "a:b"): Mark(7, 8)}, moves=(Move("/s", "/t"),), removes=("/r",),
+        newest_ms={0: 9},
+        watermark_ms=5, marks={(0, "a"): Mark(7, 8, Digest(1, 2, 3))}, anonymous=Digest(1, 0, 2**64 - 1),
+        moves=(Move("/s", "/t"),), removes=("/r",),
         hash_sum=2**64 - 1, expired=(1, 2, 3),
     )  # fmt: skip
     assert Commit.from_json(commit.to_json()) == commit
 
 
-def test_a_commit_of_another_version_is_refused() -> None:
-    with pytest.raises(WindowsError, match="another version"):
-        Commit.from_json('{"format": 999}')
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_commit_of_another_version_is_refused(version: int) -> None:
+    values = json.loads(Commit(3, "batch", {}, "x").to_json())
+    with pytest.raises(WindowsError, match="another version of the windows job: give a new --checkpoint-dir"):
+        Commit.from_json(json.dumps(values | {"format": version}))
 
 
 def test_owner_knows_the_dead_from_the_living() -> None:

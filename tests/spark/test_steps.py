@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,11 +15,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pyspark.sql import SparkSession
 from services import HDFS_USER, Hdfs, Kafka
 
-from logpipe.accounting.windows import WindowStore
+from logpipe.accounting.windows import WindowStore, WindowTotals
 from logpipe.digest import Digest
 from logpipe.settings import Settings
 from windows import kafka_rows, parquet_store
-from windows.errors import FencedError, WindowsError
+from windows.errors import CutError, FencedError, WindowsError
 from windows.hdfs import Hdfs as JvmHdfs
 from windows.options import Options, from_arguments
 from windows.source import raw_records
@@ -64,7 +65,7 @@ class Job:
         self.steps.recover()
         return self.steps
 
-    def send(self, *records: tuple[bytes, str | None, int], at_ms: int = 1_795_420_800_000) -> None:
+    def send(self, *records: tuple[bytes | None, str | None, int], at_ms: int = 1_795_420_800_000) -> None:
         """Send (line, key, partition); those that repeat a key are not expected to count."""
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
         for line, key, partition in records:
@@ -76,13 +77,13 @@ class Job:
         ends = self.topics.end_offsets(self.options.topic)
         self.offsets[batch_id] = ends
         text = "v1\n{}\n" + json.dumps({self.options.topic: {str(part): end for part, end in ends.items()}})
-        self.hdfs.write_text(f"{self.options.checkpoint_url}/query/offsets/{batch_id}", text)
+        self.hdfs.write_text(f"{self.steps.query_folder}/offsets/{batch_id}", text)
 
     def count(self, batch_id: int) -> None:
         """Hand a planned batch to the steps and wait until it is published."""
 
         def offsets(of: int) -> str:
-            return json.dumps({self.options.topic: self.offsets.get(of, {0: 0, 1: 0})})
+            return json.dumps({self.options.topic: self.offsets.get(of, self.steps.starts() or {0: 0, 1: 0})})
 
         records = raw_records(
             self.spark.read.format("kafka")
@@ -95,7 +96,7 @@ class Job:
         self.steps.count_batch(records, batch_id)
         self.steps._published()
 
-    def batch(self, batch_id: int, *records: tuple[bytes, str | None, int]) -> None:
+    def batch(self, batch_id: int, *records: tuple[bytes | None, str | None, int]) -> None:
         self.send(*records)
         self.plan(batch_id)
         self.count(batch_id)
@@ -408,3 +409,132 @@ def test_bounded_keys_of_the_options_are_fixed(make_job: Callable[..., Job]) -> 
     assert job.steps.commit.parameters == job.options.fixed()
     assert replace(job.options, window_s=30, slide_s=30).fixed() != job.steps.commit.parameters
     assert Path(job.options.windows_dir).name == "windows"
+
+
+def test_the_commit_alone_tells_all(make_job: Callable[..., Job], nasa_lines: list[bytes]) -> None:
+    """Of each replay over all partitions, and of what has no identity; the windows themselves agree."""
+    job = make_job("--time", "event", "--watermark-s", "0")
+    lines, other = nasa_lines[:40], nasa_lines[40:50]
+    job.batch(0, *keyed(lines[:30]), *keyed(lines[20:30], 21), *keyed(other, replay="repair-1+r"))
+    job.batch(
+        1, *keyed(lines[30:], 31), (b"a", None, 0), (b"b", "abc", 1), (b"b", "abc", 1), (b"c", "r:07", 0)
+    )
+    job.batch(2, (b"d", "r:999999999", 0), (None, None, 1), (None, "r:41", 1))
+    totals = job.store.commit_totals()
+    everything = lines + other + [b"a", b"b", b"b", b"c", b"d", b"", b""]
+    assert totals.digest == Digest.of(everything) == job.digest()
+    assert totals.replays == {"r": Digest.of([*lines, b""]), "repair-1+r": Digest.of(other)}
+    assert totals.numbers == {"r": 41, "repair-1+r": 10}
+    assert totals.anonymous == Digest.of([b"a", b"b", b"b", b"c", b"d", b""])
+    assert (totals.foreign, totals.repeats, totals.malformed) == (4, 10, 7)
+    assert totals.covered_offsets == job.offsets[2]
+    assert totals.topic_id == job.topics.topic_id(job.options.topic)
+    assert job.store.totals() == totals
+    files = parquet_store.list_files(job.hdfs, job.options.windows_url)
+    job.steps._do(lambda: job.steps._expire(files))  # deleted windows stay in all of it
+    job.steps._published()
+    assert (
+        job.store.totals()
+        == job.store.commit_totals()
+        == replace(totals, committed_at=job.steps.commit.committed_at)
+    )
+
+
+def test_totals_before_the_first_commit_are_none(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    options = job.options
+    store = WindowStore(job.web.webhdfs_url, HDFS_USER, f"{options.checkpoint_dir}-none", options.windows_dir)
+    assert store.commit_totals() == store.totals() == WindowTotals()
+
+
+def test_a_driver_that_was_taken_over_sends_no_rows(
+    make_job: Callable[..., Job], nasa_lines: list[bytes]
+) -> None:
+    job = make_job()
+    job.batch(0, *keyed(nasa_lines[:10]))
+    old, before = job.steps, list(job.read(job.options.windows_topic))
+    job.restart()
+    job.steps._published()
+    sent = list(job.read(job.options.windows_topic))
+    assert len(sent) > len(before)  # the new driver says again what its commit holds
+    with pytest.raises(FencedError, match="Another driver took over"):
+        old._publish(old.commit)
+    assert list(job.read(job.options.windows_topic)) == sent
+
+
+def numbered(lines: list[bytes], first: int, partition: int) -> list[tuple[bytes, str | None, int]]:
+    return [(line, f"r:{first + at}", partition) for at, line in enumerate(lines)]
+
+
+def test_offsets_that_hold_other_lines_now_are_read_again(
+    make_job: Callable[..., Job], nasa_lines: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker loses its tail and has regained more records than it lost when the job looks again."""
+    job = make_job()
+    lines = nasa_lines[:100]
+    now_ms = time.time_ns() // 1_000_000
+    job.send(*numbered(lines[:10], 1, 0), *numbered(lines[50:60], 51, 1), at_ms=now_ms)
+    lose = job.kafka.will_lose_tail(job.options.topic, 0)
+    job.send(*numbered(lines[10:20], 11, 0), *numbered(lines[60:65], 61, 1), at_ms=now_ms + 1)
+    job.plan(0)
+    job.count(0)
+    lose()
+    # The lines that the job has counted come again, and more, and such without identity.
+    again = [*numbered(lines[5:40], 6, 0), (b"x", None, 0), *numbered(lines[60:70], 61, 1)]
+    job.send(*again, at_ms=now_ms + 1000)
+    job.plan(1)
+    with pytest.raises(CutError, match=r"was cut, by partition at offsets \{0: 10\}"):
+        job.count(1)
+    assert job.steps.commit.offsets == {0: 20, 1: 15}
+    job.restart()
+    job.steps.mend(None)
+    job.steps._published()
+    assert "Partition 0 of" in caplog.text
+    assert "counted up to offset 20, but the broker has lost what it held from offset 10 on" in caplog.text
+    assert (job.steps.commit.offsets, job.steps.commit.batch_id) == ({0: 10, 1: 15}, -1)
+    job.restart()  # a crash before the new query has begun
+    job.steps.mend(None)
+    job.offsets.clear()
+    job.plan(0)
+    job.count(0)
+    expected = Digest.of([*lines[:40], *lines[50:70], b"x"])
+    assert job.digest() == job.store.commit_totals().digest == expected
+    assert job.store.commit_totals().repeats == 5 + 10 + 5
+    assert not job.hdfs.exists(f"{job.options.checkpoint_url}/query")
+    job.batch(1, *numbered(lines[70:75], 71, 1))
+    assert job.digest() == expected + Digest.of(lines[70:75])
+
+
+def test_a_batch_that_was_planned_and_lost_does_not_stop_the_job(
+    make_job: Callable[..., Job], nasa_lines: list[bytes]
+) -> None:
+    job = make_job()
+    job.batch(0, *keyed(nasa_lines[:10]))
+    ends = {part: end + 1000 for part, end in job.offsets[0].items()}
+    text = "v1\n{}\n" + json.dumps({job.options.topic: ends})
+    job.hdfs.write_text(f"{job.steps.query_folder}/offsets/1", text)
+    job.restart()
+    job.steps.mend(None)
+    assert job.steps.commit.query == f"query-{job.steps.commit.step}"
+    assert job.steps.starts() == job.offsets.pop(0)
+    job.batch(0, *keyed(nasa_lines[10:20], 11))
+    assert job.digest() == Digest.of(nasa_lines[:20])
+
+
+def test_what_can_not_be_mended_is_an_error(make_job: Callable[..., Job], nasa_lines: list[bytes]) -> None:
+    job = make_job()
+    job.batch(0, *keyed(nasa_lines[:10]))
+    step = job.steps.commit.step
+    job.steps.mend(None)
+    assert job.steps.commit.step == step  # nothing to mend, nothing done
+    loss = RuntimeError("KAFKA_DATA_LOSS")
+    job.steps.mend(loss)
+    with pytest.raises(WindowsError, match=r"deleted lines of .* before they were counted"):
+        job.steps.mend(loss)  # a new query has met the same again
+    job.send(*keyed(nasa_lines[10:20], 11))
+    admin = job.kafka.admin()
+    deleted = admin.delete_records([TopicPartition(job.options.topic, 0, job.offsets[0][0] + 1)])
+    for future in deleted.values():
+        future.result(20)
+    with pytest.raises(WindowsError, match="raise the topic's retention"):
+        job.steps.mend(loss)

@@ -37,7 +37,7 @@ def test_secrets_are_generated_once_and_for_their_owner_only(current):
 def test_every_service_has_a_program_and_every_port_an_owner(current):
     layout = Layout.of(current)
     layout.make_dirs()
-    assert {program.service for program in programs(current, layout)} == {*SERVICES, "reconcile"}
+    assert {program.service for program in programs(current, layout)} == {*SERVICES, "seal", "maintenance"}
     ports = {name for name in type(current).model_fields if name.endswith("_port")}
     assert {name for names in PORTS.values() for name in names} == ports
 
@@ -62,6 +62,39 @@ def test_a_taken_port_is_an_error_that_names_service_port_and_setting(current):
     with socket.create_server(("127.0.0.1", current.kafka_port)), pytest.raises(StackError, match=named):
         Stack(current).check()
     Stack(current).check()
+
+
+@pytest.mark.parametrize("data", ["kafka/meta.properties", "hadoop/name/current/VERSION"])
+def test_the_data_of_an_earlier_version_is_refused_with_the_ways_out(current, data):
+    stack = Stack(current)
+    path = stack.layout.state_dir / data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    before = sorted(stack.layout.state_dir.rglob("*"))
+    with pytest.raises(StackError, match=r"(?s)format 1, expected 2.*LOGPIPE_STATE_DIR.*make clean"):
+        stack.check()
+    assert sorted(stack.layout.state_dir.rglob("*")) == before
+
+
+def test_a_new_state_folder_is_marked_and_another_formats_mark_is_refused(current):
+    stack = Stack(current)
+    stack.check()
+    (stack.layout.kafka_dir / "meta.properties").touch()
+    stack.check()
+    assert json.loads(stack.layout.format_file.read_text()) == {"version": 2}
+    stack.layout.format_file.write_text('{"version": 3}')
+    with pytest.raises(StackError, match="format 3, expected 2"):
+        stack.check()
+
+
+def test_the_topics_share_of_the_disk_is_parted_among_its_partitions(current):
+    layout = Layout.of(current)
+    kafka = dict(line.split("=", 1) for line in configuration.kafka_properties(current, layout).splitlines())
+    assert int(kafka["log.retention.bytes"]) * current.topic_partitions == 30 * 2**30
+    assert int(kafka["log.segment.bytes"]) <= int(kafka["log.retention.bytes"]) // 10
+    assert kafka["log.flush.interval.ms"] == kafka["log.flush.scheduler.interval.ms"] == "1000"
+    at_once = current.model_copy(update={"kafka_flush_ms": 0})
+    assert "log.flush.interval.messages=1\n" in configuration.kafka_properties(at_once, layout)
 
 
 def test_a_missing_java_and_maven_are_both_named(monkeypatch, tmp_path):

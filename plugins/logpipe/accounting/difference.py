@@ -67,10 +67,11 @@ class Difference:
         assert row is not None
         return LineCounts(int(row[0]), int(row[1]))
 
-    def hashes(self, expected: str, found: str, most: int) -> dict[int, int]:
+    def hashes(self, expected: str, found: str, most: int, *, only_missing: bool = False) -> dict[int, int]:
         """Up to ``most`` hashes that differ: how many ``found`` lacks (negative: has too many)."""
+        kept = "WHERE difference > 0" if only_missing else ""
         rows = self._connection.execute(
-            f"SELECT hash, difference FROM ({self._differences()}) ORDER BY hash LIMIT {int(most)}",  # noqa: S608
+            f"SELECT hash, difference FROM ({self._differences()}) {kept} ORDER BY hash LIMIT {int(most)}",  # noqa: S608
             [expected, found, expected, found],
         ).fetchall()
         return {int(line): int(difference) for line, difference in rows}

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 
+from logpipe.digest import Digest
 from logpipe.replayer.errors import SourceError
 from logpipe.replayer.gunzip import gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
-from logpipe.replayer.journal import load_records
-from logpipe.replayer.ledger import INTERVAL_S, LedgerError, load_copies
+from logpipe.replayer.journal import load_records, load_sums
+from logpipe.replayer.ledger import INTERVAL_S, Copies, LedgerError
 from logpipe.replayer.lines import LineSplitter
 from logpipe.replayer.raw_reader import RawReader, source_of
 from logpipe.replayer.record import ReplayRecord
@@ -39,12 +41,41 @@ def replays(settings: Settings) -> list[ReplayRecord]:
     return [record for record in records if not record.spec.replay_id.startswith(REPAIR_PREFIX)]
 
 
+def ledger(settings: Settings) -> tuple[list[ReplayRecord], Digest, int]:
+    """What was sent, as far as it is recorded now; waits for nothing.
+
+    With ``replays_on`` ``hdfs`` the records are copies, which lag behind by up to `INTERVAL_S`.
+
+    Returns:
+        The records of all replays that are kept, oldest first, without repairs: those send lines of other
+        replays again (`logpipe.identity.credited_to`). Digest and number of the sealed replays whose records
+        were folded into sums.
+
+    Raises:
+        SourceGoneError: a record or the sums cannot be read.
+    """
+    try:
+        if settings.replays_on == "hdfs":
+            with closing(Copies(settings)) as copies:
+                records, sums = copies.all(), copies.sums()
+        else:
+            records, unreadable = load_records(settings.state_dir / "replays")
+            if unreadable:
+                raise SourceGoneError("; ".join(unreadable.values()))
+            sums = load_sums(settings.state_dir / "replays")
+    except (LedgerError, ValueError) as error:
+        raise SourceGoneError(f"The records of the replays: {error}") from None
+    kept = [one for one in records if not one.is_repair and one.spec.replay_id not in sums.folded]
+    return kept, sums.digest, sums.replays
+
+
 def _copies(settings: Settings) -> list[ReplayRecord]:
     """The copies on HDFS; one that says that its replay runs is given the time to catch up."""
     deadline = time.monotonic() + COPY_PATIENCE_S
     while True:
         try:
-            records = load_copies(settings)
+            with closing(Copies(settings)) as copies:
+                records = copies.all()
         except LedgerError as error:
             raise SourceGoneError(f"The records of the replays: {error}") from None
         if all(record.state != "running" for record in records) or time.monotonic() > deadline:

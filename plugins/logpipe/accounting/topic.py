@@ -1,15 +1,17 @@
 """Reads the topic from its first record to its end at the time of the call, in bounded memory."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from logpipe.committed import committed_offsets
-from logpipe.digest import Digest
+from logpipe.contracts.chain import java_id
+from logpipe.identity import Identities, Verdict
 from logpipe.settings import Settings
 
 BATCH_RECORDS = 10_000
@@ -32,30 +34,6 @@ class Record:
     value: bytes
 
 
-@dataclass
-class IdentityFilter:
-    """Tells a repeated record from a new one.
-
-    Lines of one replay stand in order within a partition; only a resend after a lost acknowledgement
-    repeats some. So a record is a repeat exactly when its number is not above the highest seen for its
-    replay and partition. Holds one number a replay and partition.
-    """
-
-    highest: dict[tuple[int, bytes], int] = field(default_factory=dict)
-
-    def is_new(self, record: Record) -> bool:
-        """Whether this record's line was not seen before; a record without identity always is."""
-        if record.key is None:
-            return True
-        replay, _, number = record.key.rpartition(b":")
-        place = (record.partition, replay)
-        line_number = int(number)
-        if line_number <= self.highest.get(place, 0):
-            return False
-        self.highest[place] = line_number
-        return True
-
-
 def _consumer(settings: Settings, group: str) -> Consumer:
     return Consumer(
         {
@@ -71,27 +49,66 @@ def _consumer(settings: Settings, group: str) -> Consumer:
     )
 
 
-def end_offsets(settings: Settings) -> dict[int, tuple[int, int]]:
-    """First offset and end offset (one past the last record) of every partition.
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """The topic now: its id, and of each partition the first offset and that of the next record."""
+
+    topic_id: str
+    offsets: dict[int, tuple[int, int]]
+
+    def behind(self, reached: dict[int, int]) -> int:
+        """Records between the offsets that were reached and the ends."""
+        return sum(max(0, end - max(reached.get(p, 0), first)) for p, (first, end) in self.offsets.items())
+
+
+def describe(settings: Settings) -> Topic:
+    """Ask for the topic as it is.
 
     Raises:
         TopicError: no broker, or no such topic.
     """
-    consumer = _consumer(settings, "logpipe-accounting")
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 2})
+    name = settings.topic
     try:
-        metadata = consumer.list_topics(settings.topic, timeout=TIMEOUT_S).topics[settings.topic]
-        if metadata.error is not None:
-            raise TopicError(f"Topic {settings.topic} at {settings.kafka_bootstrap}: {metadata.error.str()}")
-        return {
-            partition: consumer.get_watermark_offsets(
-                TopicPartition(settings.topic, partition), timeout=TIMEOUT_S
-            )
-            for partition in sorted(metadata.partitions)
-        }
+        asked = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)
+        found = asked[name].result(TIMEOUT_S)
+        places = [TopicPartition(name, number) for number in range(len(found.partitions))]
+        firsts, ends = (
+            admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT_S)
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        )
+        return Topic(
+            java_id(found.topic_id),
+            {
+                place.partition: (
+                    firsts[place].result(TIMEOUT_S).offset,
+                    ends[place].result(TIMEOUT_S).offset,
+                )
+                for place in places
+            },
+        )
+    except KafkaException as error:
+        raise TopicError(f"Topic {name} at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
+    except FutureTimeout:
+        raise TopicError(f"Kafka at {settings.kafka_bootstrap}: no answer within {TIMEOUT_S:.0f} s") from None
+
+
+def end_offsets(settings: Settings) -> dict[int, tuple[int, int]]:
+    """First offset and end offset of every partition. Raises as `describe`."""
+    return describe(settings).offsets
+
+
+def committed(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
+    """What agent 2's group has committed; a partition without a commit is left out.
+
+    Raises:
+        TopicError: no broker answers.
+    """
+    client = {"bootstrap.servers": settings.kafka_bootstrap}
+    try:
+        return committed_offsets(client, settings.consumer_group, settings.topic, partitions, TIMEOUT_S)
     except KafkaException as error:
         raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
-    finally:
-        consumer.close()
 
 
 def expired_records(settings: Settings) -> int:
@@ -143,7 +160,7 @@ def records(settings: Settings, ends: dict[int, tuple[int, int]] | None = None) 
 
 
 def consumer_lag(settings: Settings) -> dict[int, int]:
-    """Lines of each partition that agent 2 has not committed yet.
+    """Records of each partition that agent 2 has not committed: in profile durable, that are in no link yet.
 
     Raises:
         TopicError: no broker, or no such topic.
@@ -156,11 +173,7 @@ def consumer_lag(settings: Settings) -> dict[int, int]:
 
 def _next_offsets(settings: Settings, ends: dict[int, tuple[int, int]]) -> dict[int, int]:
     """Agent 2's next offset in each partition: the first one where it has committed none."""
-    client = {"bootstrap.servers": settings.kafka_bootstrap}
-    try:
-        found = committed_offsets(client, settings.consumer_group, settings.topic, ends, TIMEOUT_S)
-    except KafkaException as error:
-        raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
+    found = committed(settings, ends)
     return {partition: found.get(partition, first) for partition, (first, _) in ends.items()}
 
 
@@ -221,15 +234,9 @@ def retention_s(settings: Settings) -> float | None:
     return None if kept_ms < 0 else kept_ms / 1000
 
 
-@dataclass(frozen=True)
-class TopicDigest:
-    """What the topic holds: lines with an identity (each once), lines without, and repeats left out."""
-
-    identified: Digest
-    anonymous: Digest
-    repeats: int
-
-    @property
-    def total(self) -> Digest:
-        """All lines, each identity once."""
-        return self.identified + self.anonymous
+def topic_lines(settings: Settings) -> Iterator[bytes]:
+    """The topic's lines, each identity once. Raises as `records`."""
+    identities = Identities()
+    for record in records(settings):
+        if identities.judge(record.partition, record.key) is not Verdict.REPEAT:
+            yield record.value

@@ -1,181 +1,234 @@
-"""Compares source, topic, HDFS and windows as multisets of lines; says what is lost and what is doubled."""
+"""Proves by adding up that HDFS and the windows hold each line of the source once; reads no lines.
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
+Ledger first, then the topic's end offsets, then the chains and the windows' newest commit: a stage that has
+passed the ends must hold what the ledger says. What `verify` reads does not grow with history.
+"""
 
-from logpipe.accounting import topic
-from logpipe.accounting.difference import Difference, LineCounts
-from logpipe.accounting.hdfs import Hdfs
-from logpipe.accounting.source import SourceGoneError, replays, sent_lines
-from logpipe.accounting.topic import IdentityFilter, TopicDigest
-from logpipe.accounting.windows import read_window_totals
-from logpipe.digest import Digest, DigestBuilder, line_hash
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+from logpipe.accounting import drain, topic
+from logpipe.accounting.chain import Chain, ChainReader, Days
+from logpipe.accounting.judge import Accounting, Facts, Stage, judge
+from logpipe.accounting.source import ledger
+from logpipe.accounting.windows import WindowTotals, read_commit_totals
+from logpipe.clients.hdfs import Hdfs
+from logpipe.contracts.chain import Totals
+from logpipe.digest import Digest
 from logpipe.replayer.record import ReplayRecord
-from logpipe.replayer.urls import mask_passwords
 from logpipe.settings import Settings
 
-EXAMPLES = 5
-CHUNK_LINES = 10_000
+FORGOTTEN_FILE = "forgotten_days.json"  # in the state folder: spares asking HDFS about each of them again
 
 
-class Progress(Protocol):
-    """Told how far the reading is."""
-
-    def __call__(self, what: str, lines: int) -> None:
-        """Take note of the lines read so far of ``what``: topic or hdfs."""
-
-
-def _silent(what: str, lines: int) -> None:
-    """Nobody looks."""
-
-
-@dataclass(frozen=True)
-class Accounting:
-    """Lines sent, and lines found at each stage; lost and doubled come from comparing the lines."""
-
-    source: int
-    topic: int
-    hdfs: int
-    windows: int
-    lost: int
-    doubled: int
-    details: tuple[str, ...] = field(default=())
-
-    @property
-    def ok(self) -> bool:
-        """Whether every line arrived everywhere exactly once."""
-        return self.lost == 0 and self.doubled == 0
-
-    def to_json(self) -> dict[str, int]:
-        """The object that `make verify` ends with."""
-        names = ("source", "topic", "hdfs", "windows", "lost", "doubled")
-        return {name: getattr(self, name) for name in names}
-
-
-def verify(settings: Settings, progress: Progress = _silent) -> Accounting:
-    """Account for every line of every replay since the topic was made.
-
-    A topic from which retention took records cannot hold what was sent: it is left out of lost and doubled.
+def verify(settings: Settings) -> Accounting:
+    """Account for every line of every replay.
 
     Raises:
-        TopicError, HdfsError, WindowsError: a stage cannot be read.
-        SourceGoneError: a replay's record cannot be read.
+        TopicError, HdfsError, ChainError, WindowsError: a stage cannot be read.
+        SourceGoneError: the ledger cannot be read.
     """
-    records = replays(settings)
-    sent = sum((record.digest for record in records), start=Digest())
-    in_topic = _digest_topic(settings, progress)
-    # Lines without identity that no replay can have sent came from other clients of the netcat source.
-    has_anonymous_replays = any(record.spec.profile == "memory" and record.digest.lines for record in records)
-    others = Digest() if has_anonymous_replays else in_topic.anonymous
-    expected = sent + others
-    found = {
-        "topic": in_topic.total,
-        "hdfs": _digest(_hdfs_lines(settings), "hdfs", progress),
-        "windows": read_window_totals(
-            settings.webhdfs_url, settings.hdfs_windows_dir, settings.hdfs_checkpoint_dir
-        ),
-    }
-    expired = topic.expired_records(settings)
-    counts = {
-        name: LineCounts.of_counts(expected.lines, digest.lines)
-        for name, digest in found.items()
-        if digest != expected and not (name == "topic" and expired)
-    }
-    details = [f"{others.lines:,} lines of other netcat clients, without identity"] if others.lines else []
-    if in_topic.repeats:
-        details.append(
-            f"{in_topic.repeats:,} repeated records in the topic, known by their identity and left out"
-        )
-    if expired:
-        details.append(f"Kafka's retention has taken {expired:,} records: only HDFS and windows are compared")
-    if stages := counts.keys() & {"topic", "hdfs"}:
-        try:
-            with Difference(settings) as difference:
-                difference.add(
-                    "source", (line for record in records for _, line in sent_lines(record, settings))
-                )
-                if others.lines:
-                    difference.add("source", topic_lines(settings, anonymous_only=True))
-                difference.add("topic", topic_lines(settings))
-                difference.add("hdfs", _hdfs_lines(settings))
-                for stage in sorted(stages):
-                    counts[stage] = difference.compare("source", stage)
-                    details += _examples(stage, difference, records, settings)
-        except SourceGoneError as error:
-            details.append(f"The lines cannot be named, only counted: {error}")
-            counts |= {stage: _at_least_one(counts[stage]) for stage in stages}
-    if "windows" in counts:
-        counts["windows"] = _at_least_one(counts["windows"])
-    summaries = [
-        f"{stage}: {count.missing:,} lines missing, {count.surplus:,} too many"
-        for stage, count in sorted(counts.items())
-    ]
-    return Accounting(
-        source=sent.lines,
-        topic=found["topic"].lines,
-        hdfs=found["hdfs"].lines,
-        windows=found["windows"].lines,
-        lost=max((count.missing for count in counts.values()), default=0),
-        doubled=max((count.surplus for count in counts.values()), default=0),
-        details=(*summaries, *details),
+    return judge(facts_of(read(settings)))
+
+
+def chain_reader(settings: Settings) -> ChainReader:
+    """Reads this pipeline's chains."""
+    return ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / FORGOTTEN_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read, in the order that makes it comparable: ledger, the topic's ends, then the rest.
+
+    Attributes:
+        records, folded, folded_replays: as `ledger` gives them.
+        now: the topic.
+        chains: of each partition.
+        days: those that are not sealed, held against their links.
+        counted: the windows' newest commit.
+        ahead: what agent 2's group has committed, where profile memory writes.
+        held: lines in the memory channels of agents 1 and 2.
+    """
+
+    records: tuple[ReplayRecord, ...]
+    folded: Digest
+    folded_replays: int
+    now: topic.Topic
+    chains: dict[int, Chain]
+    days: Days
+    counted: WindowTotals
+    ahead: dict[int, int]
+    held: tuple[int | None, int | None]
+
+
+def read(settings: Settings) -> Reading:
+    """Read what an accounting needs. Errors as `verify`."""
+    records, folded, folded_replays = ledger(settings)
+    # In the direction of the flow: what has left one place by then is seen in the next.
+    held_1 = drain.held_events(settings, 1)
+    now = topic.describe(settings)
+    with (
+        closing(chain_reader(settings)) as reader,
+        ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool,
+    ):
+        counting = pool.submit(read_commit_totals, settings)
+        taken = topic.committed(settings, now.offsets)
+        held_2 = drain.held_events(settings, 2)
+        chains = reader.chains()
+        days = reader.days(chains)
+        counted = counting.result()
+    # Only where profile memory writes can the group be ahead of the chain, and lines be held in memory.
+    is_memory = bool(days.memory_files) or not chains
+    sends_memory = any(record.spec.profile == "memory" for record in records)
+    return Reading(
+        tuple(records),
+        folded,
+        folded_replays,
+        now,
+        chains,
+        days,
+        counted,
+        ahead=taken if is_memory else {},
+        held=(held_1 if is_memory or sends_memory else 0, held_2 if is_memory else 0),
     )
 
 
-def topic_lines(settings: Settings, *, anonymous_only: bool = False) -> Iterator[bytes]:
-    """The topic's lines, each identity once."""
-    identities = IdentityFilter()
-    for record in topic.records(settings):
-        if identities.is_new(record) and not (anonymous_only and record.key is not None):
-            yield record.value
+def facts_of(reading: Reading) -> Facts:
+    """Add up what was read."""
+    now, chains, days, counted = reading.now, reading.chains, reading.days, reading.counted
+    totals = sum((chain.totals for chain in chains.values()), start=Totals())
+    flushed = {partition: chain.flushed(now.topic_id) for partition, chain in chains.items()}
+    is_counting = counted.topic_id in ("", now.topic_id)
+    return Facts(
+        records=reading.records,
+        folded=reading.folded,
+        folded_replays=reading.folded_replays,
+        topic_lines=totals.digest.lines + now.behind(flushed),
+        hdfs_lines=totals.digest.lines
+        + (days.memory_found - days.memory_due).lines
+        - sum(problem.lines for problem in days.problems),
+        hdfs=_hdfs_stage(now, chains, days, totals, flushed, reading.ahead, _both(*reading.held)),
+        windows=Stage(
+            "the windows",
+            behind=now.behind((counted.covered_offsets or {}) if is_counting else {}),
+            replays=counted.replays,
+            numbers=counted.numbers,
+            total=counted.digest,
+            anonymous=counted.anonymous,
+            pool=counted.anonymous,
+            held=reading.held[0],
+        ),
+        problems=days.problems,
+        notes=(*days.notes, *_notes(now, chains, days, totals, counted, is_counting=is_counting)),
+    )
 
 
-def _digest_topic(settings: Settings, progress: Progress) -> TopicDigest:
-    identities = IdentityFilter()
-    identified, anonymous = DigestBuilder(), DigestBuilder()
-    repeats = 0
-    for record in topic.records(settings):
-        if not identities.is_new(record):
-            repeats += 1
-        elif record.key is None:
-            anonymous.add(record.value)
-        else:
-            identified.add(record.value)
-        if record.offset % CHUNK_LINES == 0:
-            progress("topic", identified.lines + anonymous.lines)
-    return TopicDigest(identified.build(), anonymous.build(), repeats)
+def _hdfs_stage(
+    now: topic.Topic,
+    chains: dict[int, Chain],
+    days: Days,
+    totals: Totals,
+    flushed: dict[int, int],
+    ahead: dict[int, int],
+    held: int | None,
+) -> Stage:
+    replays: dict[str, Digest] = defaultdict(Digest)
+    numbers: dict[str, int] = defaultdict(int)
+    for chain in chains.values():
+        for replay, mark in chain.marks.items():
+            replays[replay] += mark.digest
+            numbers[replay] = max(numbers[replay], mark.number)
+    beyond = days.memory_found - days.memory_due
+    # The group commits a moment after lines may stand in a file already.
+    is_pooled = any(offset > flushed.get(partition, 0) for partition, offset in ahead.items()) or (
+        beyond.lines > 0 and now.behind(flushed) > 0
+    )
+    reached = {
+        partition: max(flushed.get(partition, 0), ahead.get(partition, 0)) for partition in flushed | ahead
+    }
+    return Stage(
+        "HDFS",
+        behind=now.behind(reached),
+        replays=replays,
+        numbers=numbers,
+        total=totals.digest,
+        anonymous=totals.anonymous,
+        pool=totals.anonymous + beyond if is_pooled else totals.anonymous,
+        is_pooled=is_pooled,
+        gap=Digest() if is_pooled else days.memory_due - days.memory_found,
+        held=held,
+    )
 
 
-def _hdfs_lines(settings: Settings) -> Iterator[bytes]:
-    return (line for lines in Hdfs(settings).all_lines() for line in lines)
+def _both(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first + second
 
 
-def _digest(lines: Iterator[bytes], what: str, progress: Progress) -> Digest:
-    builder = DigestBuilder()
-    for line in lines:
-        builder.add(line)
-        if builder.lines % CHUNK_LINES == 0:
-            progress(what, builder.lines)
-    return builder.build()
+def _notes(
+    now: topic.Topic,
+    chains: dict[int, Chain],
+    days: Days,
+    totals: Totals,
+    counted: WindowTotals,
+    *,
+    is_counting: bool,
+) -> Iterable[str]:
+    """What is worth telling, and no failure by itself."""
+    if totals.repeats:
+        yield f"{totals.repeats:,} repeated records in the topic, known by their identity and left out"
+    if others := totals.anonymous.lines - totals.foreign:
+        yield f"{others:,} lines without identity: of other clients, or of profile memory"
+    if totals.foreign:
+        yield f"{totals.foreign:,} records of other clients whose key is no identity; their lines count"
+    if totals.expired:
+        yield f"{totals.expired:,} records were taken by Kafka's retention before agent 2 had read them"
+    if totals.memory.lines:
+        yield f"{totals.memory.lines:,} lines were written by profile memory"
+    if days.forgotten:
+        yield f"{len(days.forgotten):,} days were forgotten on purpose, of which the sums are kept"
+    for link in days.links:
+        if link.kind == "ended":
+            where = f"partition {link.partition}: epoch {link.epoch} ended at offset {link.first:,}"
+            yield f"{where}: {link.reason}"
+    for chain in chains.values():
+        if chain.newest and chain.newest.topic_id != now.topic_id:
+            yield (
+                f"partition {chain.partition}: HDFS follows the topic with id {chain.newest.topic_id}, "
+                f"Kafka's has {now.topic_id} now: agent 2 goes over to it by itself once it runs"
+            )
+        end = now.offsets.get(chain.partition, (0, 0))[1]
+        if (reached := chain.flushed(now.topic_id)) > end:
+            yield (
+                f"partition {chain.partition}: HDFS has lines up to offset {reached:,}, Kafka's log ends "
+                f"at {end:,}: the broker lost its tail; agent 2 begins a new epoch there"
+            )
+    if not is_counting:
+        yield (
+            f"the windows count the topic with id {counted.topic_id}, Kafka's has {now.topic_id} now: see "
+            "the log of the windows job (`make logs SERVICE=analytics`) for what it refuses and the way on"
+        )
+    if counted.foreign > totals.foreign:
+        yield f"{counted.foreign:,} records of other clients whose key is no identity are in the windows"
 
 
-def _at_least_one(counts: LineCounts) -> LineCounts:
-    """Where digests differ and counts do not, at least one line was replaced by another."""
-    return counts if counts.missing or counts.surplus else LineCounts(1, 1)
+def seal_replays(accounting: Accounting, seal: Callable[[str], bool]) -> list[str]:
+    """Have the replays sealed that are done and equal everywhere; what fails is left for the next time.
 
+    Args:
+        accounting: says which.
+        seal: asks the replayer to seal one, and tells whether it did; a ConnectionError says that it is away.
 
-def _examples(
-    stage: str, difference: Difference, records: list[ReplayRecord], settings: Settings
-) -> list[str]:
-    """Some of the very lines that a stage lacks or has too often."""
-    wanted = difference.hashes("source", stage, EXAMPLES)
-    texts = []
-    for record in records:
-        for number, line in sent_lines(record, settings) if wanted else ():
-            count = wanted.pop(line_hash(line), None)
-            if count is not None:
-                what = f"lacks {count}" if count > 0 else f"has {-count} too many"
-                texts.append(
-                    f"  {stage} {what} of {mask_passwords(record.spec.url)} line {number}: {line[:120]!r}"
-                )
-    return texts + [f"  {stage} has a line that no replay sent, hash {line:016x}" for line in wanted]
+    Returns:
+        Those that were sealed.
+    """
+    sealed = []
+    for replay in accounting.sealable:
+        try:
+            if seal(replay):
+                sealed.append(replay)
+        except ConnectionError:
+            break
+    return sealed

@@ -160,9 +160,13 @@ class Hdfs:
         flag = "REPLACE" if self.attribute(path, name) is not None else "CREATE"
         self._json("PUT", path, "SETXATTR", **{"xattr.name": name, "xattr.value": encoded, "flag": flag})
 
-    def delete(self, path: str) -> bool:
-        """Delete a file, or a folder with all in it; tells whether it was there."""
-        return bool(self._json("DELETE", path, "DELETE", recursive="true")["boolean"])
+    def delete(self, path: str, *, recursive: bool = True) -> bool:
+        """Delete a file, or a folder with all in it; tells whether it was there.
+
+        Raises:
+            HdfsError: the folder is not empty, and ``recursive`` is not set.
+        """
+        return bool(self._json("DELETE", path, "DELETE", recursive=str(recursive).lower())["boolean"])
 
     # ------------------------------------------------------------------ calls
 

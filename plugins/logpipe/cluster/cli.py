@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--profile", choices=("memory", "durable"), help="delivery profile")
     add("status", status).add_argument("--json", action="store_true", help="one JSON object")
     add("verify", verify)
-    add("reconcile", reconcile).add_argument("--date", help="one day, such as 2026-11-23; default: every day")
+    add("repair", repair).add_argument("--date", help="one day, such as 2026-11-23; default: every day")
     add("down", down).add_argument("--volumes", action="store_true", help="delete the data and secrets too")
     return made
 
@@ -138,12 +138,12 @@ def verify(settings: Settings, options: argparse.Namespace, console: Console) ->
     return cluster.compose.execute(cluster.airflow_container(), *INSIDE, "verify")
 
 
-def reconcile(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Make HDFS equal to the topic, day by day; a directory that an agent writes is waited for."""
+def repair(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Mend files on HDFS from the topic, and send again what never reached it."""
     del console
     cluster = Cluster(settings)
     date = [f"--date={options.date}"] if options.date else []
-    return cluster.compose.execute(cluster.edge_container(), *INSIDE, "reconcile", *date)
+    return cluster.compose.execute(cluster.edge_container(), *INSIDE, "repair", *date)
 
 
 def down(settings: Settings, options: argparse.Namespace, console: Console) -> int:

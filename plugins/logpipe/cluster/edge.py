@@ -12,7 +12,7 @@ from logpipe.embedded.layout import Layout, write_private
 from logpipe.embedded.programs import AIRFLOW_SERVICES, STORES, programs, supervisor_conf
 from logpipe.settings import PROJECT_DIR
 
-ELSEWHERE = (*STORES, *AIRFLOW_SERVICES, "analytics")  # the windows job runs on YARN
+ELSEWHERE = (*STORES, *AIRFLOW_SERVICES, "analytics", "maintenance")  # the windows job runs on YARN
 HADOOP_CONF_DIR = PROJECT_DIR / "docker" / "conf" / "hadoop"
 
 

@@ -1,47 +1,52 @@
 """What needs the cluster's own network: ``python -m logpipe.cluster.inside``, run in one of its containers.
 
-All commands but ``reconcile``, which belongs on an edge host, run in a container of Airflow.
+All commands but ``repair``, which belongs on an edge host, run in a container of Airflow.
 """
 
 import argparse
 import http.client
 import json
 import os
-import subprocess
 import sys
 import time
 import xmlrpc.client
 from dataclasses import asdict
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from logpipe import settings as project_settings
-from logpipe.accounting.hdfs import Hdfs, HdfsError
 from logpipe.accounting.source import SourceGoneError
 from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
+from logpipe.clients.hdfs import HdfsError
 from logpipe.cluster.credentials import EDGE_HOSTS
 from logpipe.cluster.yarn_application import DriverOutput, application
 from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
 from logpipe.embedded.cli import print_accounting
-from logpipe.embedded.configuration import service_environment
 from logpipe.embedded.follow import RunFollower, await_dags, sentence
-from logpipe.embedded.layout import PYTHON, Layout
+from logpipe.embedded.layout import Layout
 from logpipe.embedded.process_host import ProcessHost, ProcessHostError, ProcessState
 from logpipe.embedded.readiness import CHECKS
 from logpipe.embedded.replayer_api import ReplayerApi
 from logpipe.embedded.stack import ServiceStatus
 from logpipe.embedded.terminal import make_console, print_lines
-from logpipe.settings import PROJECT_DIR, Settings
+from logpipe.sealing.__main__ import ERRORS as SEALING_ERRORS
+from logpipe.sealing.lost import NotSentError
+from logpipe.sealing.repair import repair
+from logpipe.settings import Settings
 
 AIRFLOW_HOST = "airflow-api-server"
 STOP_DAG = "stop_pipeline"
 STOP_TIMEOUT_S = 150.0
 STREAMS = ("flume-agent1", "flume-agent2", "replayer")
-EXPECTED_ERRORS = (AirflowApiError, TopicError, HdfsError, SourceGoneError, WindowsError, httpx.HTTPError)
+EXPECTED_ERRORS = (
+    AirflowApiError, TopicError, HdfsError, SourceGoneError, WindowsError, httpx.HTTPError, *SEALING_ERRORS,
+)  # fmt: skip
 
 
 def at(host: str) -> Settings:
@@ -83,7 +88,7 @@ def replay(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def account(settings: Settings, options: argparse.Namespace) -> int:
-    """Compare source, topic, HDFS and windows line by line; ends with one JSON line."""
+    """Prove by addition that HDFS and windows hold each line of the source once; ends with one JSON line."""
     del options
     accounting = verify(settings)
     print_accounting(make_console(), accounting)
@@ -166,23 +171,26 @@ def stop(settings: Settings, options: argparse.Namespace) -> int:
     return 0 if state == "success" else 1
 
 
-def reconcile(settings: Settings, options: argparse.Namespace) -> int:
-    """Make HDFS equal to the topic, day by day; a directory that an agent writes is waited for."""
-    days = [options.date] if options.date else [f"20{name}" for name in Hdfs(settings).partitions()]
-    code = 0
-    for day in days:
-        print(f"{day}: reconciling; a directory that an agent writes is waited for", flush=True)
-        wait_s = str(settings.roll_interval_s + 60)
-        command = [str(PYTHON), "spark_jobs/reconcile.py", "--date", day, "--wait-s", wait_s]
-        answer = subprocess.run(
-            command, cwd=PROJECT_DIR, env=os.environ | service_environment(settings),
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if answer.returncode:
-            print(answer.stderr[-2000:], file=sys.stderr)
-        print(answer.stdout.strip(), flush=True)
-        code = code or answer.returncode
-    return code
+def repair_all(settings: Settings, options: argparse.Namespace) -> int:
+    """Mend files on HDFS from the topic; this host's replayer sends again what never reached it."""
+    replayer = ReplayerApi(settings, Layout.of(settings))
+    agents = ProcessHost(settings, Layout.of(settings)).states()
+    profile = next((agent.variant for agent in agents if agent.service == "flume-agent1" and agent.pid), "")
+
+    def send(replay_id: str, path: Path) -> None:
+        try:
+            replayer.submit(replay_id, path.as_uri(), profile or "durable")
+        except httpx.HTTPError as error:
+            raise NotSentError(f"{path} was not sent again: {error}") from None
+        while (record := replayer.record(replay_id) or {"state": "running"})["state"] == "running":
+            time.sleep(1)
+        if record["state"] != "done":
+            raise NotSentError(f"{path} was not sent again: {record.get('reason')}")
+
+    outcome = repair(settings, date.fromisoformat(options.date) if options.date else None, send)
+    for sentence_ in [*outcome.done, *outcome.failed] or ["Nothing was repaired."]:
+        print(sentence_, flush=True)
+    return 1 if outcome.failed else 0
 
 
 def main() -> int:
@@ -190,14 +198,14 @@ def main() -> int:
     made = argparse.ArgumentParser(prog="python -m logpipe.cluster.inside", description=__doc__)
     commands = made.add_subparsers(required=True, metavar="command")
     for name, command in (
-        ("replay", replay), ("verify", account), ("status", status), ("stop", stop), ("reconcile", reconcile)
+        ("replay", replay), ("verify", account), ("status", status), ("stop", stop), ("repair", repair_all)
     ):  # fmt: skip
         sub = commands.add_parser(name, help=command.__doc__)
         sub.set_defaults(command=command)
         if command is replay:
             for option, kind in (("url", str), ("pace", str), ("limit", int), ("profile", str)):
                 sub.add_argument(f"--{option}", type=kind)
-        if command is reconcile:
+        if command is repair_all:
             sub.add_argument("--date")
     options = made.parse_args()
     try:

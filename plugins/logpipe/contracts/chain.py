@@ -42,6 +42,11 @@ IN_USE_NAME = re.compile(rf"_{FILE_PREFIX}-(\d+)-(\d+)-(\d{{19}})\.([0-9a-f]{{8}
 Kind = Literal["lines", "memory", "expired", "ended"]
 
 
+def java_id(kafka_id: object) -> str:
+    """A topic's id as Kafka's own tools and agent 2 write it: librdkafka's base64 has two other letters."""
+    return str(kafka_id).replace("+", "-").replace("/", "_").rstrip("=")
+
+
 def link_name(epoch: int, first: int) -> str:
     """The name of the link that begins there; names sort as links do."""
     return f"{epoch:06d}-{first:019d}"

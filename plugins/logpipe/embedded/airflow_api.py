@@ -2,7 +2,9 @@
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
+from urllib.parse import quote
 
 import httpx
 
@@ -94,6 +96,23 @@ class AirflowApi:
         """The tasks of a run."""
         rows = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return [TaskState(row["task_id"], row["state"], row["duration"], row["try_number"]) for row in rows]
+
+    def delete_runs(self, ended_before: datetime) -> int:
+        """Delete runs, with their tasks and XComs, that ended before a moment; returns how many.
+
+        A run that goes on is none of them, however long it does. Airflow's `db clean` would take it by the
+        day it began, and by its trigger, and so end a supervision.
+        """
+        query = {"end_date_lte": ended_before.isoformat(), "limit": 100}
+        deleted = 0
+        while rows := self._request("GET", "/dags/~/dagRuns", params=query)["dag_runs"]:
+            for row in rows:
+                path = f"/dags/{row['dag_id']}/dagRuns/{quote(row['dag_run_id'], safe='')}"
+                answer = self._patiently("DELETE", path)
+                if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+                    self._checked(answer)
+            deleted += len(rows)
+        return deleted
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task left under a key; None when it left nothing (yet)."""

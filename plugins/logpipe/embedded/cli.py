@@ -1,4 +1,4 @@
-"""The commands behind make: run, stop, status, replay, verify, reconcile, logs, clean."""
+"""The commands behind make: run, stop, status, replay, verify, audit, seal, forget, repair, logs, clean."""
 
 import argparse
 import json
@@ -8,19 +8,22 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 
 from logpipe import settings as project_settings
-from logpipe.accounting.drain import held_events, undrained
-from logpipe.accounting.hdfs import Hdfs, HdfsError
-from logpipe.accounting.repair import write_missing_lines
+from logpipe.accounting import drain
+from logpipe.accounting.audit import audit
+from logpipe.accounting.judge import Accounting
 from logpipe.accounting.source import SourceGoneError
-from logpipe.accounting.topic import TopicError, consumer_lag
-from logpipe.accounting.verify import Accounting, verify
+from logpipe.accounting.topic import TopicError
+from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
+from logpipe.clients.hdfs import HdfsError
 from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
 from logpipe.embedded.follow import GrowingFile, RunFollower, await_dags, sentence
 from logpipe.embedded.layout import AIRFLOW_USER
@@ -29,6 +32,12 @@ from logpipe.embedded.programs import SERVICES, STORES
 from logpipe.embedded.replayer_api import ReplayerApi
 from logpipe.embedded.stack import Stack, StackError
 from logpipe.embedded.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
+from logpipe.sealing import __main__ as sealing
+from logpipe.sealing.forget import NotSealedError, forget
+from logpipe.sealing.lock import alone
+from logpipe.sealing.lost import NotSentError
+from logpipe.sealing.over import NotOverError
+from logpipe.sealing.repair import repair
 from logpipe.settings import Settings, SettingsError
 
 DRAIN_TIMEOUT_S = 60.0
@@ -36,7 +45,7 @@ REPAIR_TIMEOUT_S = 600.0
 
 EXPECTED_ERRORS = (
     SettingsError, StackError, ProcessHostError, AirflowApiError,
-    TopicError, HdfsError, SourceGoneError, WindowsError,
+    TopicError, HdfsError, SourceGoneError, WindowsError, NotSealedError, *sealing.ERRORS,
 )  # fmt: skip
 
 
@@ -84,8 +93,13 @@ def parser() -> argparse.ArgumentParser:
     add("stop", stop)
     add("status", status).add_argument("--json", action="store_true", help="one JSON object")
     add("verify", verify_command)
-    add("reconcile", reconcile).add_argument(
-        "--date", help="one day, such as 2026-11-23; default: every day there is"
+    audit_parser = add("audit", audit_command)
+    audit_parser.add_argument("--date", help="one day, such as 2026-11-23; default: all")
+    audit_parser.add_argument("--replay", help="one replay, by its id; default: all")
+    for name, command in (("seal", seal), ("forget", forget_day)):
+        add(name, command).add_argument("date", type=date.fromisoformat, help="such as 2026-11-23")
+    add("repair", repair_all).add_argument(
+        "--date", type=date.fromisoformat, help="one day, such as 2026-11-23; default: every day there is"
     )
     logs_command = add("logs", logs)
     logs_command.add_argument(
@@ -145,48 +159,75 @@ def status(settings: Settings, options: argparse.Namespace, console: Console) ->
 
 
 def verify_command(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Compare source, topic, HDFS and windows line by line; ends with one JSON line."""
+    """Prove by addition that HDFS and windows hold each line of the source once; ends with one JSON line."""
     del options
-    accounting = verify(
-        settings,
-        lambda what, lines: (
-            console.print(f"{what}: {lines:,} lines read", end="\r") if console.is_terminal else None
-        ),
-    )
+    accounting = verify(settings)
+    seal_replays(accounting, ReplayerApi(settings, Stack(settings).layout).seal)
     print_accounting(console, accounting)
     return 0 if accounting.ok else 1
 
 
-def reconcile(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Repair: lines lost on their way to Kafka are sent again, then HDFS is made equal to the topic."""
+def audit_command(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Read the bytes again and name the lines that differ; ends with one JSON line."""
+
+    def progress(done: int, parts: int, lines: int) -> None:
+        if console.is_terminal:
+            console.print(f"{done:,} of {parts:,} parts read, {lines:,} lines", end="\r")
+
+    day = options.date.removeprefix("20") if options.date else None
+    try:
+        found = audit(settings, day, options.replay, progress)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print_lines(console, found.details)
+    print(json.dumps(found.to_json()), flush=True)
+    return 0 if found.ok else 1
+
+
+def seal(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Seal a day that is over: few large files, a manifest, _SUCCESS; exit status 3: it is not over yet."""
+    try:
+        report = sealing.report_of(settings, options.date)
+    except NotOverError as error:
+        console.print(f"Not over yet: {error}")
+        return sealing.NOT_OVER
+    print(json.dumps(report), flush=True)
+    return 0
+
+
+def forget_day(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Delete the lines of a sealed day from HDFS; its sums stay."""
+    with alone(settings, f"the forgetting of {options.date}", sealing.LOCK_WAIT_S):
+        sealed = forget(settings, options.date)
+    console.print(f"{options.date}: {sealed.lines:,} lines are forgotten, their sums stay")
+    return 0
+
+
+def repair_all(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    """Repair: lines lost on their way to Kafka are sent again, files on HDFS are mended from the topic."""
     stack = Stack(settings)
-    missing = write_missing_lines(settings)
-    if missing:
-        console.print(f"Acknowledged lines are not in the topic, they are sent again: {missing}")
-        send_again(stack, missing)
-    days = [options.date] if options.date else [f"20{name}" for name in Hdfs(settings).partitions()]
-    status = 0
-    for day in days:
-        console.print(f"{day}: reconciling; a directory that an agent writes is waited for")
-        answer = stack.reconcile_day(day)
-        if answer.returncode:
-            print(answer.stderr[-2000:], file=sys.stderr)
-        print(answer.stdout.strip(), flush=True)
-        status = status or answer.returncode
-    return status
+    outcome = repair(settings, options.date, lambda replay_id, path: send_again(stack, replay_id, path))
+    print_lines(console, outcome.done or ["Nothing was repaired."])
+    for sentence_ in outcome.failed:
+        print(sentence_, file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
-def send_again(stack: Stack, path: Path) -> None:
-    """Replay a file of lost lines by the way that is open, and wait until they are in HDFS and windows."""
+def send_again(stack: Stack, replay_id: str, path: Path) -> None:
+    """Replay a file of lost lines by the way that is open, and wait until they are acknowledged."""
     profile = stack.status()["flume-agent1"].variant or "durable"
     stack.launch("flume-agent1", profile)
     stack.launch("replayer")
     replayer = ReplayerApi(stack.settings, stack.layout)
-    replayer.submit(path.stem, path.as_uri(), profile)
+    try:
+        replayer.submit(replay_id, path.as_uri(), profile)
+    except httpx.HTTPError as error:
+        raise NotSentError(f"{path} was not sent again: {error}") from None
     deadline = time.monotonic() + REPAIR_TIMEOUT_S
-    while (record := replayer.record(path.stem) or {}).get("state") != "done" or undrained(stack.settings):
+    while (record := replayer.record(replay_id) or {}).get("state") != "done":
         if record.get("state") == "failed" or time.monotonic() > deadline:
-            raise StackError(f"{path} was not sent again: {record.get('reason') or 'it takes too long'}")
+            raise NotSentError(f"{path} was not sent again: {record.get('reason') or 'it takes too long'}")
         time.sleep(0.5)
 
 
@@ -217,7 +258,10 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
     del options
     stack = Stack(settings)
     if not stack.host.is_running():
-        console.print("Nothing runs.")
+        left = stack.host.end_leftovers()
+        console.print(
+            f"Ended {left} processes that outlived their process host." if left else "Nothing runs."
+        )
         return 0
 
     def stop_service(service: str) -> None:
@@ -236,7 +280,7 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
     states = stack.status()
     if states["flume-agent1"].pid:
         _await(
-            lambda: held_events(settings, 1) == 0,
+            lambda: drain.held_events(settings, 1) == 0,
             "agent 1 still holds lines",
             console,
         )
@@ -244,7 +288,7 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
     if states["flume-agent2"].pid and states["kafka"].healthy:
         _await(lambda: _agent2_is_drained(settings), "agent 2 has not brought all lines to HDFS", console)
     stop_service("flume-agent2")
-    for service in ("analytics", "reconcile", *reversed(STORES)):
+    for service in ("analytics", "seal", "maintenance", *reversed(STORES)):
         stop_service(service)
     stack.host.shut_down()
     return 0
@@ -252,10 +296,12 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
 
 def _agent2_is_drained(settings: Settings) -> bool:
     try:
-        lag = sum(consumer_lag(settings).values())
+        unread = drain.unread(settings)
     except TopicError:
         return True  # no topic, no lines
-    return lag == 0 and held_events(settings, 2) == 0
+    except HdfsError:
+        return False
+    return unread == 0 and drain.held_events(settings, 2) == 0
 
 
 def _await(condition: Callable[[], bool], what_if_not: str, console: Console) -> None:

@@ -51,6 +51,7 @@ log4j.logger.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=WARN
 
 def kafka_properties(settings: Settings, layout: Layout) -> str:
     """One broker that is its own controller (KRaft)."""
+    partition_bytes = settings.topic_retention_gb * 2**30 // settings.topic_partitions
     properties = {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -60,6 +61,11 @@ def kafka_properties(settings: Settings, layout: Layout) -> str:
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": layout.kafka_dir,
+        # By age and by size, whatever comes first; a topic that says otherwise is compacted.
+        "log.retention.hours": settings.topic_retention_hours,
+        "log.retention.bytes": partition_bytes,
+        # A segment goes as a whole: a partition exceeds its share by one.
+        "log.segment.bytes": max(16 * 2**20, min(2**30, partition_bytes // 10)),
         # The topic is made by its operator, with the right number of partitions, or not at all.
         "auto.create.topics.enable": "false",
         # Arrival time is when the broker took the line: it never steps back within a partition.
@@ -76,10 +82,21 @@ def kafka_properties(settings: Settings, layout: Layout) -> str:
         "share.coordinator.state.topic.min.isr": 1,
         "share.coordinator.state.topic.num.partitions": 4,
         "group.initial.rebalance.delay.ms": 0,
+        **flushing(settings),
         # An agent may be away for a month before its place in the topic is forgotten.
         "offsets.retention.minutes": 43200,
     }
     return "".join(f"{name}={value}\n" for name, value in properties.items())
+
+
+def flushing(settings: Settings) -> dict[str, object]:
+    """When the one broker writes records through to the disk; on several, replicas are what keeps them."""
+    if settings.kafka_flush_ms == 0:
+        return {"log.flush.interval.messages": 1}
+    # Kafka looks at no interval at all unless it is told how often.
+    return dict.fromkeys(
+        ("log.flush.interval.ms", "log.flush.scheduler.interval.ms"), settings.kafka_flush_ms
+    )
 
 
 def core_site(settings: Settings, layout: Layout) -> dict[str, str]:
@@ -106,6 +123,13 @@ def hdfs_site(settings: Settings, layout: Layout) -> dict[str, str]:
         "dfs.namenode.safemode.extension": "0",
         "dfs.namenode.handler.count": "5",
         "dfs.datanode.handler.count": "5",
+        # A closed file is on the disk, and so is its name in the DataNode's folder.
+        "dfs.datanode.synconclose": "true",
+        # A checkpoint (DAG `maintenance`, and each start) lets go of the edits before it, but for so many
+        # transactions. The NameNode takes none that is younger than three quarters of the period.
+        "dfs.namenode.checkpoint.period": "60",
+        "dfs.namenode.num.checkpoints.retained": "2",
+        "dfs.namenode.num.extra.edits.retained": "10000",
     }
 
 
@@ -196,7 +220,8 @@ def airflow_connections(settings: Settings, secrets: dict[str, str]) -> dict[str
 def service_environment(settings: Settings) -> dict[str, str]:
     """What every service finds in its environment: the settings as they are, and where the code is."""
     values = {f"LOGPIPE_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
-    # The ports are written out, so that no service shifts them again.
+    # The folder as one name, and the ports as they are, so that no service shifts them again.
+    values["LOGPIPE_STATE_DIR"] = str(Layout.of(settings).state_dir)
     values["LOGPIPE_PORT_OFFSET"] = "0"
     return values | {
         "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(settings.max_line_bytes + 1),

@@ -52,7 +52,7 @@ def sentence(accounting: dict[str, int]) -> str:
     """An accounting in words."""
     return (
         "{source:,} lines sent, {topic:,} in the topic, {hdfs:,} in HDFS, {windows:,} in the windows: "
-        "lost {lost:,}, doubled {doubled:,}"
+        "lost {lost:,}, doubled {doubled:,}, in flight {in_flight:,}"
     ).format_map(accounting)
 
 

@@ -18,6 +18,13 @@ USER = "logpipe"  # login of the process host and of the replayer
 AIRFLOW_USER = "admin"
 
 
+FORMAT = 2  # of the state folder; 1, of version 0.1.0, said nothing
+
+
+class LayoutError(Exception):
+    """The state folder is another version's; the message says which, and the ways out."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Paths of one copy, all below its state folder."""
@@ -63,6 +70,32 @@ class Layout:
     def supervisor_conf(self) -> Path:
         """The process host's configuration, mode 600."""
         return self.conf_dir / "supervisord.conf"
+
+    @property
+    def format_file(self) -> Path:
+        """Tells the format of the state folder."""
+        return self.state_dir / "layout.json"
+
+    def claim(self) -> None:
+        """Mark a new state folder with this version's format, or check the mark of an old one.
+
+        Raises:
+            LayoutError: it holds the data of a version with another format. Nothing is changed.
+        """
+        if self.format_file.exists():
+            found = json.loads(self.format_file.read_text()).get("version")
+        elif (self.kafka_dir / "meta.properties").exists() or (self.hadoop_dir / "name").exists():
+            found = 1
+        else:
+            write_private(self.format_file, json.dumps({"version": FORMAT}) + "\n")
+            return
+        if found != FORMAT:
+            raise LayoutError(
+                f"{self.state_dir} holds data of format {found}, expected {FORMAT}: another version wrote "
+                "it, and its files on HDFS do not say what they hold. Finish and stop with that version, "
+                "keep the folder as it is, and set LOGPIPE_STATE_DIR to a new one here; "
+                "or delete it with `make clean`."
+            )
 
     def make_dirs(self) -> None:
         """Create the folders, readable by their owner only."""

@@ -11,6 +11,7 @@ import psutil
 
 from logpipe.embedded.layout import PYTHON, USER, Layout, write_private
 from logpipe.embedded.programs import supervisor_conf
+from logpipe.embedded.starter import end_leftovers
 from logpipe.settings import Settings
 
 CALL_TIMEOUT_S = 60.0
@@ -80,6 +81,10 @@ class ProcessHost:
                 "set LOGPIPE_SUPERVISOR_PORT."
             ) from None
         return bool(state["statename"] == "RUNNING")
+
+    def end_leftovers(self) -> int:
+        """End what outlived a process host that was killed; returns how many processes it were."""
+        return 0 if self.is_running() else end_leftovers(self._layout.state_dir, leaders=True)
 
     def start(self) -> None:
         """Start supervisord, or let a running one take over a changed configuration."""
@@ -158,3 +163,4 @@ class ProcessHost:
                 f"supervisord (process {process.pid}) did not end within {SHUTDOWN_TIMEOUT_S:.0f} s: "
                 f"see {self._layout.logs_dir}/supervisord.log"
             ) from None
+        end_leftovers(self._layout.state_dir, leaders=True)

@@ -93,10 +93,7 @@ def _stores(settings: Settings, layout: Layout) -> list[Program]:
 
 def _streams(settings: Settings, layout: Layout) -> list[Program]:
     as_hdfs_user = hdfs_client_environment(settings, layout)
-    spark_environment = as_hdfs_user | {
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_LOCAL_DIRS": str(layout.state_dir / "spark"),
-    }
+    spark_environment = as_hdfs_user | {"SPARK_LOCAL_IP": "127.0.0.1"}
     agents = [
         Program(
             f"flume-agent{number}",
@@ -118,14 +115,15 @@ def _streams(settings: Settings, layout: Layout) -> list[Program]:
             stop_wait_s=30,
             separate_stderr=True,
         ),
+        Program("seal", (str(PYTHON), "-m", "logpipe.sealing"), is_batch=True, separate_stderr=True),
+        Program("replayer", (str(PYTHON), "-m", "logpipe.replayer")),
         Program(
-            "reconcile",
-            (str(PYTHON), str(PROJECT_DIR / "spark_jobs" / "reconcile.py"), "--date", "-", "--wait-s", "60"),
-            spark_environment,
+            "maintenance",
+            (str(PYTHON), "-m", "logpipe.embedded.maintenance"),
+            airflow_environment(layout),
             is_batch=True,
             separate_stderr=True,
         ),
-        Program("replayer", (str(PYTHON), "-m", "logpipe.replayer")),
     ]
 
 
@@ -201,8 +199,10 @@ def supervisor_conf(settings: Settings, layout: Layout, kept: list[Program] | No
 
 def _program(program: Program, layout: Layout) -> dict[str, object]:
     log = layout.logs_dir / f"{program.service}.log"
+    name = program.full_name.replace(":", "-")
+    starter = (str(PYTHON), "-m", "logpipe.embedded.starter", name, str(layout.state_dir))
     keys: dict[str, object] = {
-        "command": " ".join(_quoted(part) for part in program.command),
+        "command": " ".join(_quoted(part) for part in (*starter, *program.command)),
         "process_name": program.variant or program.service,
         "directory": PROJECT_DIR,
         "autostart": "false",

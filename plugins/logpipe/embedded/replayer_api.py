@@ -1,5 +1,6 @@
 """The replayer's HTTP interface, as far as the command line needs it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -25,6 +26,18 @@ class ReplayerApi:
         except httpx.HTTPError:
             return None
         return answer.json() if answer.status_code == httpx.codes.OK else None
+
+    def seal(self, replay_id: str) -> bool:
+        """Have a replay sealed; tells whether the replayer did.
+
+        Raises:
+            ConnectionError: the replayer is away.
+        """
+        try:
+            body = {"sealed_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+            return self._client.post(f"/replays/{replay_id}/seal", json=body).is_success
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"The replayer does not answer: {error}") from None
 
     def submit(self, replay_id: str, url: str, profile: str) -> dict[str, Any]:
         """Begin a replay as fast as it is acknowledged.

@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from logpipe.embedded import configuration
-from logpipe.embedded.layout import AIRFLOW, PYTHON, Layout
+from logpipe.embedded.layout import AIRFLOW, Layout, LayoutError
 from logpipe.embedded.process_host import ProcessHost, ProcessState
 from logpipe.embedded.programs import AIRFLOW_SERVICES, JAVA, SERVICES
 from logpipe.embedded.readiness import CHECKS
@@ -66,6 +66,10 @@ class Stack:
         Raises:
             StackError: names every problem found.
         """
+        try:
+            self.layout.claim()
+        except LayoutError as error:
+            raise StackError(str(error)) from None
         running = self._running_services()
         problems = [
             f"Port {port} of {service} is taken by another program: stop it, or set LOGPIPE_{name.upper()} "
@@ -97,6 +101,7 @@ class Stack:
 
     def up(self, progress: "StartProgress", *, airflow: bool = True) -> None:
         """Start the stores, and Airflow unless told otherwise; what runs and is ready is left alone."""
+        self.host.end_leftovers()  # they have the ports
         self.check()
         configuration.write_all(self.settings, self.layout)
         self.host.start()
@@ -253,22 +258,6 @@ class Stack:
                 )
                 for service in SERVICES
             }
-
-    # ------------------------------------------------------------------ repair
-
-    def reconcile_day(self, day: str) -> subprocess.CompletedProcess[str]:
-        """Run the reconciliation of a dated directory; a directory that an agent writes is waited for."""
-        wait_s = str(self.settings.roll_interval_s + 60)
-        return subprocess.run(
-            [str(PYTHON), "spark_jobs/reconcile.py", "--date", day, "--wait-s", wait_s],
-            cwd=PROJECT_DIR,
-            env=os.environ
-            | configuration.service_environment(self.settings)
-            | configuration.hdfs_client_environment(self.settings, self.layout),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
     # ------------------------------------------------------------------ down
 

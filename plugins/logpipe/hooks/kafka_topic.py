@@ -26,6 +26,7 @@ class TopicDescription:
     partitions: int
     replication: int  # the smallest over its partitions
     config: dict[str, str]
+    topic_id: str = ""
 
 
 class KafkaTopicHook(KafkaAdminClientHook):
@@ -73,6 +74,7 @@ class KafkaTopicHook(KafkaAdminClientHook):
             partitions=len(described.partitions),
             replication=min(len(partition.replicas) for partition in described.partitions),
             config={name: entry.value for name, entry in entries.items()},
+            topic_id=str(described.topic_id),
         )
 
     async def create(
@@ -101,6 +103,14 @@ class KafkaTopicHook(KafkaAdminClientHook):
                 )
             await asyncio.sleep(0.1)
         return created
+
+    async def topic_id(self, topic: str) -> str:
+        """Return the id that tells a topic from one of the same name that was made anew.
+
+        Raises:
+            KafkaUnavailableError: there is no such topic, or the brokers do not answer.
+        """
+        return (await self._existing(topic)).topic_id
 
     async def end_offsets(self, topic: str) -> Offsets:
         """Return where each partition of a topic ends: the offset of the next record."""
@@ -159,12 +169,6 @@ class KafkaTopicHook(KafkaAdminClientHook):
                 f"There is no topic {topic} at {self._bootstrap()}: provision it first"
             )
         return description
-
-    async def lag_records(self, group: str, topic: str) -> int:
-        """Return how many records of a topic a consumer group has not committed yet."""
-        ends = await self.end_offsets(topic)
-        committed = await self.committed_offsets(group, topic)
-        return sum(end - committed.get(partition, 0) for partition, end in ends.items())
 
     def _bootstrap(self) -> str:
         return str(self.get_connection(self.kafka_config_id).extra_dejson.get("bootstrap.servers"))

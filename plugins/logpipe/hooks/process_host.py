@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from logpipe.hooks.http_service import HttpServiceHook, ServiceUnreachableError
 
 # Fault codes of supervisord's XML-RPC interface.
-_NO_FILE, _ALREADY_STARTED, _NOT_RUNNING = 20, 60, 70
+_SHUTTING_DOWN, _NO_FILE, _ALREADY_STARTED, _NOT_RUNNING = 6, 20, 60, 70
 _UP = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
 # Where several hosts may keep a service:
 _LOSS_LOOKS, _LOSS_INTERVAL_S = 3, 2.0  # so often none of the hosts that answer runs it, then it is lost
@@ -151,7 +151,14 @@ class ProcessHostHook(HttpServiceHook):
                 f"The process host of connection {self.conn_id} answered {method} with HTTP {reply.status}"
             )
         # A log's tail may hold characters that XML forbids and supervisord does not escape.
-        (result,), _ = xmlrpc.client.loads(_NOT_XML.sub(b"?", reply.body))
+        try:
+            (result,), _ = xmlrpc.client.loads(_NOT_XML.sub(b"?", reply.body))
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTTING_DOWN:
+                raise ServiceUnreachableError(
+                    f"The process host of connection {self.conn_id} is shutting down"
+                ) from None
+            raise
         return result
 
     async def variants(self, service: str) -> list[Process]:

@@ -1,6 +1,7 @@
 """The replayer, over its HTTP interface."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from logpipe.hooks.http_service import HttpReply, HttpServiceHook, ServiceUnreachableError
@@ -66,6 +67,11 @@ class ReplayerHook(HttpServiceHook):
     async def stop(self, replay_id: str) -> ReplayRecord:
         """Stop a replay once what is in flight is acknowledged; return its record."""
         return self._record(await self.call("POST", f"/replays/{replay_id}/stop"))
+
+    async def seal(self, replay_id: str) -> ReplayRecord:
+        """Have a replay sealed, which is done and equal everywhere; return its record."""
+        body = {"sealed_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        return self._record(await self.call("POST", f"/replays/{replay_id}/seal", json=body))
 
     def _record(self, reply: HttpReply) -> ReplayRecord:
         if reply.status in {200, 201}:

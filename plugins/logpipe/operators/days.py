@@ -1,7 +1,10 @@
-"""Which day a run is about."""
+"""Days and schedules in the pipeline's zone."""
 
+import re
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from airflow.sdk import CronTriggerTimetable
 
 from logpipe.settings import zone_of
 
@@ -11,6 +14,18 @@ if TYPE_CHECKING:
 
 class DateError(ValueError):
     """A date is none; the message holds it."""
+
+
+def schedule_of(cron: str, zone: str) -> CronTriggerTimetable | None:
+    """When a DAG runs by itself, by a cron expression in a zone; an empty one: never."""
+    from pendulum.tz.timezone import FixedTimezone
+
+    if not cron:
+        return None
+    offset = zone_of(zone).utcoffset(None) if re.match(r"GMT[+-]", zone) else None
+    return CronTriggerTimetable(
+        cron, timezone=zone if offset is None else FixedTimezone(int(offset.total_seconds()))
+    )
 
 
 def day_of(context: "Context", given: str | None, zone: str) -> date:
@@ -32,3 +47,20 @@ def day_of(context: "Context", given: str | None, zone: str) -> date:
         return date.fromisoformat(given)
     except ValueError:
         raise DateError(f"{given!r} is no date: expected one such as 2026-11-23, or nothing") from None
+
+
+def days_between(first: str, last: str | None, zone: str) -> list[date]:
+    """List the days from one ISO timestamp to another, both included, as a zone's midnight parts them.
+
+    Args:
+        first: with an offset from UTC; a date alone is that day in the zone.
+        last: like ``first``, which it is when it is not given.
+        zone: whose days.
+    """
+    start, end = (_day(text, zone) for text in (first, last or first))
+    return [start + timedelta(days=number) for number in range((end - start).days + 1)]
+
+
+def _day(text: str, zone: str) -> date:
+    moment = datetime.fromisoformat(text)
+    return moment.date() if moment.tzinfo is None else moment.astimezone(zone_of(zone)).date()

@@ -17,6 +17,7 @@ class FlumeAgentOperator(ServiceLaunchOperator):
         flume_agent_conn_id: connection to the agent's metrics endpoint.
         topic: the topic that the agent empties; with ``consumer_group`` it is drained at its end.
         consumer_group: the group as which it does.
+        logs_dir: where profile durable keeps its chain of links, which tells what is flushed.
         kafka_conn_id: connection to Kafka.
         kwargs: as in `ServiceLaunchOperator`.
     """
@@ -29,6 +30,7 @@ class FlumeAgentOperator(ServiceLaunchOperator):
         flume_agent_conn_id: str,
         topic: str | None = None,
         consumer_group: str | None = None,
+        logs_dir: str | None = None,
         kafka_conn_id: str = "kafka_default",
         **kwargs: Any,
     ) -> None:
@@ -36,6 +38,7 @@ class FlumeAgentOperator(ServiceLaunchOperator):
         self.flume_agent_conn_id = flume_agent_conn_id
         self.topic = topic
         self.consumer_group = consumer_group
+        self.logs_dir = logs_dir
         self.kafka_conn_id = kafka_conn_id
 
     def health_trigger(self) -> "ServiceTrigger":
@@ -47,5 +50,6 @@ class FlumeAgentOperator(ServiceLaunchOperator):
             flume_agent_conn_id=self.flume_agent_conn_id,
             topic=self.topic,
             consumer_group=self.consumer_group,
+            logs_dir=self.logs_dir,
             kafka_conn_id=self.kafka_conn_id,
         )

@@ -1,6 +1,7 @@
 """Launching a service through its process host."""
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from logpipe.operators.first_look import FirstLookMixin
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from logpipe.hooks.process_host import Launch
     from logpipe.triggers.service import ServiceTrigger
 
 
@@ -95,10 +97,7 @@ class ServiceLaunchOperator(FirstLookMixin):
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Launch or reattach, then wait until healthy; return the event's payload for XCom."""
-        from logpipe.hooks.process_host import ProcessHostHook
-
-        host = ProcessHostHook(self.process_host_conn_id)
-        launch = asyncio.run(host.launch(self.service, self.variant, stop_timeout_s=self.stop_timeout_s))
+        launch = asyncio.run(self._launch())
         if launch.stopped:
             self.log.info("Stopped %s: only one variant may run", ", ".join(launch.stopped))
         if launch.reattached:
@@ -114,6 +113,22 @@ class ServiceLaunchOperator(FirstLookMixin):
             self._supervise(context, launch.process.pid)
         payload = self.defer_unless_soon(self.health_trigger(), self.first_look_s)
         return self.execute_complete(context, payload)
+
+    async def _launch(self) -> "Launch":
+        """Launch; a process host that is away is waited for, until the start's time is over."""
+        from logpipe.hooks.http_service import ServiceUnreachableError
+        from logpipe.hooks.process_host import ProcessHostHook
+
+        deadline = time.monotonic() + self.start_timeout_s
+        while True:
+            host = ProcessHostHook(self.process_host_conn_id)
+            try:
+                return await host.launch(self.service, self.variant, stop_timeout_s=self.stop_timeout_s)
+            except ServiceUnreachableError as error:
+                if time.monotonic() > deadline:
+                    raise
+                self.log.warning("Waiting for the process host: %s", error)
+            await asyncio.sleep(2)
 
     def _supervise(self, context: "Context", pid: int) -> None:
         """Defer to a trigger that belongs to this try."""

@@ -93,6 +93,7 @@ class FlumeAgentStopOperator(ServiceStopOperator):
         flume_agent_conn_id: connection to the agent's metrics endpoint.
         topic: the topic that the agent empties, if any.
         consumer_group: the group as which it does.
+        logs_dir: where profile durable keeps its chain of links, which tells what is flushed.
         kwargs: as in `ServiceStopOperator`.
     """
 
@@ -102,12 +103,14 @@ class FlumeAgentStopOperator(ServiceStopOperator):
         flume_agent_conn_id: str,
         topic: str | None = None,
         consumer_group: str | None = None,
+        logs_dir: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.flume_agent_conn_id = flume_agent_conn_id
         self.topic = topic
         self.consumer_group = consumer_group
+        self.logs_dir = logs_dir
 
     async def undrained(self) -> str:
         """Say how many events the agent still holds, or has not yet taken from its topic."""
@@ -118,6 +121,7 @@ class FlumeAgentStopOperator(ServiceStopOperator):
             flume_agent_conn_id=self.flume_agent_conn_id,
             topic=self.topic,
             consumer_group=self.consumer_group,
+            logs_dir=self.logs_dir,
         )
         return await agent.undrained()
 

@@ -13,6 +13,7 @@ from logpipe import settings
 from logpipe.replayer.journal import Journal, JournalBusyError
 from logpipe.replayer.registry import Registry
 from logpipe.replayer.service import USER, Service
+from logpipe.replayer.sums import KEEP_DAYS
 
 _PASSWORD = "replayer_password"  # noqa: S105 - the name of a key
 _CONFIGURATION_ERROR = 2
@@ -34,19 +35,23 @@ how to talk to it (user {USER}, password from {_PASSWORD} in secrets.json)
     '{{"replay_id": "first", "url": "file:///path/to/access.log.gz", "pace": "max", "profile": "memory"}}'
   curl -u {USER}:PASSWORD localhost:9010/replays/first            lines, bytes, digest, state, reason
   curl -u {USER}:PASSWORD -X POST localhost:9010/replays/first/stop
+  curl -u {USER}:PASSWORD localhost:9010/replays/first/seal --json '{{"sealed_at": "2026-01-31T00:00:00Z"}}'
+                                                                 equal everywhere: not to change any more
   curl localhost:9010/health                                     no password
 
 where things are, below LOGPIPE_STATE_DIR
   secrets.json                the password
   replays/ID.json             one record a replay
+  replays/sums.json           what is left of those that were sealed and ended {KEEP_DAYS} days ago
   (copies of the records      below LOGPIPE_HDFS_LEDGER_DIR on HDFS, in replays)
   dead_letters/ID.jsonl       lines over LOGPIPE_MAX_LINE_BYTES, which are not sent
 
 settings, from the environment
   LOGPIPE_HOST, LOGPIPE_REPLAYER_PORT (9010), LOGPIPE_THRIFT_PORT (9998), LOGPIPE_NETCAT_PORT (9999),
+  LOGPIPE_KAFKA_BOOTSTRAP (localhost:9092) and LOGPIPE_TOPIC (apache_logs), to ask for its partitions,
   LOGPIPE_STATE_DIR, LOGPIPE_MAX_LINE_BYTES (1048576)
 
-SIGTERM ends it within five seconds with what is in flight recorded; replays stay running.
+SIGTERM ends it within eight seconds with what is in flight recorded and copied; replays stay running.
 """
 
 

@@ -1,5 +1,6 @@
-"""Growing pauses between attempts, within a limit of time."""
+"""Growing pauses between attempts, within a limit of time or without one."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ class Backoff:
 
     def __init__(
         self,
-        patience_s: float,
+        patience_s: float = math.inf,
         *,
         first_s: float = 0.1,
         longest_s: float = 10.0,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
 
+from logpipe.identity import CHUNK_LINES
 from logpipe.replayer.errors import InterruptedReplayError, SourceChangedError, SourceDamagedError
 from logpipe.replayer.gunzip import PlainBlock
 from logpipe.replayer.halt import Halt
@@ -15,7 +16,7 @@ from logpipe.replayer.pace import Pace
 from logpipe.replayer.pin import Pin, PinDigest
 from logpipe.replayer.prefetch import EndOfSource
 
-BATCH_LINES = 1000
+BATCH_LINES = CHUNK_LINES
 BATCH_BYTES = 1 << 20  # a batch of one line may be longer
 LINGER_S = 0.2  # how long a line may wait for others to share its batch
 _LOOK_AROUND_S = 0.2  # how often a wait looks whether a halt was asked for
@@ -40,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Lines that follow each other, the number of the first, and the place behind the last."""
+    """Lines that follow each other in one chunk, the number of the first, and the place behind the last."""
 
     first_line: int
     lines: list[bytes]
@@ -74,6 +75,9 @@ class LineFeed:
         limit: number of the last line to be sent; None: the source's last.
         rolling_pin: see `PinDigest`.
         is_compressed: whether the source's bytes are compressed, so that plain offsets are not its own.
+
+    Attributes:
+        caught_up: whether what was sent before has been gone over.
     """
 
     def __init__(
@@ -105,7 +109,7 @@ class LineFeed:
         self._next_due_s: float | None = None
         self._linger_until_s: float | None = None
         self._end: EndOfSource | None = None
-        self._caught_up = resume.line == resume.pin.line
+        self.caught_up = resume.line == resume.pin.line
 
     def next(self, *, wait: bool) -> Batch | SetAside | None:
         """What is to be dealt with next.
@@ -158,7 +162,7 @@ class LineFeed:
         if self._end is None:
             self._end = end
             if (
-                not self._caught_up
+                not self.caught_up
                 and not isinstance(end.error, InterruptedReplayError)
                 and (end.error is None or isinstance(end.error, SourceDamagedError))
             ):
@@ -169,7 +173,7 @@ class LineFeed:
 
     def _take_items(self, items: Iterator[list[bytes] | LongLine]) -> None:
         for item in items:
-            rest = item if self._caught_up else self._go_over(item)
+            rest = item if self.caught_up else self._go_over(item)
             if rest:
                 self._items.append(rest)
         while self._items and isinstance(lines := self._items[0], list):
@@ -199,7 +203,7 @@ class LineFeed:
                 "replay the new one under another replay_id"
             )
         self._offset = self._resume.offset
-        self._caught_up = True
+        self.caught_up = True
 
     def _apply_limit(self) -> None:
         if self._limit is None:
@@ -211,10 +215,11 @@ class LineFeed:
             self._end = EndOfSource(None)
 
     def _count_due(self, now_s: float) -> None:
+        most = min(len(self._lines), self._room)
         if self._pace is None:
-            self._due_lines = min(len(self._lines), BATCH_LINES)
+            self._due_lines = most
         else:
-            while self._due_lines < min(len(self._lines), BATCH_LINES):
+            while self._due_lines < most:
                 if self._next_due_s is None:
                     self._next_due_s = self._pace.due_at_s(self._lines[self._due_lines], now_s)
                 if self._next_due_s > now_s:
@@ -225,10 +230,15 @@ class LineFeed:
             self._linger_until_s = now_s + LINGER_S
 
     def _is_batch_ready(self, now_s: float) -> bool:
-        if self._due_lines >= BATCH_LINES or now_s >= (self._linger_until_s or 0.0):
+        if self._due_lines >= self._room or now_s >= (self._linger_until_s or 0.0):
             return True
         is_all = self._due_lines == len(self._lines)
         return is_all and (self._end is not None or bool(self._items))
+
+    @property
+    def _room(self) -> int:
+        """Lines that fit into the next batch: it ends with its chunk."""
+        return CHUNK_LINES - self._line % CHUNK_LINES
 
     def _wait(self, now_s: float) -> None:
         """Until a line is due, the batch has lingered, or something arrives that it may wait for."""

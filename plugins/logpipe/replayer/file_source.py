@@ -13,6 +13,8 @@ from logpipe.replayer.urls import SourceUrl
 class FileStream:
     """An open file."""
 
+    tells_end = True
+
     def __init__(self, file: IO[bytes], version: SourceVersion, start: int) -> None:
         self.version = version
         self.start = start

@@ -72,6 +72,8 @@ class _Server(FTPFileSystem):
 class FtpStream:
     """A running RETR."""
 
+    tells_end = True
+
     def __init__(self, server: _Server, transfer: socket.socket, version: SourceVersion, start: int) -> None:
         self.version = version
         self.start = start

@@ -1,5 +1,8 @@
 """Sources on web servers, by fsspec's streaming HTTP file.
 
+A server that tells no length and does not send in chunks ends a file by closing the connection, which a
+broken transfer does as well: see `logpipe.replayer.raw_reader`.
+
 Content is taken as the server stores it: no transfer compression is asked for and none is undone, since a
 gzip file is recognised by its own first bytes. There is no limit on the whole transfer's time (aiohttp's
 default is five minutes), only one on silence.
@@ -15,7 +18,7 @@ import aiohttp
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.http import HTTPFileSystem
 
-from logpipe.replayer.errors import SourceError
+from logpipe.replayer.errors import SourceChangedError, SourceError
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
 from logpipe.replayer.urls import SourceUrl, mask_passwords
 
@@ -61,6 +64,7 @@ class HttpStream:
         partial = file.r.status == 206
         self.start = offset if partial else 0
         self.version = SourceVersion(_size_bytes(headers, partial), _modified_at(headers))
+        self.tells_end = "Content-Length" in headers or "Transfer-Encoding" in headers
 
     def read(self, max_bytes: int) -> bytes:
         """Bytes as they arrive."""
@@ -71,6 +75,23 @@ class HttpStream:
     def close(self) -> None:
         """Drop the connection."""
         close_quietly(self._file, _Session(self._files))
+
+
+class BehindTheEnd:
+    """What a server gives that has nothing from the offset on."""
+
+    tells_end = True
+
+    def __init__(self, offset: int, version: SourceVersion) -> None:
+        self.start = offset
+        self.version = version
+
+    def read(self, max_bytes: int) -> bytes:
+        """Nothing."""
+        return b""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Session:
@@ -90,7 +111,7 @@ class HttpSource:
         self._url = url
         self._timeout_s = timeout_s
 
-    def open(self, offset: int) -> HttpStream:
+    def open(self, offset: int) -> HttpStream | BehindTheEnd:
         """Send the GET, with a Range from the offset on."""
         files = HTTPFileSystem(
             client_kwargs={
@@ -110,10 +131,23 @@ class HttpSource:
             with http_errors("asking for the file"):
                 # A size is passed so that fsspec does not ask for it by a request of its own.
                 file = files.open(self._url.without_login, "rb", block_size=0, size=1, headers=headers)
-        except BaseException:
+        except BaseException as error:
             close_quietly(_Session(files))
+            refusal = error.__cause__
+            if isinstance(refusal, aiohttp.ClientResponseError) and refusal.status == _RANGE_NOT_SATISFIABLE:
+                return _behind_the_end(offset, refusal.headers or {})
             raise
         return HttpStream(files, file, offset)
+
+
+def _behind_the_end(offset: int, headers: Any) -> BehindTheEnd:
+    version = SourceVersion(_size_bytes(headers, partial=True), _modified_at(headers))
+    if version.size_bytes is not None and version.size_bytes != offset:
+        raise SourceChangedError(
+            f"the source changed since this replay began: {offset} bytes were read, it is now {version}; "
+            "replay the new one under another replay_id"
+        )
+    return BehindTheEnd(offset, version)
 
 
 def _size_bytes(headers: Any, partial: bool) -> int | None:

@@ -1,17 +1,20 @@
-"""Records on disk: one JSON file a replay, replaced atomically."""
+"""Records on disk: one JSON file a replay, replaced atomically, and the sums of those that were folded."""
 
 import fcntl
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.sums import Sums
 
 log = logging.getLogger(__name__)
 
 _FULL_URL_SUFFIX = ".url"  # holds the URL where it has a password; mode 600
+SUMS_FILE = "sums.json"
 
 
 class JournalBusyError(Exception):
@@ -61,16 +64,50 @@ class Journal:
             self._write(secret, spec.url, mode=0o600)
         else:
             secret.unlink(missing_ok=True)
+        self.save_synced(record)
+
+    def save_synced(self, record: ReplayRecord) -> None:
+        """Write a record as `save` does, and sync the folder: no power cut brings back the one before."""
         self.save(record)
+        self._sync_folder()
+
+    def load(self) -> tuple[list[ReplayRecord], dict[str, str]]:
+        """All records of this folder, see `load_records`."""
+        return load_records(self._folder)
+
+    def fold(self, records: Sequence[ReplayRecord]) -> None:
+        """Add records to the sums and delete them; a kill in between is made good by the next call.
+
+        Raises:
+            OSError: the disk is full or fails.
+            ValueError: the sums can't be read.
+        """
+        sums = load_sums(self._folder)
+        self._delete(sums.folded)
+        if records:
+            sums = sums.with_folded(records)
+            self._write(self._folder / SUMS_FILE, json.dumps(sums.to_json(), indent=1), mode=0o644)
+            self._sync_folder()
+            self._delete(sums.folded)
+
+    def sums(self) -> Sums:
+        """The sums of this folder, see `load_sums`."""
+        return load_sums(self._folder)
+
+    def _delete(self, replay_ids: Sequence[str]) -> None:
+        folded = set(replay_ids)
+        for suffix in (_FULL_URL_SUFFIX, ".json"):
+            for path in self._folder.glob(f"*{suffix}"):
+                if path.name.removesuffix(suffix) in folded:
+                    path.unlink()
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-    def load(self) -> tuple[list[ReplayRecord], dict[str, str]]:
-        """All records of this folder, see `load_records`."""
-        return load_records(self._folder)
 
     def _write(self, path: Path, text: str, *, mode: int) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
@@ -82,16 +119,36 @@ class Journal:
         os.replace(temporary, path)
 
 
+def load_sums(folder: Path) -> Sums:
+    """The sums of the records that were folded; empty when none was.
+
+    Raises:
+        ValueError: they can't be read; the message names the file.
+    """
+    path = folder / SUMS_FILE
+    try:
+        return Sums.from_json(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return Sums()
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the sums {path} can't be read ({type(error).__name__}: {error})") from error
+
+
 def load_records(folder: Path) -> tuple[list[ReplayRecord], dict[str, str]]:
     """All records, oldest first, and for each file that can't be read its replay id and the reason.
 
-    Needs no hold of the folder: a record is replaced as a whole.
+    Needs no hold of the folder: a record is replaced as a whole. Whoever adds them to the sums reads these
+    after the records, and leaves out the records that are in them.
     """
     records = []
     unreadable = {}
     for path in sorted(folder.glob("*.json")):
+        if path.name == SUMS_FILE:
+            continue
         try:
             records.append(_load_one(path))
+        except FileNotFoundError:
+            continue  # folded meanwhile
         except (OSError, KeyError, TypeError, ValueError) as error:
             reason = f"the record {path} can't be read ({type(error).__name__}: {error})"
             log.error("%s: repair or remove it", reason)

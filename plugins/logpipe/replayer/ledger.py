@@ -1,143 +1,193 @@
 """Copies of the records on HDFS, which outlive this machine.
 
 A copy may lag behind the record, and HDFS may be away: neither holds up a replay. Where several hosts may
-send, another one goes on from a copy; what was sent since the copy is sent again, with the same keys.
+send, another one goes on from a copy; what was sent since the copy is sent again, with the same keys. A copy
+never takes the place of one that knows of more.
+
+``<ledger>/replays/<replay>.json`` is a copy, ``<ledger>/sums-<number>.json`` holds the sums of those that
+were folded; the highest number counts.
 """
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
-from http.client import HTTPException
-from urllib.error import HTTPError
-from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from concurrent.futures import ThreadPoolExecutor
 
+from logpipe.clients.hdfs import Hdfs, HdfsError, HdfsExistsError, dumps
 from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.sums import Sums, is_old, to_fold
 from logpipe.settings import Settings
 
 INTERVAL_S = 10.0
+FOLD_INTERVAL_S = 86400.0
+STOP_WAIT_S = 3.0  # for the last copies
 _TIMEOUT_S = 10.0
+_READERS = 8
+_SUMS_NAME = re.compile(r"sums-(\d{9})\.json")
 
 log = logging.getLogger(__name__)
 
 
 class LedgerError(Exception):
-    """HDFS did not take a copy; the message says why."""
+    """HDFS gave or took no copy; the message says why."""
 
 
-class HdfsFolder:
-    """Writes small files into a folder of HDFS over WebHDFS, each replaced as a whole."""
+class Copies:
+    """The copies of all hosts. Each method raises `LedgerError` when HDFS is away or a copy can't be read."""
 
-    def __init__(self, webhdfs_url: str, user: str, folder: str) -> None:
-        self._root = f"{webhdfs_url}/webhdfs/v1"
-        self._user = user
-        self._folder = folder
+    def __init__(self, settings: Settings) -> None:
+        self._hdfs = Hdfs(settings.webhdfs_url, settings.hdfs_user, _TIMEOUT_S)
+        self._root = settings.hdfs_ledger_dir
+        self._folder = f"{self._root}/replays"
+        self._writing = threading.Lock()
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write under a temporary name, then rename over the file that was there.
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._hdfs.close()
 
-        Raises:
-            LedgerError: HDFS is away, in safe mode, or refuses.
-        """
-        temporary = f"{self._folder}/.{name}.tmp"
-        where = self._put(temporary, {"op": "CREATE", "overwrite": "true", "noredirect": "true"})
-        self._send(json.loads(where)["Location"], content)
-        target = f"{self._folder}/{name}"
-        self._put(temporary, {"op": "RENAME", "destination": target, "renameoptions": "OVERWRITE"})
-
-    def read(self, name: str) -> bytes | None:
-        """Read a file; None when there is none.
-
-        Raises:
-            LedgerError: HDFS is away, or refuses.
-        """
-        return self._get(f"{self._folder}/{name}", "OPEN")
-
-    def names(self) -> list[str]:
-        """List the files; empty when there is no such folder. Raises as `read`."""
-        listing = self._get(self._folder, "LISTSTATUS")
-        if listing is None:
-            return []
-        names = [str(row["pathSuffix"]) for row in json.loads(listing)["FileStatuses"]["FileStatus"]]
-        return sorted(name for name in names if not name.startswith("."))
-
-    def _get(self, path: str, operation: str) -> bytes | None:
-        query = urlencode({"op": operation, "user.name": self._user})
-        url = f"{self._root}{quote(path)}?{query}"
+    def get(self, replay_id: str) -> ReplayRecord | None:
+        """A replay's copy, without the URL's password; None when there is none."""
+        text = self._read(f"{self._folder}/{replay_id}.json")
         try:
-            with urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 - the scheme is ours
-                answer: bytes = response.read()
-                return answer
-        except HTTPError as error:
-            if error.code == HTTPStatus.NOT_FOUND:
+            values = None if text is None else json.loads(text)
+            return None if values is None else ReplayRecord.from_file(values, values["url"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise LedgerError(
+                f"The copy of the record of {replay_id} on HDFS can't be read: {error}"
+            ) from error
+
+    def all(self) -> list[ReplayRecord]:
+        """The copies of all records, oldest first. To add them to `sums`, read these after the records."""
+        try:
+            ids = self._ids()
+        except HdfsError as error:
+            raise LedgerError(str(error)) from error
+        with ThreadPoolExecutor(_READERS, "copies") as readers:
+            copies = list(readers.map(self.get, ids))
+        return sorted((copy for copy in copies if copy), key=lambda record: record.started_at)
+
+    def put(self, record: ReplayRecord) -> ReplayRecord | None:
+        """Write a copy, unless what is there knows of more: then give that one.
+
+        A sealed copy is not written again, and neither is one that another host may have folded.
+        """
+        with self._writing:
+            there = self.get(record.spec.replay_id)
+            if there is not None and record.is_behind(there):
+                return there
+            if (there is None and is_old(record)) or (there is not None and there.sealed_at is not None):
                 return None
-            raise LedgerError(
-                f"HDFS refused ({error.code}): {error.read(500).decode(errors='replace')}"
-            ) from error
-        except (OSError, HTTPException) as error:
-            raise LedgerError(f"HDFS at {self._root} does not answer: {error}") from error
+            content = json.dumps(record.to_file(), indent=1).encode()
+            self._replace(f"{self._folder}/{record.spec.replay_id}.json", content)
+            return None
 
-    def _put(self, path: str, parameters: dict[str, str]) -> bytes:
-        query = urlencode({**parameters, "user.name": self._user})
-        return self._send(f"{self._root}{quote(path)}?{query}", b"")
-
-    def _send(self, url: str, content: bytes) -> bytes:
-        headers = {"Content-Type": "application/octet-stream"}
-        request = Request(url, content, headers, method="PUT")  # noqa: S310 - the scheme is ours
+    def sums(self) -> Sums:
+        """The sums of the copies that were folded."""
+        while True:
+            number = self._newest_sums()
+            text = self._read(self._sums_path(number)) if number else b""
+            if text is not None:  # or a newer one took its place
+                break
         try:
-            with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
-                answer: bytes = response.read()
-                return answer
-        except HTTPError as error:
-            raise LedgerError(
-                f"HDFS refused ({error.code}): {error.read(500).decode(errors='replace')}"
-            ) from error
-        except (OSError, HTTPException) as error:
-            raise LedgerError(f"HDFS at {self._root} does not answer: {error}") from error
+            return Sums.from_json(json.loads(text)) if text else Sums()
+        except (KeyError, TypeError, ValueError) as error:
+            raise LedgerError(f"{self._sums_path(number)} on HDFS can't be read: {error}") from error
 
+    def fold(self) -> None:
+        """Add the copies that are old and sealed to the sums, and delete them.
 
-def ledger_folder(settings: Settings) -> HdfsFolder:
-    """Where the copies are."""
-    return HdfsFolder(settings.webhdfs_url, settings.hdfs_user, f"{settings.hdfs_ledger_dir}/replays")
+        The sums' number is taken by a rename that overwrites nothing, so that of two hosts that do so at once
+        one wins; the other deletes nothing. A kill in between is made good by the next call.
+        """
+        number = self._newest_sums()
+        sums = self.sums()
+        try:
+            self._delete(sums.folded)
+            records = to_fold(self.all())
+            if records:
+                number += 1
+                sums = sums.with_folded(records)
+                temporary = f"{self._root}/.sums-{time.time_ns()}.tmp"
+                self._hdfs.write(temporary, dumps(sums.to_json()))
+                try:
+                    self._hdfs.rename(temporary, self._sums_path(number))
+                except HdfsExistsError:
+                    self._hdfs.delete(temporary)
+                    return
+                if number == self._newest_sums():
+                    self._delete(sums.folded)
+            for older in self._numbers()[:-1]:
+                self._hdfs.delete(self._sums_path(older))
+        except HdfsError as error:
+            raise LedgerError(str(error)) from error
 
+    def _delete(self, replay_ids: Iterable[str]) -> None:
+        for replay_id in self._ids().intersection(replay_ids):
+            self._hdfs.delete(f"{self._folder}/{replay_id}.json")
 
-def load_copy(settings: Settings, replay_id: str) -> ReplayRecord | None:
-    """The copy of one record; None when there is none.
+    def _ids(self) -> set[str]:
+        names = [entry.name for entry in self._hdfs.list(self._folder)]
+        return {name.removesuffix(".json") for name in names if name[0] != "." and name.endswith(".json")}
 
-    Raises:
-        LedgerError: HDFS is away, or the copy can't be read.
-    """
-    text = ledger_folder(settings).read(f"{replay_id}.json")
-    try:
-        values = None if text is None else json.loads(text)
-        return None if values is None else ReplayRecord.from_file(values, values["url"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise LedgerError(f"The copy of the record of {replay_id} on HDFS can't be read: {error}") from error
+    def _sums_path(self, number: int) -> str:
+        return f"{self._root}/sums-{number:09d}.json"
 
+    def _numbers(self) -> list[int]:
+        try:
+            found = [_SUMS_NAME.fullmatch(entry.name) for entry in self._hdfs.list(self._root)]
+        except HdfsError as error:
+            raise LedgerError(str(error)) from error
+        return sorted(int(name[1]) for name in found if name)
 
-def load_copies(settings: Settings) -> list[ReplayRecord]:
-    """The copies of all records, oldest first. Raises as `load_copy`."""
-    names = ledger_folder(settings).names()
-    copies = [load_copy(settings, name.removesuffix(".json")) for name in names if name.endswith(".json")]
-    return sorted((copy for copy in copies if copy), key=lambda record: record.started_at)
+    def _newest_sums(self) -> int:
+        return max(self._numbers(), default=0)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._hdfs.read(path)
+        except HdfsError as error:
+            raise LedgerError(str(error)) from error
+
+    def _replace(self, path: str, content: bytes) -> None:
+        folder, _, name = path.rpartition("/")
+        temporary = f"{folder}/.{name}.tmp"
+        try:
+            self._hdfs.write(temporary, content, overwrite=True)
+            self._hdfs.rename(temporary, path, overwrite=True)
+        except HdfsError as error:
+            raise LedgerError(str(error)) from error
 
 
 class Ledger:
     """A thread that copies records: each after a change of its state, running ones every `INTERVAL_S`.
 
+    Once a day it folds what is old and sealed.
+
     Args:
         records: gives all records.
+        adopt: takes a copy that knows of more than this host's record.
+        fold: folds this host's own records.
     """
 
-    def __init__(self, settings: Settings, records: Callable[[], Iterable[ReplayRecord]]) -> None:
-        self._folder = ledger_folder(settings)
+    def __init__(
+        self,
+        copies: Copies,
+        records: Callable[[], Iterable[ReplayRecord]],
+        adopt: Callable[[ReplayRecord], None],
+        fold: Callable[[], None],
+    ) -> None:
+        self._copies = copies
         self._records = records
-        self._copied: dict[str, str] = {}  # what `updated_at` was at the last copy
+        self._adopt = adopt
+        self._fold_own = fold
+        self._copied: dict[str, ReplayRecord] = {}
         self._wake = threading.Event()
+        self._stopping = False
         self._is_away = False
+        self._fold_at_s = dict.fromkeys(("own", "copies"), 0.0)
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     def start(self) -> None:
@@ -148,23 +198,44 @@ class Ledger:
         """Copy what changed now, rather than with the next interval."""
         self._wake.set()
 
+    def stop(self) -> None:
+        """Copy what changed, if HDFS takes it within `STOP_WAIT_S`, and end."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_WAIT_S)
+
     def _run(self) -> None:
         while True:
+            last = self._stopping
+            self._fold_daily(self._fold_own, "own")
             self._copy_changed()
-            if self._is_away:
-                time.sleep(INTERVAL_S)
-            else:
-                self._wake.wait(INTERVAL_S)
+            if last:
+                return
+            if not self._is_away:
+                self._fold_daily(self._copies.fold, "copies")
+            self._pause()
+
+    def _pause(self) -> None:
+        """Until the next interval; also until woken, but not while HDFS is away."""
+        until_s = time.monotonic() + INTERVAL_S
+        while self._wake.wait(max(0.0, until_s - time.monotonic())):
             self._wake.clear()
+            if self._stopping or not self._is_away:
+                return
 
     def _copy_changed(self) -> None:
-        for record in self._records():
+        records = list(self._records())
+        for record in records:
             replay_id = record.spec.replay_id
-            if self._copied.get(replay_id) == record.updated_at:
+            if self._copied.get(replay_id) == record:
                 continue
             try:
-                self._folder.write(f"{replay_id}.json", json.dumps(record.to_file(), indent=1).encode())
-            except (LedgerError, ValueError, KeyError) as error:
+                ahead = self._copies.put(record)
+                if ahead is not None:
+                    log.warning("The copy of the record of %s on HDFS knows of more: it stays", replay_id)
+                    self._adopt(ahead)
+            except LedgerError as error:
                 if not self._is_away:
                     log.warning("Records are not copied to HDFS for now: %s", error)
                 self._is_away = True
@@ -172,4 +243,15 @@ class Ledger:
             if self._is_away:
                 log.info("Records are copied to HDFS again")
             self._is_away = False
-            self._copied[replay_id] = record.updated_at
+            self._copied[replay_id] = record
+        for replay_id in self._copied.keys() - {record.spec.replay_id for record in records}:
+            del self._copied[replay_id]
+
+    def _fold_daily(self, fold: Callable[[], None], what: str) -> None:
+        if time.monotonic() < self._fold_at_s[what]:
+            return
+        self._fold_at_s[what] = time.monotonic() + FOLD_INTERVAL_S
+        try:
+            fold()
+        except (LedgerError, OSError, ValueError) as error:
+            log.warning("Sealed records (%s) are not folded today: %s", what, error)

@@ -4,11 +4,13 @@ import contextlib
 import select
 import socket
 import time
+from collections.abc import Callable
 
 from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError
 from logpipe.replayer.halt import Halt
 
 CONNECT_TIMEOUT_S = 10.0
+QUIET_S = 3.0  # an answer may take so long without a word about it
 _LOOK_AROUND_S = 0.25
 _RECEIVE_BYTES = 65536
 
@@ -18,15 +20,19 @@ class Link:
 
     Args:
         silence_s: after so long without a byte in either direction the connection counts as dead.
+        on_silence: called every now and then with the seconds of silence, from `QUIET_S` on.
 
     Raises:
         SinkUnavailableError: connecting failed; so do the methods when the connection is lost.
     """
 
-    def __init__(self, host: str, port: int, halt: Halt, silence_s: float) -> None:
+    def __init__(
+        self, host: str, port: int, halt: Halt, silence_s: float, on_silence: Callable[[float], None]
+    ) -> None:
         self._name = f"{host}:{port}"
         self._halt = halt
         self._silence_s = silence_s
+        self._on_silence = on_silence
         self._out = memoryview(b"")
         try:
             self._socket = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S)
@@ -66,6 +72,8 @@ class Link:
                 silent_since_s = now_s
             elif now_s - silent_since_s > self._silence_s:
                 raise SinkUnavailableError(f"{self._name} did not answer for {self._silence_s:.0f} s")
+            elif now_s - silent_since_s > QUIET_S:
+                self._on_silence(now_s - silent_since_s)
         raise InterruptedReplayError
 
     def close(self) -> None:

@@ -72,7 +72,12 @@ class NetcatSink:
         self._failed = []
         if self._link is None:
             self._partial_answer = b""
-            self._link = Link(*self._address, self._halt, _SILENCE_S)
+            self._link = Link(
+                *self._address,
+                self._halt,
+                _SILENCE_S,
+                lambda silent_s: self._on_trouble(f"{self._name} has not answered for {silent_s:.0f} s"),
+            )
         try:
             self._link.send(b"\n".join(self._waiting) + b"\n")
         except SinkUnavailableError:

@@ -1,4 +1,9 @@
-"""The bytes of a source, once each and in order, however often the transfer drops."""
+"""The bytes of a source, once each and in order, however often the transfer drops.
+
+Where a transfer that was cut short looks like one that ended, the end is believed at the second sight: the
+source is opened again, and gives nothing behind the same byte. Only a server that can't seek and breaks off
+at the same byte twice can't be told from one whose file ends there.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -51,6 +56,7 @@ class RawReader:
         self._backoff = Backoff(patience_s if pinned else first_contact_patience_s)
         self._on_trouble = on_trouble
         self._stream: SourceStream | None = None
+        self._seen_end: int | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         """Blocks of at most `BLOCK_BYTES`.
@@ -99,6 +105,9 @@ class RawReader:
             )
         if not block and size is not None and self.offset < size:
             raise SourceError(f"the transfer ended after {self.offset} of {size} bytes", transient=True)
+        if not block and not self._stream.tells_end and self._seen_end != self.offset:
+            self._seen_end = self.offset
+            raise SourceError(f"whether {self.offset} bytes are all is not told", transient=True)
         return block
 
     def _reopen(self) -> SourceStream:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from logpipe.digest import Digest
+from logpipe.identity import REPAIR_PREFIX, REPLAY_PATTERN
 from logpipe.replayer.feed import Place
 from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.pin import Pin
@@ -14,7 +15,7 @@ from logpipe.replayer.urls import SourceUrl, mask_passwords
 
 State = Literal["running", "done", "failed", "stopped"]
 PROFILES = ("memory", "durable")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_ID = re.compile(REPLAY_PATTERN)
 
 
 def now_text() -> str:
@@ -77,7 +78,13 @@ class ReplaySpec:
 class ReplayRecord:
     """A replay at one moment.
 
-    Every line up to ``place.line`` is settled: acknowledged (in ``digest``) or set aside.
+    Every line up to ``place.line`` is settled: acknowledged (in ``digest``) or set aside. A sealed record
+    does not change any more.
+
+    Attributes:
+        partitions: the topic's when the replay began: `logpipe.identity.partition_of` goes by it. None: not
+            asked for yet; 0: an earlier version began it, and Kafka's own partitioner goes on.
+        sealed_at: when the lines were found equal everywhere, ISO-8601 UTC; None: they were not yet.
     """
 
     spec: ReplaySpec
@@ -88,13 +95,28 @@ class ReplayRecord:
     place: Place = field(default_factory=Place)
     version: SourceVersion | None = None
     is_compressed: bool | None = None
+    partitions: int | None = None
     started_at: str = field(default_factory=now_text)
     updated_at: str = field(default_factory=now_text)
     finished_at: str | None = None
+    sealed_at: str | None = None
 
     def changed(self, **changes: Any) -> "ReplayRecord":
         """A later record."""
         return replace(self, updated_at=now_text(), **changes)
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether its lines are another replay's, which counts them."""
+        return self.spec.replay_id.startswith(REPAIR_PREFIX)
+
+    def is_behind(self, other: "ReplayRecord") -> bool:
+        """Whether the other one, of the same replay, knows of more."""
+        return self._progress < other._progress
+
+    @property
+    def _progress(self) -> tuple[bool, bool, int, bool]:
+        return self.sealed_at is not None, self.state == "done", self.place.line, self.partitions is not None
 
     def to_json(self) -> dict[str, Any]:
         """The record as others see it."""
@@ -108,9 +130,11 @@ class ReplayRecord:
             "set_aside": self.set_aside,
             "source_bytes_read": self.place.source_bytes,
             "source_size_bytes": self.version.size_bytes if self.version else None,
+            "partitions": self.partitions,
             "started_at": self.started_at,
             "updated_at": self.updated_at,
             "finished_at": self.finished_at,
+            "sealed_at": self.sealed_at,
         }
 
     def to_file(self) -> dict[str, Any]:
@@ -152,7 +176,9 @@ class ReplayRecord:
             ),
             version=version if resume["is_pinned"] else None,
             is_compressed=resume["is_compressed"],
+            partitions=values.get("partitions", 0),
             started_at=values["started_at"],
             updated_at=values["updated_at"],
             finished_at=values["finished_at"],
+            sealed_at=values.get("sealed_at"),
         )

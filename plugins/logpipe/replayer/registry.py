@@ -3,14 +3,20 @@
 import logging
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
-from logpipe.replayer.journal import Journal
-from logpipe.replayer.ledger import Ledger, LedgerError, load_copy
-from logpipe.replayer.record import ReplayRecord, ReplaySpec
+from logpipe.identity import REPAIR_PREFIX
+from logpipe.replayer.journal import SUMS_FILE, Journal
+from logpipe.replayer.ledger import Copies, Ledger, LedgerError
+from logpipe.replayer.record import ReplayRecord, ReplaySpec, now_text
 from logpipe.replayer.replay import Replay
+from logpipe.replayer.sums import KEEP_DAYS, to_fold
+from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
 STOP_WAIT_S = 4.5
+MAX_ID_CHARACTERS = 180  # of a replay; a repair's id is longer, and no key holds one of more than 200
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +36,21 @@ class Registry:
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self._settings = settings
         self._journal = journal
-        self._ledger = Ledger(settings, self.all)
+        self._copies = Copies(settings)
+        self._ledger = Ledger(self._copies, self.all, self._adopt, self._fold)
         self._lock = threading.Lock()
         self._replays: dict[str, Replay] = {}
         self._unreadable: dict[str, str] = {}
 
     def resume(self) -> None:
         """Read all records and go on with the running ones, but for those that another host went on with."""
+        try:
+            self._journal.fold([])  # makes good what a kill left half done
+        except (OSError, ValueError) as error:
+            log.error("What a fold left half done is not made good: %s", error)
         records, self._unreadable = self._journal.load()
         for record in records:
-            replay = self._replay(record)
-            self._replays[record.spec.replay_id] = replay
-            if record.state == "running" and not self._is_elsewhere(record):
-                replay.start()
+            self._replays[record.spec.replay_id] = self._gone_on(record)
         self._ledger.start()
 
     def submit(self, spec: ReplaySpec) -> tuple[ReplayRecord, bool]:
@@ -57,9 +65,11 @@ class Registry:
             The record, and whether the replay is new.
 
         Raises:
-            ConflictError: the id is taken by another specification, or its record can't be read.
+            ValueError: the id is not for a replay of this source.
+            ConflictError: the id is taken by another specification, or was, or its record can't be read.
             LedgerError: whether another host sent a part of it is not known: HDFS is away.
         """
+        _check_id(spec, self._settings.state_dir / "repairs")
         with self._lock:
             if spec.replay_id in self._unreadable:
                 raise ConflictError(self._unreadable[spec.replay_id])
@@ -71,6 +81,7 @@ class Registry:
                 known.join(STOP_WAIT_S)
             record = self._furthest(spec.replay_id, known)
             if record is None:
+                self._must_be_new(spec.replay_id)
                 record = ReplayRecord(spec)
             else:
                 self._must_equal(record.spec, spec)
@@ -103,36 +114,109 @@ class Registry:
             replay.join(STOP_WAIT_S)
         return replay.record
 
+    def seal(self, replay_id: str, sealed_at: str) -> ReplayRecord | None:
+        """Mark a replay that is done as equal everywhere; None if there is none.
+
+        Args:
+            replay_id: of the replay.
+            sealed_at: when it was found so, ISO-8601. It stays as it was if the replay is sealed already.
+
+        Raises:
+            ConflictError: it is not done.
+            LedgerError: what another host knows of it is not known: HDFS is away.
+        """
+        with self._lock:
+            known = self._replays.get(replay_id)
+            record = self._furthest(replay_id, known)
+            if record is None:
+                return None
+            if record.state != "done":
+                raise ConflictError(
+                    f"replay {replay_id} is {record.state}, expected done: only what has ended well is sealed"
+                )
+            if record.sealed_at is None:
+                record = record.changed(sealed_at=sealed_at)
+            if known is None or known.record != record:
+                self._journal.save_synced(record)
+                self._replays[replay_id] = self._replay(record)
+        self._ledger.wake()
+        return record
+
     def shut_down(self) -> None:
-        """Halt all replays, which stay ``running``, and wait until what is in flight is recorded."""
+        """Halt all replays, which stay ``running``, wait until what is in flight is recorded, and copy it."""
         replays = list(self._replays.values())
         for replay in replays:
             replay.halt(is_final=False)
         deadline_s = time.monotonic() + STOP_WAIT_S
         for replay in replays:
             replay.join(max(0.0, deadline_s - time.monotonic()))
+        self._ledger.stop()
 
     def _replay(self, record: ReplayRecord) -> Replay:
-        return Replay(record, self._settings, self._journal, self._ledger.wake)
+        return Replay(record, self._settings, self._journal, self._publish, self._ledger.wake)
+
+    def _publish(self, record: ReplayRecord) -> None:
+        """Let other hosts know which partitions a replay's lines belong to, before the first one is sent."""
+        if self._settings.replays_on == "hdfs":
+            self._copies.put(record)
+
+    def _adopt(self, copy: ReplayRecord) -> None:
+        """Take over how a replay ended on another host."""
+        with self._lock:
+            known = self._replays[copy.spec.replay_id]
+            if copy.state != "running" and not known.is_alive and known.record.is_behind(copy):
+                record = replace(copy, spec=known.record.spec)
+                self._journal.save(record)
+                self._replays[copy.spec.replay_id] = self._replay(record)
+
+    def _fold(self) -> None:
+        with self._lock:
+            records = to_fold(self.all())
+            self._journal.fold(records)
+            for record in records:
+                del self._replays[record.spec.replay_id]
 
     def _furthest(self, replay_id: str, known: Replay | None) -> ReplayRecord | None:
         """The record that knows of most lines: this host's, or the copy of another one's."""
         own = known.record if known else None
         if self._settings.replays_on == "host":
             return own
-        copy = load_copy(self._settings, replay_id)
-        return copy if copy is not None and (own is None or _is_further(copy, own)) else own
+        copy = self._copies.get(replay_id)
+        return copy if copy is not None and (own is None or own.is_behind(copy)) else own
 
-    def _is_elsewhere(self, record: ReplayRecord) -> bool:
-        """Whether another host has gone on with a replay that this one left."""
-        if self._settings.replays_on == "host":
-            return False
+    def _gone_on(self, record: ReplayRecord) -> Replay:
+        """Go on with a replay that runs by its record, unless another host has gone on with it."""
+        replay_id = record.spec.replay_id
+        if record.state == "running" and self._settings.replays_on == "hdfs":
+            try:
+                copy = self._copies.get(replay_id)
+            except LedgerError as error:
+                log.warning("%s goes on, as this host knows it: %s", replay_id, error)
+            else:
+                if copy is not None and record.is_behind(copy):
+                    return self._replay(record)
+                if copy is None and record.partitions:
+                    # It was there before the first line was sent: another host may have sent all, long ago.
+                    reason = (
+                        "its copy on HDFS is gone: see whether another host has sent it, or ask for it again"
+                    )
+                    record = record.changed(state="failed", reason=reason, finished_at=now_text())
+                    self._journal.save(record)
+        replay = self._replay(record)
+        if record.state == "running":
+            replay.start()
+        return replay
+
+    def _must_be_new(self, replay_id: str) -> None:
         try:
-            copy = load_copy(self._settings, record.spec.replay_id)
-        except LedgerError as error:
-            log.warning("%s goes on, as this host knows it: %s", record.spec.replay_id, error)
-            return False
-        return copy is not None and _is_further(copy, record)
+            sums = self._journal.sums() if self._settings.replays_on == "host" else self._copies.sums()
+        except ValueError as error:
+            raise ConflictError(f"whether {replay_id} is new is not known: {error}") from None
+        if replay_id in sums.folded:
+            raise ConflictError(
+                f"replay {replay_id} was sealed and ended more than {KEEP_DAYS} days ago, its record is "
+                "gone: take another replay_id to send the log again"
+            )
 
     def _must_equal(self, known: ReplaySpec, asked: ReplaySpec) -> None:
         before, now = known.to_json(), asked.to_json()
@@ -145,5 +229,22 @@ class Registry:
             )
 
 
-def _is_further(copy: ReplayRecord, own: ReplayRecord) -> bool:
-    return (copy.place.line, copy.state == "done") > (own.place.line, own.state == "done")
+def _check_id(spec: ReplaySpec, repairs: Path) -> None:
+    """Keep the ids of repairs to repairs, and that of the sums to nobody.
+
+    Raises:
+        ValueError: the id is not for this source.
+    """
+    if spec.replay_id.startswith(REPAIR_PREFIX):
+        url = SourceUrl.parse(spec.url)
+        if url.scheme != "file" or not Path(url.path).resolve().is_relative_to(repairs.resolve()):
+            raise ValueError(
+                f"replay_id is {spec.replay_id!r}, expected one that does not begin with {REPAIR_PREFIX!r}: "
+                f"that is kept for repairs, whose lines stand below {repairs}"
+            )
+    elif len(spec.replay_id) > MAX_ID_CHARACTERS:
+        raise ValueError(
+            f"replay_id has {len(spec.replay_id)} characters, expected at most {MAX_ID_CHARACTERS}"
+        )
+    if f"{spec.replay_id}.json" == SUMS_FILE:
+        raise ValueError(f"replay_id is {spec.replay_id!r}, expected another one: {SUMS_FILE} holds the sums")

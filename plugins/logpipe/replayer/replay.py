@@ -10,19 +10,21 @@ from typing import Any
 
 from logpipe.digest import Digest
 from logpipe.replayer.dead_letters import DeadLetters
-from logpipe.replayer.errors import InterruptedReplayError, SinkError, SourceError
+from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import Batch, LineFeed, SetAside
 from logpipe.replayer.gunzip import PlainBlock, gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import Journal
+from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.lines import LineSplitter
 from logpipe.replayer.netcat import NetcatSink
 from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.prefetch import Prefetch
 from logpipe.replayer.raw_reader import RawReader, source_of
 from logpipe.replayer.record import ReplayRecord, now_text
-from logpipe.replayer.sinks import Delivery, Sink
+from logpipe.replayer.sinks import Delivery, Sink, insist
 from logpipe.replayer.thrift_sink import ThriftSink
+from logpipe.replayer.topic import partition_count, still_has
 from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
@@ -36,6 +38,7 @@ class Replay:
 
     Args:
         record: in state ``running``.
+        publish: called before the first line is sent, and again until it does not raise `LedgerError`.
         on_change: called after each change of the state, from the replay's thread.
     """
 
@@ -44,11 +47,13 @@ class Replay:
         record: ReplayRecord,
         settings: Settings,
         journal: Journal,
+        publish: Callable[[ReplayRecord], object] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._record = record
         self._settings = settings
         self._journal = journal
+        self._publish = publish
         self._on_change = on_change
         self._url = SourceUrl.parse(record.spec.url)
         self._halt = Halt()
@@ -108,26 +113,55 @@ class Replay:
     def _pump(self) -> None:
         raw = self._open_raw()
         blocks = self._open_blocks(raw)
+        self._fix_partitions()
         with (
             closing(Prefetch(blocks, self._record.spec.replay_id)) as prefetch,
             closing(Delivery(self._sink(), self._halt, on_trouble=self._trouble_with("sink"))) as delivery,
         ):
-            self._save()  # the source is pinned before the first line of it is sent
+            self._fasten()
             self._deliver(self._feed(prefetch), delivery)
         if not self._halt.asked and self._record.spec.limit is None:
             self._change(place=replace(self._record.place, source_bytes=raw.offset))
 
+    def _fix_partitions(self) -> None:
+        """At the first time finds out how many partitions the topic has; later, that it still has them."""
+        record = self._record
+        if record.spec.profile != "durable" or record.partitions == 0:
+            return
+        note = self._trouble_with("sink")
+        if record.partitions is None:
+            count = insist(lambda: partition_count(self._settings), self._halt, note)
+            self._change(partitions=count)
+        else:
+            insist(still_has(record.partitions, self._settings), self._halt, note)
+
+    def _fasten(self) -> None:
+        """Record source and partitions so that no power cut and no other host forgets them."""
+        self._insist(lambda: self._journal.save_synced(self._record))
+        insist(self._try_to_publish, self._halt, self._trouble_with("ledger"))
+
+    def _try_to_publish(self) -> None:
+        try:
+            self._publish(self._record)
+        except LedgerError as error:
+            raise SinkUnavailableError(f"other hosts are to know of it first: {error}") from None
+
     def _deliver(self, feed: LineFeed, delivery: Delivery) -> None:
         """Keep one batch in flight; the next is cut, and the last recorded, meanwhile."""
         in_flight: tuple[Batch, Digest] | None = None
+        going_over = self._trouble_with("resume")
+        going_over(None if feed.caught_up else f"going over {self._record.place.line} lines sent before")
         while True:
             item = feed.next(wait=False)
+            if feed.caught_up:
+                going_over(None)
             if item is None:
                 if in_flight:
                     delivery.finish()
                     self._settle(*in_flight)
                     in_flight = None
                 item = feed.next(wait=True)
+                going_over(None)
                 if item is None:
                     return
             acknowledged = in_flight
@@ -200,10 +234,19 @@ class Replay:
         )
 
     def _sink(self) -> Sink:
-        host = self._settings.host
+        host, note = self._settings.host, self._trouble_with("sink")
         if self._record.spec.profile == "durable":
-            return ThriftSink(host, self._settings.thrift_port, self._record.spec.replay_id, self._halt)
-        return NetcatSink(host, self._settings.netcat_port, self._halt, self._trouble_with("sink"))
+            partitions = self._record.partitions or 0
+            return ThriftSink(
+                host,
+                self._settings.thrift_port,
+                self._record.spec.replay_id,
+                self._halt,
+                partitions=partitions,
+                check=still_has(partitions, self._settings) if partitions else lambda: None,
+                on_silence=note,
+            )
+        return NetcatSink(host, self._settings.netcat_port, self._halt, note)
 
     def _trouble_with(self, part: str) -> Callable[[str | None], None]:
         def note(text: str | None) -> None:

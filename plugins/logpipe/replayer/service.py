@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -62,6 +63,7 @@ class Service:
             Route("/replays", self._submit, methods=["POST"]),
             Route("/replays/{replay_id}", self._get),
             Route("/replays/{replay_id}/stop", self._stop, methods=["POST"]),
+            Route("/replays/{replay_id}/seal", self._seal, methods=["POST"]),
         ]
         return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password)
 
@@ -89,6 +91,8 @@ class Service:
             return _error(422, str(error))
         try:
             record, is_new = await run_in_threadpool(self._registry.submit, spec)
+        except ValueError as error:
+            return _error(422, str(error))
         except ConflictError as error:
             return _error(409, str(error))
         except LedgerError as error:
@@ -103,6 +107,23 @@ class Service:
 
     async def _stop(self, request: Request) -> Response:
         record = await run_in_threadpool(self._registry.stop, request.path_params["replay_id"])
+        return JSONResponse(record.to_json()) if record else _not_found(request)
+
+    async def _seal(self, request: Request) -> Response:
+        try:
+            sealed_at = json.loads(await request.body())["sealed_at"]
+            sealed_at = datetime.fromisoformat(sealed_at).astimezone(UTC).isoformat(timespec="milliseconds")
+        except (KeyError, TypeError, ValueError) as error:
+            return _error(422, f'the body is no {{"sealed_at": TIME in ISO-8601}}: {error}')
+        replay_id = request.path_params["replay_id"]
+        try:
+            record = await run_in_threadpool(self._registry.seal, replay_id, sealed_at)
+        except ConflictError as error:
+            return _error(409, str(error))
+        except LedgerError as error:
+            return _error(503, f"what other hosts know of it is not known: {error}")
+        except OSError as error:
+            return _error(507, f"the seal can't be recorded: {error}")
         return JSONResponse(record.to_json()) if record else _not_found(request)
 
 

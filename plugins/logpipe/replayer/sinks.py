@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from logpipe.replayer.backoff import Backoff
-from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError
+from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError
 from logpipe.replayer.feed import Batch
 from logpipe.replayer.halt import Halt
 
-SINK_PATIENCE_S = 900.0  # without an acknowledgement, before a replay fails
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +42,18 @@ class Sink(Protocol):
 
 
 class Delivery:
-    """Brings batches through a sink, however often it is away within its patience."""
+    """Brings batches through a sink, however often and however long it is away."""
 
     def __init__(
         self,
         sink: Sink,
         halt: Halt,
         *,
-        patience_s: float = SINK_PATIENCE_S,
         on_trouble: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._sink = sink
         self._halt = halt
-        self._backoff = Backoff(patience_s)
+        self._backoff = Backoff()
         self._on_trouble = on_trouble
         self._trouble: SinkUnavailableError | None = None
 
@@ -69,7 +68,7 @@ class Delivery:
         """Return when the batch is acknowledged.
 
         Raises:
-            SinkError: it can't be delivered, or the sink was away for longer than patience lasts.
+            SinkError: it can't be delivered.
             InterruptedReplayError: a halt's grace period ended.
         """
         while True:
@@ -91,10 +90,37 @@ class Delivery:
         self._sink.close()
 
     def _pause(self, trouble: SinkUnavailableError) -> None:
-        pause_s = self._backoff.next_pause_s()
-        if pause_s is None:
-            raise SinkError(f"{trouble}; gave up after trying again for {self._backoff.patience_s:.0f} s")
-        log.warning("%s; trying again in %.1f s", trouble, pause_s)
-        self._on_trouble(f"{trouble}; trying again")
-        if self._halt.wait(pause_s):
-            raise InterruptedReplayError
+        wait_out(trouble, self._backoff, self._halt, self._on_trouble)
+
+
+def insist(attempt: Callable[[], T], halt: Halt, on_trouble: Callable[[str | None], None]) -> T:
+    """Do what only works once something is there, however long it is away.
+
+    Raises:
+        InterruptedReplayError: a halt was asked for meanwhile.
+    """
+    backoff = Backoff()
+    while True:
+        try:
+            result = attempt()
+        except SinkUnavailableError as error:
+            wait_out(error, backoff, halt, on_trouble)
+        else:
+            on_trouble(None)
+            return result
+
+
+def wait_out(
+    trouble: SinkUnavailableError, backoff: Backoff, halt: Halt, on_trouble: Callable[[str | None], None]
+) -> None:
+    """Say what is waited for, and wait a little.
+
+    Raises:
+        InterruptedReplayError: a halt was asked for meanwhile.
+    """
+    pause_s = backoff.next_pause_s()
+    assert pause_s is not None
+    log.warning("%s; trying again in %.1f s", trouble, pause_s)
+    on_trouble(f"{trouble}; trying again")
+    if halt.wait(pause_s):
+        raise InterruptedReplayError

@@ -51,10 +51,12 @@ class SourceStream(Protocol):
     Attributes:
         version: the version that is being read.
         start: offset of the first byte it gives: the one asked for, or 0 if the server can't seek.
+        tells_end: whether a transfer that is cut short can be told from the end of the file.
     """
 
     version: SourceVersion
     start: int
+    tells_end: bool
 
     def read(self, max_bytes: int) -> bytes:
         """Bytes as soon as there are any, empty at the end.

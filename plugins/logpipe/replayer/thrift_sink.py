@@ -1,47 +1,76 @@
 """Profile durable: batches to Flume's Thrift source, which answers OK when its channel has committed.
 
-Each line carries its identity in the header ``key``: replay id, colon, line number. The source speaks the
-binary protocol in frames (a length of four bytes before each message).
+Each line carries its identity in the header ``key``: replay id, colon, line number; and the partition that
+it belongs to in the header ``partition``. The source speaks the binary protocol in frames (a length of four
+bytes before each message).
 """
 
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from struct import Struct
+from struct import Struct, pack
 
 import thriftpy2
 from thriftpy2.protocol.cybin import ProtocolError, TCyBinaryProtocol
 from thriftpy2.thrift import TApplicationException, TMessageType
 from thriftpy2.transport.memory import TCyMemoryBuffer
 
+from logpipe.identity import partition_of
 from logpipe.replayer.errors import SinkUnavailableError
 from logpipe.replayer.feed import Batch
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.link import Link
 
 KEY_HEADER = "key"
-_SILENCE_S = 150.0  # Kafka's producer gives up after 120 s; only then does the source answer FAILED
+PARTITION_HEADER = "partition"
+_SILENCE_S = 900.0  # agent 1 keeps a batch as long as Kafka is away; each one sent again meanwhile as well
 _LENGTH = Struct(">I")
-_METHOD = "appendBatch"
+
+# The binary protocol: a field is its type and number; lengths stand before texts and lists; 0 ends a struct.
+_TEXT, _STRUCT, _MAP, _LIST = 11, 12, 13, 15
+_METHOD = b"appendBatch"
+_CALL = b"\x80\x01\0" + bytes([TMessageType.CALL])
+_EVENTS = bytes([_LIST, 0, 1, _STRUCT])
+_HEADERS = bytes([_MAP, 0, 1, _TEXT, _TEXT])
+_BODY = bytes([_TEXT, 0, 2])
 
 _flume = thriftpy2.load(
     str(Path(__file__).with_name("flume_source.thrift")), module_name="flume_source_thrift"
 )
 
 
-def encode(replay_id: str, batch: Batch, sequence: int) -> bytes:
-    """The frame of a call of ``appendBatch``."""
-    event = _flume.ThriftFlumeEvent
+def encode(replay_id: str, batch: Batch, sequence: int, partitions: int = 0) -> bytes:
+    """The frame of a call of ``appendBatch``, as thriftpy2 would write it, in less than half of the time.
+
+    Args:
+        replay_id: begins the lines' keys.
+        batch: its lines belong to one partition, since no batch goes over a chunk's end.
+        sequence: number of the call.
+        partitions: of the topic, by the replay's record; 0: Kafka's partitioner chooses.
+    """
+    prefix = f"{replay_id}:".encode()
+    headers, behind_key = 1, b""
+    if partitions:
+        number = str(partition_of(batch.first_line, partitions)).encode()
+        headers, behind_key = 2, _text(PARTITION_HEADER.encode()) + _text(number)
+    before_key = _HEADERS + pack(">I", headers) + _text(KEY_HEADER.encode())
+    behind_key += _BODY
     events = [
-        event({KEY_HEADER: f"{replay_id}:{number}"}, line)
+        b"%b%b%b%b%b%b\0"
+        % (before_key, _length(key := b"%b%d" % (prefix, number)), key, behind_key, _length(line), line)
         for number, line in enumerate(batch.lines, batch.first_line)
     ]
-    buffer = TCyMemoryBuffer()
-    protocol = TCyBinaryProtocol(buffer)
-    protocol.write_message_begin(_METHOD, TMessageType.CALL, sequence)
-    protocol.write_struct(_flume.ThriftSourceProtocol.appendBatch_args(events=events))
-    protocol.write_message_end()
-    message: bytes = buffer.getvalue()
-    return _LENGTH.pack(len(message)) + message
+    call = _CALL + _text(_METHOD) + pack(">I", sequence) + _EVENTS + pack(">I", len(events))
+    message = b"".join((call, *events, b"\0"))
+    return pack(">I", len(message)) + message
+
+
+def _length(text: bytes) -> bytes:
+    return len(text).to_bytes(4, "big")
+
+
+def _text(text: bytes) -> bytes:
+    return _length(text) + text
 
 
 def decode(message: bytes) -> tuple[int, int]:
@@ -65,12 +94,31 @@ def decode(message: bytes) -> tuple[int, int]:
 
 
 class ThriftSink:
-    """A Thrift source at host and port."""
+    """A Thrift source at host and port.
 
-    def __init__(self, host: str, port: int, replay_id: str, halt: Halt) -> None:
+    Args:
+        partitions: see `encode`.
+        check: called before a batch is sent again; raises as `retry`.
+        on_silence: told each time how long an answer has been waited for.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        replay_id: str,
+        halt: Halt,
+        *,
+        partitions: int = 0,
+        check: Callable[[], None] = lambda: None,
+        on_silence: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._address = (host, port)
         self._replay_id = replay_id
         self._halt = halt
+        self._partitions = partitions
+        self._check = check
+        self._on_silence = on_silence
         self._link: Link | None = None
         self._sequences = count(1)
         self._sequence = 0
@@ -80,17 +128,26 @@ class ThriftSink:
     def begin(self, batch: Batch) -> None:
         """Begin to send the batch."""
         self._batch = batch
-        self.retry()
+        self._send()
 
     def retry(self) -> None:
         """Send the batch again, with the same keys."""
+        self._check()
+        self._send()
+
+    def _send(self) -> None:
         assert self._batch is not None
         self._sequence = next(self._sequences) & 0x7FFFFFFF
         if self._link is None:
             self._received = b""
-            self._link = Link(*self._address, self._halt, _SILENCE_S)
+            self._link = Link(
+                *self._address,
+                self._halt,
+                _SILENCE_S,
+                lambda silent_s: self._on_silence(f"{self._name} has not answered for {silent_s:.0f} s"),
+            )
         try:
-            self._link.send(encode(self._replay_id, self._batch, self._sequence))
+            self._link.send(encode(self._replay_id, self._batch, self._sequence, self._partitions))
         except SinkUnavailableError:
             self.close()
             raise

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
+from logpipe.operators.days import days_between
 from logpipe.operators.first_look import FirstLookMixin
 
 if TYPE_CHECKING:
@@ -18,13 +18,14 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
     """True once what was sent stands in HDFS: nothing is under way in agents and topic, and files are there.
 
     A file's existence alone says little, so the consumers are asked too: the channels of both agents hold
-    nothing, the consumer group has committed the topic's end, and so has the Spark query, when a
-    checkpoint is given.
+    nothing, HDFS has passed the end that the topic had when the wait began (by agent 2's chain of links, or
+    in profile memory by its consumer group), and so has the Spark query, when a checkpoint is given.
 
     Args:
         logs_dir: holds a directory a day, named ``%y-%m-%d``.
-        first_day: ISO date or timestamp, UTC; a later time of day is ignored.
+        first_day: ISO date, or timestamp with its offset from UTC.
         last_day: like ``first_day``; lines that arrived past midnight stand in the next directory.
+        zone: whose midnight parts the directories.
         topic: Kafka topic between the agents.
         consumer_group: the group of the last agent.
         first_agent_conn_id: connection to the metrics of the agent that fills the topic.
@@ -43,6 +44,7 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
         logs_dir: str,
         first_day: str,
         last_day: str | None = None,
+        zone: str = "UTC",
         topic: str,
         consumer_group: str,
         first_agent_conn_id: str = "flume_agent1_default",
@@ -57,6 +59,7 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
         self.logs_dir = logs_dir
         self.first_day = first_day
         self.last_day = last_day
+        self.zone = zone
         self.topic = topic
         self.consumer_group = consumer_group
         self.first_agent_conn_id = first_agent_conn_id
@@ -70,8 +73,10 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
         """Wait; return the paths of the files found."""
         from logpipe.triggers.hdfs_partition import HdfsPartitionTrigger
 
+        days = days_between(self.first_day, self.last_day, self.zone)
         trigger = HdfsPartitionTrigger(
-            directories=[f"{self.logs_dir}/{day:%y-%m-%d}" for day in _days(self.first_day, self.last_day)],
+            logs_dir=self.logs_dir,
+            directories=[f"{self.logs_dir}/{day:%y-%m-%d}" for day in days],
             topic=self.topic,
             consumer_group=self.consumer_group,
             first_agent_conn_id=self.first_agent_conn_id,
@@ -96,9 +101,3 @@ class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
             raise AirflowSensorTimeout(f"After {outcome.waited_s} s: {outcome.missing}")
         self.log.info("Drained after %.1f s: %s", outcome.waited_s, ", ".join(outcome.files))
         return list(outcome.files)
-
-
-def _days(first: str, last: str | None) -> list[date]:
-    """List the days from one ISO date or timestamp to another, both included."""
-    start, end = date.fromisoformat(first[:10]), date.fromisoformat((last or first)[:10])
-    return [start + timedelta(days=number) for number in range((end - start).days + 1)]

@@ -76,6 +76,23 @@ class Settings(BaseSettings):
     kafka_bootstrap: str = Field(
         "", description="Kafka's address, host:port, more with commas; empty: the host and the broker's port"
     )
+    topic_retention_hours: int = Field(
+        168, ge=1, le=87600, description="How long the topic keeps a record; agent 2 may be away for as long"
+    )
+    topic_retention_gb: int = Field(
+        30,
+        ge=1,
+        le=1000000,
+        description="Size of the topic on a broker, all partitions of one replica; "
+        "the oldest records go first. Each partition has an even share",
+    )
+    kafka_flush_ms: int = Field(
+        1000,
+        ge=0,
+        le=60000,
+        description="The broker on one machine writes through to the disk so often; "
+        "0: before each acknowledgement",
+    )
     consumer_group: str = Field("flume_consumer", description="Consumer group of Flume agent 2")
 
     # HDFS
@@ -89,6 +106,8 @@ class Settings(BaseSettings):
     )
     hdfs_ledger_dir: str = Field("/user/bigdata/apache_logs_ledger", description="What was sent, JSON")
     roll_interval_s: int = Field(300, ge=1, description="A file of agent 2 is closed after this time")
+
+    keep_days: int = Field(0, ge=0, description="Sealed days are forgotten after so many days; 0: never")
 
     timezone: str = Field("UTC", description="Zone whose midnight parts the HDFS directories")
 
@@ -120,9 +139,16 @@ class Settings(BaseSettings):
     max_line_bytes: int = Field(1048576, ge=1, description="A longer line is set aside, not sent")
 
     # When Airflow starts runs by itself: cron expressions, in ``timezone``
+    maintenance_schedule: Cron = Field(
+        "45 3 * * *", description="Checkpoint of the NameNode, old runs and logs"
+    )
     services_schedule: Cron = Field("", description="Runs of stream_services; empty: by hand only")
     replay_schedule: Cron = Field("", description="Replays of the source; empty: by hand only")
-    partitions_schedule: Cron = Field("30 0 * * *", description="Reconciliation of the day before")
+    partitions_schedule: Cron = Field("30 0 * * *", description="Sealing of the day before")
+
+    keep_runs_days: int = Field(
+        30, ge=7, le=3650, description="Runs that have ended, and logs of tasks, are kept in Airflow so long"
+    )
 
     # Memory of the Java processes
     kafka_heap_mb: int = Field(512, ge=128, description="Heap of the broker")

@@ -1,11 +1,18 @@
 """Waiting for a Flume agent, and supervising it."""
 
+import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
+from logpipe.clients.hdfs import HdfsError
 from logpipe.hooks.flume_agent import FlumeAgentHook, FlumeMetrics
+from logpipe.hooks.hdfs_directory import HdfsDirectoryHook
 from logpipe.hooks.kafka_topic import KafkaTopicHook, KafkaUnavailableError
+from logpipe.triggers.chain_offsets import chain_reader, chains
 from logpipe.triggers.service import ServiceTrigger
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -17,12 +24,15 @@ class FlumeAgentTrigger(ServiceTrigger):
 
     Attributes:
         topic: with ``consumer_group``, the topic that the agent empties: it is drained at its end.
+        logs_dir: where profile durable keeps the chain that tells what is flushed.
     """
 
     flume_agent_conn_id: str
     topic: str | None = None
     consumer_group: str | None = None
     kafka_conn_id: str = KafkaTopicHook.default_conn_name
+    logs_dir: str | None = None
+    webhdfs_conn_id: str = HdfsDirectoryHook.default_conn_name
     stall_after_s: float = 60
 
     def __post_init__(self) -> None:
@@ -57,12 +67,27 @@ class FlumeAgentTrigger(ServiceTrigger):
 
     async def undrained(self) -> str:
         """Say how many events the agent still holds, or has not yet taken from its topic."""
-        if self.topic and self.consumer_group:
-            try:
-                lag = await self._kafka.lag_records(self.consumer_group, self.topic)
-            except KafkaUnavailableError:
-                lag = 0  # nothing comes from a broker that is away
-            if lag:
-                return f"{self.consumer_group} lags {lag} records behind topic {self.topic}"
+        if lag := await self._unread():
+            return f"topic {self.topic} has {lag} records that are not in HDFS yet"
         held = (await FlumeAgentHook(self.flume_agent_conn_id).metrics()).held_events
         return f"its channel holds {held} events" if held else ""
+
+    async def _unread(self) -> int:
+        """Records that the agent has neither flushed (profile durable) nor taken (profile memory)."""
+        if not (self.topic and self.consumer_group):
+            return 0
+        try:
+            ends = await self._kafka.end_offsets(self.topic)
+            reached = await self._kafka.committed_offsets(self.consumer_group, self.topic)
+            # Profile durable commits with a file's end only: what it has flushed stands in its chain.
+            if self.logs_dir and any(reached.get(partition, 0) < end for partition, end in ends.items()):
+                topic_id = await self._kafka.topic_id(self.topic)
+                with closing(await chain_reader(self.webhdfs_conn_id, self.logs_dir)) as reader:
+                    found = await chains(reader)
+                for partition, chain in found.items():
+                    reached[partition] = max(reached.get(partition, 0), chain.flushed(topic_id))
+        except (OSError, KafkaUnavailableError, HdfsError) as error:
+            # Nothing comes from a broker that is away, and nothing gets to an HDFS that is.
+            log.warning("What is left in topic %s is not known: %s", self.topic, error)
+            return 0
+        return sum(max(0, end - reached.get(partition, 0)) for partition, end in ends.items())

@@ -29,12 +29,13 @@ class ReplayTrigger(SerializableTrigger):
 
     While the replayer is away it waits; when it is back, the same replay is submitted again, which the
     replayer takes as going on. A replayer that hangs is killed, and so brought back by its process host;
-    each such heal stands in the log and in XCom ``heals``.
+    each such heal stands in the log and in XCom ``heals``. One that says what it waits for does not hang.
 
     Attributes:
         owner: token of the task try that follows the replay; see `Ownership`.
         service: the replayer's name at its process host.
         hung_after_s: a replayer whose process runs and that does not answer for so long is healed.
+        start_s: but not one that was started less than so long ago.
         stall_after_s: and so is one that acknowledges nothing for so long at pace ``max``, without a reason.
     """
 
@@ -47,6 +48,7 @@ class ReplayTrigger(SerializableTrigger):
     service: str = "replayer"
     process_host_conn_id: str = ProcessHostHook.default_conn_name
     hung_after_s: float = 20
+    start_s: float = 30
     stall_after_s: float = 120
 
     async def event(self) -> ReplayEvent:
@@ -68,6 +70,8 @@ class ReplayTrigger(SerializableTrigger):
                 away = True
                 await self._start_if_never_started()
                 patience_s, why = self.hung_after_s, str(error)
+                if await self._answers(replayer):  # only not this: the disk is full, or HDFS is away
+                    progressed_at = time.monotonic()
             else:
                 away = False
                 if record["state"] != "running":
@@ -83,6 +87,13 @@ class ReplayTrigger(SerializableTrigger):
                 await self._heal(why)
                 progressed_at = time.monotonic()
             await asyncio.sleep(self.poll_interval_s)
+
+    async def _answers(self, replayer: ReplayerHook) -> bool:
+        try:
+            await replayer.health()
+        except ServiceUnreachableError:
+            return False
+        return True
 
     async def _start_if_never_started(self) -> None:
         """Bring the replayer back when its process host, maybe its machine, was restarted."""
@@ -101,7 +112,7 @@ class ReplayTrigger(SerializableTrigger):
         started = time.monotonic()
         try:
             process = await host.state(self.service)
-            if process.state != "RUNNING":
+            if process.state != "RUNNING" or process.uptime_s < self.start_s:
                 return
             log.warning("Healing %s (process %d): %s", self.service, process.pid, why)
             await host.kill(self.service)

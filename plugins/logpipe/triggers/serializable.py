@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+_LONGEST_HOLD_S = 10.0
+
 
 @dataclass(kw_only=True, eq=False)
 class SerializableTrigger(BaseTrigger):
@@ -24,6 +26,11 @@ class SerializableTrigger(BaseTrigger):
     def __post_init__(self) -> None:
         super().__init__()
 
+    @staticmethod
+    def deadline_s(epoch_s: float) -> float:
+        """The deadline on the monotonic clock, which a clock that is set meanwhile does not move."""
+        return time.monotonic() + epoch_s - time.time()
+
     @abstractmethod
     async def event(self) -> "Event":
         """Wait for what this trigger is about, and return it."""
@@ -31,7 +38,8 @@ class SerializableTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield the payload of one event."""
         event = await self.event()
-        await asyncio.sleep(self.not_before_epoch_s - time.time())
+        # Seconds at most: a clock that was set back meanwhile is not waited for.
+        await asyncio.sleep(min(self.not_before_epoch_s - time.time(), _LONGEST_HOLD_S))
         yield TriggerEvent(event.to_payload())
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -1,11 +1,13 @@
 """Waiting until a launched service is healthy, and supervising it from then on."""
 
 import asyncio
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from logpipe.hooks.http_service import ServiceUnreachableError
 from logpipe.hooks.process_host import Process, ProcessHostHook
@@ -16,6 +18,9 @@ from logpipe.triggers.supervision import HealLog
 _ENDED = frozenset({"FATAL", "EXITED", "STOPPED"})
 _MAX_STARTS = 3  # a service that ends so often while it should become healthy will not
 _LAST_LINES = 20
+_STOP_PATIENCE_S = 60.0  # for a process host that is away when its service shall stop
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class ServiceTrigger(SerializableTrigger):
     else by this trigger; one that is there but not healthy for ``hung_after_s`` is killed and so brought
     back, and so is one that a restarted process host, maybe of a restarted machine, has not started yet.
     Each is a heal, told in the log and in XCom. It fires when the service was stopped on request,
-    when it does not get healthy again, or at more than ``max_heals`` heals within ``heal_window_s``.
+    or at more than ``max_heals`` heals within ``heal_window_s``, those that failed among them.
 
     A child says with `probe` what healthy means for its kind of service, and with `undrained` what a stop
     would lose.
@@ -112,15 +117,29 @@ class ServiceTrigger(SerializableTrigger):
         """Watch until the service is healthy, stopped, given up by its process host, or time is over.
 
         A process that has just been killed may still answer: ``killed_pid`` is not taken for the service.
+        A process host that is away is waited for: by a launch until its time is over, by a supervision for
+        as long as it takes, and that time is not the service's. One that comes back has started nothing.
         """
         started = time.monotonic()
         pids: set[int] = set()
         while True:
-            process = await self._host.state(self.service, self.variant)
+            asked = time.monotonic()
+            left_s = math.inf if self.supervise else self.start_timeout_s - (asked - started)
+            try:
+                process = await self._ask(lambda host: host.state(self.service, self.variant), left_s)
+            except ServiceUnreachableError as error:
+                waited_s = round(time.monotonic() - started, 1)
+                return ServiceEvent(self.service, 0, False, str(error), waited_s)
+            if self.supervise:
+                started += time.monotonic() - asked
             pids |= {process.pid} - {0, killed_pid}
             waited_s = round(time.monotonic() - started, 1)
             if self.supervise and process.stopped_on_request:
                 return _stopped(process, waited_s)
+            if process.state == "STOPPED" and not process.was_started and waited_s <= self.start_timeout_s:
+                await self._ask(lambda host: host.start(self.service, self.variant), left_s)
+                await asyncio.sleep(self.poll_interval_s)
+                continue
             if (process.pid and process.pid == killed_pid) or process.state == "STOPPING":
                 await asyncio.sleep(self.poll_interval_s)
                 continue
@@ -142,6 +161,23 @@ class ServiceTrigger(SerializableTrigger):
     def _host(self) -> ProcessHostHook:
         return ProcessHostHook(self.process_host_conn_id)
 
+    async def _ask(
+        self, question: Callable[[ProcessHostHook], Awaitable[T]], patience_s: float = math.inf
+    ) -> T:
+        """Ask the process host, again and again while it is away; after ``patience_s`` its error goes on."""
+        deadline = time.monotonic() + patience_s
+        told = False
+        while True:
+            try:
+                return await question(self._host)
+            except ServiceUnreachableError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not told:
+                    self.log.warning("%s goes on unwatched: %s", self.service, error)
+                told = True
+            await asyncio.sleep(self.poll_interval_s)
+
     async def _judge(self, process: Process) -> tuple[bool, str]:
         self._patience_s = self.hung_after_s
         if process.state != "RUNNING":
@@ -156,7 +192,10 @@ class ServiceTrigger(SerializableTrigger):
             return False, str(error)
 
     async def _unhealthy(self, process: Process, reason: str, waited_s: float) -> ServiceEvent:
-        tail = await self._host.log_tail(self.service, self.variant)
+        try:
+            tail = await self._host.log_tail(self.service, self.variant)
+        except ServiceUnreachableError as error:
+            tail = [str(error)]
         return ServiceEvent(
             process.label, process.pid, False, reason, waited_s, last_log_lines=tuple(tail[-_LAST_LINES:])
         )
@@ -164,12 +203,13 @@ class ServiceTrigger(SerializableTrigger):
     async def _supervised(self) -> ServiceEvent:
         """Watch and heal until there is a reason to end."""
         heals = await HealLog.load(self.task_instance)
-        process = await self._host.state(self.service, self.variant)
+        process = await self._state()
         # What ended while no triggerer looked is a heal too.
         known_pid = heals.last_pid or self.launched_pid or process.pid
         watch = _Watch(known_pid, self.start_timeout_s - process.uptime_s)
         while True:
-            process = await self._next_state()
+            await asyncio.sleep(self.check_interval_s)
+            process = await self._state()
             if process.stopped_on_request:
                 if not (other := await self._other_variant()):
                     return _stopped(process, round(time.monotonic() - watch.started, 1))
@@ -182,8 +222,11 @@ class ServiceTrigger(SerializableTrigger):
                 watch.seen_healthy()
             elif ended or watch.unhealthy_s() >= self._patience_s:
                 outcome = await self._heal(process, reason, ended)
-                if not outcome.healthy:
+                if outcome.stopped:
                     return outcome
+                if not outcome.healthy:  # a machine that is busy may need more than one try
+                    reason = f"{reason}; after {outcome.waited_s:.0f} s {outcome.reason}"
+                    self.log.warning("%s is not healed yet: %s", outcome.service, reason)
                 watch.pid = outcome.pid
                 watch.seen_healthy()
                 await heals.add(reason, outcome.waited_s, outcome.pid)
@@ -194,27 +237,19 @@ class ServiceTrigger(SerializableTrigger):
     async def _other_variant(self) -> Process | None:
         """Return the variant that was started in place of the one that is stopped, None without one."""
         await asyncio.sleep(self.check_interval_s)  # a launch starts the one after the other has ended
-        return next((process for process in await self._host.variants(self.service) if process.pid), None)
+        variants = await self._ask(lambda host: host.variants(self.service))
+        return next((process for process in variants if process.pid), None)
 
-    async def _next_state(self) -> Process:
-        """Look at the process after the next interval; while the process host is away, wait for it."""
-        away = False
-        while True:
-            await asyncio.sleep(self.check_interval_s)
-            try:
-                return await self._host.state(self.service, self.variant)
-            except ServiceUnreachableError as error:
-                if not away:
-                    self.log.warning("%s goes on unwatched: %s", self.service, error)
-                away = True
+    async def _state(self) -> Process:
+        return await self._ask(lambda host: host.state(self.service, self.variant))
 
     async def _heal(self, process: Process, reason: str, ended: bool) -> ServiceEvent:
         """Bring the service back; the process host restarts what has ended, and what is killed."""
         self.log.warning("Healing %s: %s", process.label, reason)
         if not ended:
-            await self._host.kill(self.service, self.variant)
+            await self._ask(lambda host: host.kill(self.service, self.variant))
         elif process.state in _ENDED:
-            await self._host.start(self.service, self.variant)
+            await self._ask(lambda host: host.start(self.service, self.variant))
         outcome = await self.outcome(killed_pid=0 if ended else process.pid)
         if outcome.healthy:
             self.log.warning(
@@ -233,25 +268,24 @@ class ServiceTrigger(SerializableTrigger):
             self.log.info("%s runs on: another try of this task has taken it over", self.service)
             return
         self.log.info("Its supervision was ended: draining and stopping %s", self.service)
-        host = self._host
         for task_id, service in self.stop_after.items():
             if await ownership.ended(task_id):
-                await _while(partial(_up, host, service), self.drain_timeout_s * 2)
+                await _while(partial(self._up, service), self.drain_timeout_s * 2)
         left = await _while(self._undrained, self.drain_timeout_s)
         if left:
             self.log.warning("%s is stopped although %s after %s s", self.service, left, self.drain_timeout_s)
-        await host.stop(self.service, self.variant)
+        await self._ask(lambda host: host.stop(self.service, self.variant), _STOP_PATIENCE_S)
         self.log.info("Stopped %s", self.service)
+
+    async def _up(self, service: str) -> str:
+        variants = await self._ask(lambda host: host.variants(service), _STOP_PATIENCE_S)
+        return ", ".join(process.label for process in variants if process.up)
 
     async def _undrained(self) -> str:
         try:
             return await self.undrained()
         except ServiceUnreachableError:
             return ""  # what it holds cannot be saved by waiting
-
-
-async def _up(host: ProcessHostHook, service: str) -> str:
-    return ", ".join(process.label for process in await host.variants(service) if process.up)
 
 
 async def _while(condition: Callable[[], Awaitable[str]], timeout_s: float) -> str:

@@ -25,9 +25,10 @@ class SourceFileTrigger(SerializableTrigger):
 
     async def event(self) -> SourceFileEvent:
         """Look until the source can be read, or time is over."""
+        deadline_s = self.deadline_s(self.deadline_epoch_s)
         while True:
             event = await asyncio.to_thread(_look, self.url)
-            if event.readable or time.time() + self.poll_interval_s > self.deadline_epoch_s:
+            if event.readable or time.monotonic() + self.poll_interval_s > deadline_s:
                 return event
             await asyncio.sleep(self.poll_interval_s)
 

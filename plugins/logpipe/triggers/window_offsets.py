@@ -13,6 +13,6 @@ async def window_offsets(webhdfs_conn_id: str, checkpoint_dir: str) -> dict[int,
 
 
 def _covered_offsets(webhdfs_url: str, user: str | None, checkpoint_dir: str) -> dict[int, int]:
-    from logpipe.accounting.windows import covered_offsets  # imports pyarrow: off the loop
+    from logpipe.accounting.windows import covered_offsets
 
     return covered_offsets(webhdfs_url, user=user, checkpoint_dir=checkpoint_dir)

@@ -67,7 +67,7 @@ async def test_a_killed_service_is_brought_back_by_the_process_host(hook: Proces
 
 async def test_unknown_services_and_variants_are_named_with_what_there_is(hook: ProcessHostHook) -> None:
     with pytest.raises(
-        ProcessHostError, match="keeps no service 'nothing', only: agent, broken, replayer, split, web"
+        ProcessHostError, match="keeps no service 'nothing', only: agent, broken, chore, replayer, split, web"
     ):
         await hook.state("nothing")
     with pytest.raises(

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import re
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,20 +29,24 @@ LINES = 2_000
 
 
 @pytest.fixture
+def agent(process_host: ProcessHostUnderTest, kafka: str, tmp_path: Path) -> Iterator[Agent]:
+    asyncio.run(KafkaTopicHook().create(TOPIC, 1, 1, {}))
+    agent = Agent(tmp_path / "agent", "memory", process_host.ports["netcat"], kafka, TOPIC).start()
+    try:
+        yield agent.wait_ready()
+    finally:
+        agent.stop()
+
+
+@pytest.fixture
 def host(
-    process_host: ProcessHostUnderTest, kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ProcessHostUnderTest]:
+    process_host: ProcessHostUnderTest, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> ProcessHostUnderTest:
     port = process_host.ports["replayer"]
     connect(
         monkeypatch, "replayer_default", host="localhost", port=port, login="logpipe", password="for-tests"
     )
-    asyncio.run(KafkaTopicHook().create(TOPIC, 1, 1, {}))
-    agent = Agent(tmp_path / "agent", "memory", process_host.ports["netcat"], kafka, TOPIC).start()
-    try:
-        agent.wait_ready()
-        yield process_host
-    finally:
-        agent.stop()
+    return process_host
 
 
 @pytest.fixture
@@ -127,15 +132,73 @@ def test_a_replayer_that_hangs_is_healed(host: ProcessHostUnderTest, log: str) -
     with pytest.raises(TaskDeferred) as deferral:
         Run("seventh").execute(log, pace="delay:0.005", limit=400, first_look_s=0.1, hung_after_s=1)
 
+    trigger = deferral.value.trigger
+    assert isinstance(trigger, ReplayTrigger)
+    trigger.start_s = 15  # what a busy machine needs
+
     async def outcome() -> tuple[int, int, dict[str, Any]]:
         hung = (await ProcessHostHook().state("replayer")).pid
         os.kill(hung, signal.SIGSTOP)
-        payload = (await asyncio.wait_for(anext(aiter(deferral.value.trigger.run())), 60)).payload
+        payload = (await asyncio.wait_for(anext(aiter(trigger.run())), 120)).payload
         return hung, (await ProcessHostHook().state("replayer")).pid, payload["record"]
 
     hung, healed, final = asyncio.run(outcome())
     assert healed != hung
     assert (final["state"], final["last_line"]) == ("done", 400)
+
+
+def test_a_replayer_that_waits_for_an_answer_is_not_taken_for_a_hung_one(
+    host: ProcessHostUnderTest, agent: Agent, log: str
+) -> None:
+    assert agent.java is not None
+    agent.java.send_signal(signal.SIGSTOP)
+    with pytest.raises(TaskDeferred) as deferral:
+        Run("eighth").execute(log, first_look_s=0.1)
+    trigger = deferral.value.trigger
+    assert isinstance(trigger, ReplayTrigger)
+    trigger.stall_after_s = 5
+
+    async def silent_s() -> int:
+        reason = (await ReplayerHook().get(trigger.replay_id))["reason"] or ""
+        found = re.search(r"has not answered for (\d+) s", reason)
+        return int(found[1]) if found else 0
+
+    async def outcome() -> tuple[int, int, dict[str, Any]]:
+        before = (await ProcessHostHook().state("replayer")).pid
+        watching = asyncio.create_task(anext(aiter(trigger.run())))
+        async with asyncio.timeout(60):
+            while await silent_s() < 2 * trigger.stall_after_s:  # noqa: ASYNC110  # another process's state
+                await asyncio.sleep(0.2)
+        assert agent.java is not None
+        agent.java.send_signal(signal.SIGCONT)
+        payload = (await asyncio.wait_for(watching, 60)).payload
+        return before, (await ProcessHostHook().state("replayer")).pid, payload["record"]
+
+    before, after, final = asyncio.run(outcome())
+    assert before == after
+    assert (final["state"], final["lines"]) == ("done", LINES)
+
+
+def test_a_replayer_that_cannot_begin_for_now_is_not_killed(host: ProcessHostUnderTest, log: str) -> None:
+    spec = {"url": log, "pace": "max", "profile": "memory", "limit": 10}
+    trigger = ReplayTrigger(replay_id="blocked", spec=spec, hung_after_s=2, start_s=15)
+    in_the_way = host.folder / "replays" / ".blocked.json.tmp"  # as a full disk would be
+    in_the_way.mkdir(parents=True)
+
+    async def outcome() -> tuple[int, int, dict[str, Any]]:
+        watching = asyncio.create_task(anext(aiter(trigger.run())))  # before there is a replayer to ask
+        await asyncio.sleep(0)
+        await ProcessHostHook().launch("replayer")
+        async with asyncio.timeout(60):
+            while (process := await ProcessHostHook().state("replayer")).uptime_s < 22:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        in_the_way.rmdir()
+        payload = (await asyncio.wait_for(watching, 60)).payload
+        return process.pid, (await ProcessHostHook().state("replayer")).pid, payload["record"]
+
+    before, after, final = asyncio.run(outcome())
+    assert before == after
+    assert (final["state"], final["lines"]) == ("done", 10)
 
 
 def test_a_missing_source_is_named_with_the_reason(host: ProcessHostUnderTest, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
+import asyncio
 import re
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from logpipe.hooks.http_service import ServiceUnreachableError
 from logpipe.operators.flume_agent import FlumeAgentOperator
 from logpipe.operators.service_launch import ServiceNotHealthyError
 from logpipe.operators.spark_streaming import SparkStreamingOperator
@@ -41,8 +43,6 @@ def test_a_second_launch_reattaches(host: ProcessHostUnderTest) -> None:
 
 
 async def test_a_slow_service_is_left_to_the_triggerer(host: ProcessHostUnderTest) -> None:
-    import asyncio
-
     operator = agent(first_look_s=0.1)
     with pytest.raises(TaskDeferred) as deferral:
         await asyncio.to_thread(operator.execute, {})
@@ -74,3 +74,21 @@ def test_a_driver_is_healthy_once_its_application_is_there(host: ProcessHostUnde
     host.services["web"].answer("api_v1_applications", '[{"id": "local-1"}]')
     outcome = SparkStreamingOperator(task_id="spark_job", service="web").execute({})
     assert outcome["reason"] == "application local-1"
+
+
+async def test_a_launch_waits_for_its_process_host(host: ProcessHostUnderTest) -> None:
+    host.services["agent"].answer("metrics", METRICS)
+    host.end()
+    launching = asyncio.create_task(asyncio.to_thread(agent(first_look_s=30).execute, {}))
+    await asyncio.sleep(0)
+    host.start()
+    assert (await asyncio.wait_for(launching, 60))["healthy"]
+
+
+def test_a_launch_without_a_process_host_fails_when_its_time_is_over(host: ProcessHostUnderTest) -> None:
+    host.end()
+    try:
+        with pytest.raises(ServiceUnreachableError, match="process_host_default"):
+            agent(start_timeout_s=0.1).execute({})
+    finally:
+        host.start()

@@ -109,11 +109,12 @@ async def test_too_many_heals_end_the_supervision_with_the_last_log_lines(
     assert outcome.last_log_lines[-1] == "listening"
 
 
-async def test_a_service_that_does_not_recover_ends_the_supervision(
+async def test_a_service_that_does_not_recover_is_healed_again_and_then_ends_the_supervision(
     agent: ProcessHostHook, process_host: ProcessHostUnderTest
 ) -> None:
     process_host.services["agent"].answer("metrics", "jvm_threads_current 1.0\n")
-    outcome = await asyncio.wait_for(ended(supervisor()), 30)
+    outcome = await asyncio.wait_for(ended(supervisor(max_heals=1)), 40)
+    assert outcome.reason.startswith("2 heals in 600 s")
     assert not outcome.healthy
     assert not outcome.stopped
     assert "it tells of no channel" in outcome.reason
@@ -150,3 +151,34 @@ async def test_a_launch_that_is_killed_stops_nothing(agent: ProcessHostHook) -> 
     pid = (await agent.state("agent", "memory")).pid
     await supervisor(supervise=False).on_kill()
     assert (await agent.state("agent", "memory")).pid == pid
+
+
+async def test_a_process_host_that_is_started_anew_ends_no_supervision(
+    agent: ProcessHostHook, process_host: ProcessHostUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pid = (await agent.state("agent", "memory")).pid
+    watching = asyncio.create_task(ended(supervisor(launched_pid=pid, start_timeout_s=20)))
+    await asyncio.to_thread(process_host.end)
+    await told(capsys, "agent goes on unwatched")
+    await asyncio.to_thread(process_host.start)
+    await told(capsys, "Healed agent:memory")
+    await agent.stop("agent", "memory")
+    assert (await asyncio.wait_for(watching, 30)).stopped
+
+
+async def test_nor_does_one_that_goes_away_in_the_middle_of_a_heal(
+    agent: ProcessHostHook, process_host: ProcessHostUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pid = (await agent.state("agent", "memory")).pid
+    watching = asyncio.create_task(ended(supervisor(launched_pid=pid, start_timeout_s=20)))
+    (process_host.services["agent"].folder / "metrics").unlink()
+    os.kill(pid, signal.SIGKILL)
+    await told(capsys, "Healing agent:memory")
+    os.kill(await new_pid(agent, pid), signal.SIGKILL)
+    await asyncio.to_thread(process_host.end)
+    await told(capsys, "agent goes on unwatched")
+    await asyncio.to_thread(process_host.start)
+    process_host.services["agent"].answer("metrics", METRICS)
+    await told(capsys, "Healed agent:memory")
+    await agent.stop("agent", "memory")
+    assert (await asyncio.wait_for(watching, 30)).stopped

@@ -1,0 +1,651 @@
+"""Reads the bytes again, for whoever doubts the sums: source, topic, HDFS and windows.
+
+Verify adds up what others have said. Here every file is read and held against its link or its day's sums, the
+topic as far as it goes back against the links, and each source against the ledger; and HDFS's lines are
+counted by other code than the windows job's. Up to the newest links: what is open behind them is in flight.
+"""
+
+import json
+import multiprocessing
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain as chained
+from typing import Protocol
+
+from logpipe.accounting import lines as hdfs_lines
+from logpipe.accounting import topic
+from logpipe.accounting.difference import Difference
+from logpipe.accounting.judge import compare, judge
+from logpipe.accounting.source import SourceGoneError, sent_lines
+from logpipe.accounting.verify import Reading, facts_of, read
+from logpipe.accounting.windows import read_window_state, read_windows
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
+from logpipe.contracts.chain import SEALED_FOLDER, Link, digest_of_list, in_use_name
+from logpipe.digest import Digest, DigestBuilder, line_hash
+from logpipe.identity import Identities, Verdict, credited_to, parse_key
+from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.urls import mask_passwords
+from logpipe.settings import Settings
+
+PROCESSES = 2
+EXAMPLES = 20
+SHOWN_BYTES = 160
+# A line that every reader of the common format takes apart alike; the windows job's own rule takes more.
+_DATE = (
+    rb"(?:(?:0[1-9]|1[0-9]|2[0-8])/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+    rb"|(?:29|30)/(?:Jan|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)|31/(?:Jan|Mar|May|Jul|Aug|Oct|Dec))"
+    rb"/[12][0-9]{3}"
+)
+_REGULAR = re.compile(
+    rb"[^ ]+ [^ \[]+ [^ \[]+ \["
+    + _DATE
+    + rb":(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9] [+-](?:0[0-9]|1[0-3])[0-5][0-9]\] "
+    rb'"([A-Z]{1,20}) [^" ]+(?: HTTP/[0-9.]+)?" ([0-9]{3}) (?:[0-9]{1,18}|-)(?: "[^"]*" "[^"]*")?\r?$'
+)
+
+
+class Progress(Protocol):
+    """Told how far the reading is."""
+
+    def __call__(self, done: int, parts: int, lines: int) -> None:
+        """Take note of the parts that are read, of how many, and of their lines."""
+
+
+def _silent(done: int, parts: int, lines: int) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What reading the bytes has shown.
+
+    Attributes:
+        lines: of HDFS that were read.
+        lost, doubled: as verify says, by what is final.
+        damaged: files, ranges of the topic, sources and counts that are not what was said of them.
+        days, replays: how many were looked at.
+        seconds: how long it took.
+        details: in words.
+    """
+
+    lines: int
+    lost: int
+    doubled: int
+    damaged: int
+    days: int
+    replays: int
+    seconds: float
+    details: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is equal."""
+        return not (self.lost or self.doubled or self.damaged)
+
+    def to_json(self) -> dict[str, float]:
+        """The object that `make audit` ends with."""
+        names = ("lines", "lost", "doubled", "damaged", "days", "replays", "seconds")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one part has shown: its lines, what is wrong in words, and counts by other code than the job's."""
+
+    lines: int = 0
+    wrong: tuple[str, ...] = ()
+    digest: Digest = field(default_factory=Digest)
+    counts: Counter[str] = field(default_factory=Counter)
+    gone: str = ""  # why it could not be read, where that is no fault
+
+
+# ---------------------------------------------------------------------- the parts, each read by itself
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Files that together hold what was said: one of a link, or those of a sealed day."""
+
+    paths: tuple[str, ...]
+    expected: Digest
+    what: str
+    link: Link | None = None
+
+    def read(self, settings: Settings) -> Finding:
+        """Read them."""
+        hdfs = Hdfs.of(settings)
+        digest, counts = Digest(), Counter[str]()
+        try:
+            for path in self.paths:
+                for some in _file_lines(hdfs, path, self.link):
+                    digest += Digest.of(some)
+                    counts.update(_classes(some))
+        except HdfsError as error:
+            return Finding(digest.lines, (f"{self.what}: {error}",), digest, counts)
+        finally:
+            hdfs.close()
+        wrong = () if digest == self.expected else (f"{self.what}: {_differ(self.expected, digest)}",)
+        return Finding(digest.lines, wrong, digest, counts)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPart:
+    """A partition of the topic against its links, from a link on whose marks are known.
+
+    Attributes:
+        links: in order, in one epoch.
+        marks: highest number of each replay before the first of them.
+        stretch: offsets between what HDFS and what the windows have reached; its lines are counted.
+    """
+
+    partition: int
+    links: tuple[Link, ...]
+    marks: dict[str, int]
+    stretch: tuple[int, int]
+
+    def read(self, settings: Settings) -> Finding:
+        """Read it."""
+        first = self.links[0].first if self.links else self.stretch[0]
+        end = max(self.links[-1].next if self.links else 0, self.stretch[1])
+        identities = Identities({(self.partition, replay): number for replay, number in self.marks.items()})
+        waiting = iter(self.links)
+        link = next(waiting, None)
+        found = _Range()
+        wrong: list[str] = []
+        stretch, counts = DigestBuilder(), Counter[str]()
+        read = 0
+        for record in topic.records(settings, {self.partition: (first, end)}):
+            while link is not None and record.offset >= link.next:
+                wrong += found.against(link)
+                link, found = next(waiting, None), _Range()
+            verdict = identities.judge(self.partition, record.key)
+            read += 1
+            found.add(record, verdict)
+            if verdict is not Verdict.REPEAT and self.stretch[0] <= record.offset < self.stretch[1]:
+                stretch.add(record.value)
+                counts.update(_classes([record.value]))
+        if link is not None:
+            wrong += found.against(link)
+        return Finding(read, tuple(wrong), stretch.build(), counts)
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePart:
+    """A replay's source against what the ledger says of it."""
+
+    record: ReplayRecord
+
+    def read(self, settings: Settings) -> Finding:
+        """Read it."""
+        builder = DigestBuilder()
+        what = f"source of replay {self.record.spec.replay_id}, {mask_passwords(self.record.spec.url)}"
+        try:
+            for _, line in sent_lines(self.record, settings):
+                builder.add(line)
+        except SourceGoneError as error:
+            return Finding(builder.lines, gone=f"{what}: only its sums are known: {error}")
+        digest = builder.build()
+        if digest == self.record.digest:
+            return Finding(digest.lines, digest=digest)
+        return Finding(digest.lines, (f"{what}: {_differ(self.record.digest, digest)}",), digest)
+
+
+class _Range:
+    """What the topic holds of one link's offsets."""
+
+    def __init__(self) -> None:
+        self._all = DigestBuilder()
+        self._anonymous = DigestBuilder()
+        self._replays: dict[str, DigestBuilder] = {}
+        self._repeats = 0
+
+    def add(self, record: topic.Record, verdict: Verdict) -> None:
+        if verdict is Verdict.REPEAT:
+            self._repeats += 1
+            return
+        self._all.add(record.value)
+        identity = parse_key(record.key) if verdict is Verdict.NEW and record.key else None
+        if identity is None:
+            self._anonymous.add(record.value)
+        else:
+            self._replays.setdefault(identity[0], DigestBuilder()).add(record.value)
+
+    def against(self, link: Link) -> Iterator[str]:
+        if link.kind not in ("lines", "memory"):
+            return
+        replays = {replay: builder.build() for replay, builder in self._replays.items()}
+        found = (self._all.build(), self._anonymous.build(), self._repeats, replays)
+        if found != (link.digest, link.anonymous, link.repeats, link.replays):
+            yield (
+                f"partition {link.partition}, link {link.name}: the topic holds other records than it says: "
+                f"{_differ(link.digest, found[0])}, {self._repeats:,} repeats where it says {link.repeats:,}"
+            )
+
+
+Part = FilePart | TopicPart | SourcePart
+
+
+def _read(part: Part, settings: Settings) -> Finding:
+    return part.read(settings)
+
+
+# ---------------------------------------------------------------------- the whole
+
+
+def audit(
+    settings: Settings, day: str | None = None, replay: str | None = None, progress: Progress = _silent
+) -> Audit:
+    """Read the bytes of everything, of one day, or of one replay.
+
+    Args:
+        settings: the pipeline's.
+        day: ``%y-%m-%d``; None for all.
+        replay: its id; None for all.
+        progress: told how far it is.
+
+    Raises:
+        TopicError, HdfsError, WindowsError, SourceGoneError: something cannot be read at all.
+        ValueError: there is no such day or replay.
+    """
+    started = time.monotonic()
+    reading = read(settings)
+    reading = replace(
+        reading, chains={number: replace(chain, open=None) for number, chain in reading.chains.items()}
+    )
+    accounting = judge(facts_of(reading))
+    plan = _Plan(settings, reading, day, replay)
+    findings = _run(plan.parts, settings, progress)
+    wrong = [text for _, finding in findings for text in finding.wrong]
+    details = [finding.gone for _, finding in findings if finding.gone]
+    if not day and not replay:
+        counted = list(_recount(settings, reading, findings))
+        wrong += [text for text, is_wrong in counted if is_wrong]
+        details += [text for text, is_wrong in counted if not is_wrong]
+    lost, doubled = accounting.lost, accounting.doubled
+    if replay:
+        lost, doubled = _of_replay(reading, plan.records[0])
+    named: list[str] = []
+    if wrong or lost or doubled:
+        named = list(_name_lines(settings, reading, plan, findings, is_all=not day and not replay))
+    files = [finding for part, finding in findings if isinstance(part, FilePart)]
+    return Audit(
+        lines=sum(finding.lines for finding in files),
+        lost=lost,
+        doubled=doubled,
+        damaged=len(wrong) + len(reading.days.problems),
+        days=len(plan.days),
+        replays=len(plan.records),
+        seconds=round(time.monotonic() - started, 1),
+        details=(*wrong, *named, *details, *(() if replay else accounting.details)),
+    )
+
+
+class _Plan:
+    """What is to be read."""
+
+    def __init__(self, settings: Settings, reading: Reading, day: str | None, replay: str | None) -> None:
+        self.day = day
+        self._links = reading.days.links
+        self._logs = settings.hdfs_logs_dir
+        self._hdfs = Hdfs.of(settings)
+        self.parts: list[Part] = []
+        self.days: set[str] = set()
+        self.records = [
+            record
+            for record in reading.records
+            if credited_to(record.spec.replay_id) == record.spec.replay_id
+            and replay in (None, record.spec.replay_id)
+        ]
+        if replay and not self.records:
+            raise ValueError(
+                f"There is no replay {replay}: `make status`, or the folder replays, has their names"
+            )
+        links = [
+            link
+            for link in reading.days.links
+            if link.kind == "lines"
+            and link.day not in reading.days.sealed
+            and day in (None, link.day)
+            and (replay is None or replay in map(credited_to, link.replays))
+        ]
+        self.parts += [self._file(link) for link in links]
+        self.days |= {link.day for link in links}
+        for name in sorted(reading.days.sealed - set(reading.days.forgotten)):
+            if day in (None, name):
+                self.parts += self._sealed(name, replay)
+        if day and day not in self.days:
+            raise ValueError(f"There is no day {day} in {self._logs}, or it was forgotten")
+        if reading.days.memory_files and not day and not replay:
+            files, found = reading.days.memory_files, reading.days.memory_found
+            self.parts.append(FilePart(files, found, "profile memory's files"))
+            self.days |= {path.split("/")[-2] for path in files}
+        self.parts += self._topic(reading, {link.name for link in links} if day or replay else None)
+        if not day:
+            self.parts += [SourcePart(record) for record in self.records]
+
+    def _file(self, link: Link) -> FilePart:
+        path = f"{self._logs}/{link.day}/{link.file_name}"
+        return FilePart((path,), link.text, path, link)
+
+    def marks_before(self, link: Link) -> dict[str, int] | None:
+        """Highest number of each replay before a link; None when it is not known."""
+        mine = [other for other in self._links if other.partition == link.partition]
+        at = mine.index(link)
+        if at == 0:
+            return {} if link.first == 0 else None
+        return {replay: mark.number for replay, mark in mine[at - 1].marks.items()}
+
+    def _sealed(self, day: str, replay: str | None) -> Iterator[FilePart]:
+        values = json.loads(self._hdfs.read(f"{self._logs}/{SEALED_FOLDER}/{day}.json") or b"{}")
+        if not values or (replay and replay not in map(credited_to, values.get("replays", {replay: 0}))):
+            return
+        self.days.add(day)
+        folder = f"{self._logs}/{day}"
+        if "files" not in values:
+            paths = tuple(hdfs_lines.files(self._hdfs, folder))
+            yield FilePart(paths, digest_of_list(values["digest"]), f"sealed day {day}")
+            return
+        for file in values["files"]:
+            path = f"{folder}/{file['name']}"
+            yield FilePart((path,), digest_of_list(file["digest"]), path)
+        known = {file["name"] for file in values["files"]} | set(values.get("memory_files", ()))
+        surplus = [
+            path for path in hdfs_lines.files(self._hdfs, folder) if path.rpartition("/")[2] not in known
+        ]
+        if surplus:
+            yield FilePart(tuple(surplus), Digest(), f"files that the sealed day {day} does not know")
+
+    @staticmethod
+    def _topic(reading: Reading, names: set[str] | None) -> Iterator[TopicPart]:
+        """Of each partition the links that the topic still has, from one on whose marks are known."""
+        covered = reading.counted.covered_offsets or {}
+        for partition, chain in reading.chains.items():
+            mine = [link for link in reading.days.links if link.partition == partition]
+            first, end = reading.now.offsets.get(partition, (0, 0))
+            links: list[Link] = []
+            marks: dict[str, int] = {}
+            before: Link | None = None
+            for link in mine:
+                is_there = link.topic_id == reading.now.topic_id and link.kind in ("lines", "memory")
+                is_known = bool(links) or before is not None or link.first == 0
+                if is_there and is_known and link.first >= first and link.next <= end:
+                    if not links:
+                        marks = (
+                            {replay: mark.number for replay, mark in before.marks.items()} if before else {}
+                        )
+                    links.append(link)
+                elif links:  # expired, or another epoch
+                    links, marks = [], {}
+                before = link
+            if names is not None:
+                if not any(link.name in names for link in links):
+                    continue
+                until = max(number for number, link in enumerate(links) if link.name in names)
+                yield TopicPart(partition, tuple(links[: until + 1]), marks, (0, 0))
+                continue
+            final = chain.final(reading.now.topic_id)
+            reached = min(covered.get(partition, 0), end)
+            stretch = (
+                (min(final, reached), max(final, reached)) if links and links[0].first <= reached else (0, 0)
+            )
+            if links:
+                yield TopicPart(partition, tuple(links), marks, stretch)
+
+
+def _run(parts: list[Part], settings: Settings, progress: Progress) -> list[tuple[Part, Finding]]:
+    """Read the parts, in processes of their own: reading lines takes a core."""
+    findings: dict[int, Finding] = {}
+    lines = 0
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(_read, part, settings): number for number, part in enumerate(parts)}
+        for future in as_completed(waiting):
+            found = findings[waiting[future]] = future.result()
+            lines += found.lines
+            progress(len(findings), len(parts), lines)
+    return [(part, findings[number]) for number, part in enumerate(parts)]
+
+
+def _of_replay(reading: Reading, record: ReplayRecord) -> tuple[int, int]:
+    """Lines of one replay that are lost, and doubled, by the sums; a sealed one was compared before."""
+    if record.sealed_at or record.spec.profile != "durable":
+        return 0, 0
+    facts = facts_of(reading)
+    replay = record.spec.replay_id
+    lost = doubled = 0
+    for stage in (facts.hdfs, facts.windows):
+        found = sum(
+            (digest for other, digest in stage.replays.items() if credited_to(other) == replay),
+            start=Digest(),
+        )
+        compared = compare(record, found, stage.numbers.get(replay, 0))
+        lost = max(lost, compared.missing - min(compared.missing, stage.behind))
+        doubled = max(doubled, compared.surplus)
+    return lost, doubled
+
+
+def _recount(
+    settings: Settings, reading: Reading, findings: list[tuple[Part, Finding]]
+) -> Iterator[tuple[str, bool]]:
+    """What the windows hold against HDFS's lines, counted anew: a text, and whether it tells of a fault."""
+    files = [finding for part, finding in findings if isinstance(part, FilePart)]
+    counted = read_window_state(
+        settings.webhdfs_url, settings.hdfs_windows_dir, settings.hdfs_checkpoint_dir, user=settings.hdfs_user
+    )
+    bridged = {part.partition: part.stretch for part, _ in findings if isinstance(part, TopicPart)}
+    reasons = {
+        "days were forgotten": bool(reading.days.forgotten),
+        "profile memory writes": bool(reading.ahead),
+        "the windows have moved on": counted.covered_offsets != reading.counted.covered_offsets,
+        "they count another topic": counted.topic_id not in ("", reading.now.topic_id),
+        "offsets between the two are not in the topic any more": any(
+            chain.final(reading.now.topic_id) != (counted.covered_offsets or {}).get(partition, 0)
+            and bridged.get(partition, (0, 0)) == (0, 0)
+            for partition, chain in reading.chains.items()
+        ),
+        "records hold line ends": any(link.text != link.digest for link in reading.days.links),
+    }
+    if why := [reason for reason, holds in reasons.items() if holds]:
+        yield f"the windows are not counted anew: {'; '.join(why)}", False
+        return
+    digest = sum((finding.digest for finding in files), start=Digest())
+    counts = Counter[str]()
+    for finding in files:
+        counts.update(finding.counts)
+    for part, finding in findings:
+        if isinstance(part, TopicPart) and part.stretch != (0, 0):
+            is_ahead = part.stretch[1] > reading.chains[part.partition].final(reading.now.topic_id)
+            digest = digest + finding.digest if is_ahead else digest - finding.digest
+            (counts.update if is_ahead else counts.subtract)(finding.counts)
+    if digest != counted.digest:
+        yield f"the windows hold other lines than HDFS: {_differ(digest, counted.digest)}", True
+        return
+    yield from _compare_rows(settings, counts, digest.lines)
+
+
+def _compare_rows(settings: Settings, counts: Counter[str], lines: int) -> Iterator[tuple[str, bool]]:
+    """Methods and status codes: regular lines are counted for certain, each of the others may be anything."""
+    found = Counter[str]()
+    total = malformed = 0
+    rows = read_windows(
+        settings.webhdfs_url, settings.hdfs_windows_dir, settings.hdfs_checkpoint_dir, user=settings.hdfs_user
+    )
+    for row in rows.to_pylist():
+        if int(row["window_start"].timestamp()) % settings.window_s:
+            continue  # overlapping windows hold each line more than once
+        if row["dimension"] in ("method", "status"):
+            found[f"{row['dimension']} {row['key']}"] += row["lines"]
+        total += row["lines"] if row["dimension"] == "total" else 0
+        malformed += row["lines"] if row["dimension"] == "malformed" else 0
+    if total != lines:
+        yield (
+            f"rows of {lines - total:,} lines were deleted by age: only the windows' sums are compared",
+            False,
+        )
+        return
+    irregular = lines - sum(number for name, number in counts.items() if name.startswith("status "))
+    for name in sorted(counts.keys() | found.keys()):
+        if not counts[name] <= found[name] <= counts[name] + irregular:
+            yield (
+                f"the windows have {found[name]:,} lines with {name}, HDFS {counts[name]:,} "
+                f"and {irregular:,} irregular ones",
+                True,
+            )
+    with_status = sum(number for name, number in found.items() if name.startswith("status "))
+    if with_status + malformed != total:
+        yield (
+            f"the windows have {total:,} lines: {with_status:,} with a status, {malformed:,} malformed",
+            True,
+        )
+
+
+def _classes(some: list[bytes]) -> Iterator[str]:
+    """Method and status of each regular line, by other code than the windows job's."""
+    for line in some:
+        if found := _REGULAR.match(line):
+            yield f"method {found[1].decode()}"
+            yield f"status {found[2].decode()}"
+
+
+# ---------------------------------------------------------------------- naming lines
+
+Named = tuple[str, int, bytes]  # where a line is, its number there, the line
+
+
+def _name_lines(
+    settings: Settings, reading: Reading, plan: _Plan, findings: list[tuple[Part, Finding]], *, is_all: bool
+) -> Iterator[str]:
+    """The very lines that differ: damaged files against the topic, then all sources against HDFS."""
+    left = EXAMPLES
+    urls = {record.spec.replay_id: mask_passwords(record.spec.url) for record in reading.records}
+    for part, finding in findings:
+        if not isinstance(part, FilePart) or part.link is None or not finding.wrong:
+            continue
+        marks = plan.marks_before(part.link)
+        first, end = reading.now.offsets.get(part.link.partition, (0, 0))
+        is_there = (
+            part.link.topic_id == reading.now.topic_id and first <= part.link.first and part.link.next <= end
+        )
+        if marks is None or not is_there:
+            yield f"{part.what}: its lines cannot be named, the topic does not hold them any more"
+            continue
+        texts = list(
+            _differences(
+                settings,
+                partial(_topic_lines, settings, part.link, marks, urls),
+                partial(_part_lines, settings, [part]),
+                left,
+            )
+        )
+        yield from texts
+        left -= len(texts)
+    if left <= 0 or plan.day:
+        return
+    unreadable = any(finding.gone for _, finding in findings)
+    yield from _differences(
+        settings,
+        partial(_source_lines, settings, plan.records),
+        partial(_part_lines, settings, [part for part, _ in findings if isinstance(part, FilePart)]),
+        left,
+        with_surplus=is_all and not unreadable,
+    )
+
+
+def _differences(
+    settings: Settings,
+    expected: Callable[[], Iterator[Named]],
+    found: Callable[[], Iterator[Named]],
+    most: int,
+    *,
+    with_surplus: bool = True,
+) -> Iterator[str]:
+    """Name lines that differ between two multisets; each is read twice, DuckDB holds their hashes."""
+    if most <= 0:
+        return
+    with Difference(settings) as difference:
+        difference.add("expected", (line for _, _, line in expected()))
+        difference.add("found", (line for _, _, line in found()))
+        wanted = difference.hashes("expected", "found", most, only_missing=not with_surplus)
+    for side, sign in ((expected, 1), (found, -1)):
+        looked_for = {hashed: count * sign for hashed, count in wanted.items() if count * sign > 0}
+        if not looked_for or (sign < 0 and not with_surplus):
+            continue
+        told = 0
+        for where, number, line in side():
+            if looked_for and (count := looked_for.pop(line_hash(line), 0)):
+                what = "missing in HDFS" if sign > 0 else "too many in HDFS"
+                yield f"  {count} {what}: {where} line {number:,}: {_shown(line)}"
+                told += 1
+            if not looked_for or told >= most:
+                break
+
+
+def _topic_lines(
+    settings: Settings, link: Link, marks: dict[str, int], urls: dict[str, str]
+) -> Iterator[Named]:
+    """The lines of a link, from the topic, by replay and number where they have an identity."""
+    identities = Identities({(link.partition, replay): number for replay, number in marks.items()})
+    for record in topic.records(settings, {link.partition: (link.first, link.next)}):
+        if identities.judge(link.partition, record.key) is Verdict.REPEAT:
+            continue
+        identity = parse_key(record.key) if record.key else None
+        if identity is None:
+            yield f"without identity, partition {link.partition} offset", record.offset, record.value
+        else:
+            replay, number = identity
+            yield f"replay {replay}, {urls.get(credited_to(replay), 'not known')}", number, record.value
+
+
+def _source_lines(settings: Settings, records: list[ReplayRecord]) -> Iterator[Named]:
+    for record in records:
+        where = f"replay {record.spec.replay_id}, {mask_passwords(record.spec.url)}"
+        try:
+            for number, line in sent_lines(record, settings):
+                yield where, number, line
+        except SourceGoneError:
+            continue  # it is told already
+
+
+def _part_lines(settings: Settings, parts: list[FilePart]) -> Iterator[Named]:
+    hdfs = Hdfs.of(settings)
+    for part in parts:
+        for path in part.paths:
+            try:
+                some = chained.from_iterable(_file_lines(hdfs, path, part.link))
+                yield from ((path, number, line) for number, line in enumerate(some, 1))
+            except HdfsError:
+                continue  # it is told already
+
+
+def _file_lines(hdfs: Hdfs, path: str, link: Link | None) -> Iterator[list[bytes]]:
+    """A file's lines; a linked one may not have its final name yet, one of profile memory may have it."""
+    folder = path.rpartition("/")[0]
+    other = (
+        f"{folder}/{in_use_name(link.partition, link.epoch, link.first, link.attempt)}"
+        if link
+        else hdfs_lines.final_name(path)
+    )
+    try:
+        yield from hdfs_lines.lines(hdfs, path)
+    except HdfsAbsentError:
+        if other == path:
+            raise
+        yield from hdfs_lines.lines(hdfs, other)
+
+
+def _differ(expected: Digest, found: Digest) -> str:
+    if expected.lines != found.lines:
+        return f"{found.lines:,} lines, {expected.lines:,} were said"
+    if expected.size_bytes != found.size_bytes:
+        return f"{found.size_bytes:,} bytes without line ends, {expected.size_bytes:,} were said"
+    return f"as many lines ({found.lines:,}) as were said, and not the same ones"
+
+
+def _shown(line: bytes) -> str:
+    """A line for a terminal: what is not printable is escaped."""
+    text = repr(line[:SHOWN_BYTES])[1:]
+    return f"{text}… ({len(line):,} bytes)" if len(line) > SHOWN_BYTES else text

@@ -1,0 +1,318 @@
+"""Says from sums alone what is lost, doubled and in flight. Reads nothing: `verify` gathers the facts."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from logpipe.accounting.chain import Problem
+from logpipe.digest import Digest
+from logpipe.identity import credited_to
+from logpipe.replayer.record import ReplayRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What HDFS holds, or the windows.
+
+    Attributes:
+        name: as details call it.
+        behind: records between what it has reached and the end offsets that were read after the ledger.
+        replays: lines of each replay that is not sealed; of sealed ones it does not matter.
+        numbers: the highest line number of each replay.
+        total: all lines since the beginning.
+        anonymous: the part of ``total`` without identity.
+        pool: lines whose replay is not known: ``anonymous``, and those of profile memory that no link covers.
+        is_pooled: profile memory wrote lines that no link covers: lines with identity may be in the pool too.
+        gap: what profile memory should have written by the links, without what its files hold.
+        held: lines in memory channels before this stage; None: an agent runs and does not answer.
+    """
+
+    name: str
+    behind: int = 0
+    replays: Mapping[str, Digest] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    total: Digest = field(default_factory=Digest)
+    anonymous: Digest = field(default_factory=Digest)
+    pool: Digest = field(default_factory=Digest)
+    is_pooled: bool = False
+    gap: Digest = field(default_factory=Digest)
+    held: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read: ledger, then end offsets, then HDFS and windows.
+
+    Attributes:
+        records: the replays' records, repairs included.
+        folded: digest of the sealed replays whose records were folded away.
+        folded_replays: their number.
+        topic_lines: distinct lines that the topic has taken.
+        hdfs_lines: lines that stand in HDFS, forgotten days included.
+        hdfs, windows: the two ends.
+        problems: what is wrong on HDFS.
+        notes: what is worth telling.
+    """
+
+    records: tuple[ReplayRecord, ...] = ()
+    folded: Digest = field(default_factory=Digest)
+    folded_replays: int = 0
+    topic_lines: int = 0
+    hdfs_lines: int = 0
+    hdfs: Stage = field(default_factory=lambda: Stage("HDFS"))
+    windows: Stage = field(default_factory=lambda: Stage("the windows"))
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """Lines sent, and lines found at each stage; what is lost, doubled, and still in flight.
+
+    Attributes:
+        is_waiting: lines of replays that have ended are in flight. Of one that runs some always are.
+        problems: what is wrong on HDFS, in words.
+        unfinished: replays that were stopped or failed, in words.
+        sealable: replays that are done and equal everywhere, and not sealed yet.
+        details: everything in words.
+    """
+
+    source: int
+    topic: int
+    hdfs: int
+    windows: int
+    lost: int
+    doubled: int
+    in_flight: int = 0
+    is_waiting: bool = False
+    problems: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    sealable: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every line that arrived did so once, none is lost, and HDFS is as its links say."""
+        return not (self.lost or self.doubled or self.problems)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is exact, and no replay stands half sent."""
+        return self.is_exact and not self.unfinished
+
+    def to_json(self) -> dict[str, int]:
+        """The object that `make verify` ends with."""
+        names = ("source", "topic", "hdfs", "windows", "lost", "doubled", "in_flight")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Lines that are missing, those that are too many, and those sent but not acknowledged."""
+
+    missing: int = 0
+    surplus: int = 0
+    unacknowledged: int = 0
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both hold the same lines."""
+        return self == Comparison()
+
+    @classmethod
+    def of_digests(cls, expected: Digest, found: Digest) -> "Comparison":
+        """Where as many lines are other ones, at least one is missing and one too many."""
+        if expected == found:
+            return cls()
+        difference = expected.lines - found.lines
+        return cls(max(0, difference), max(0, -difference)) if difference else cls(1, 1)
+
+    def __add__(self, other: "Comparison") -> "Comparison":
+        """Both together."""
+        return Comparison(
+            self.missing + other.missing,
+            self.surplus + other.surplus,
+            self.unacknowledged + other.unacknowledged,
+        )
+
+
+def compare(record: ReplayRecord, found: Digest, number: int) -> Comparison:
+    """Hold what a stage has of a replay against its record.
+
+    Lines behind the record's last one may have been sent and not acknowledged, or after the record was read:
+    then only counts can be compared.
+    """
+    sent = record.digest
+    beyond = 0 if record.state == "done" else max(0, number - record.place.line)
+    if not beyond:
+        return Comparison.of_digests(sent, found)
+    surplus = max(0, found.lines - sent.lines)
+    return Comparison(max(0, sent.lines - found.lines), max(0, surplus - beyond), min(surplus, beyond))
+
+
+def judge(facts: Facts) -> Accounting:
+    """Account for every line of every replay."""
+    details = [problem.text for problem in facts.problems] + list(facts.notes)
+    own = [record for record in facts.records if credited_to(_id(record)) == _id(record)]
+    unfinished = tuple(
+        f"replay {_id(record)} of {record.spec.to_json()['url']} {record.state} after line "
+        f"{record.place.line:,}: {record.reason or 'no reason is known'}; clear its task `replay` to go on"
+        for record in own
+        if record.state in ("failed", "stopped")
+    )
+    details += unfinished
+    details += [
+        f"replay {_id(record)} runs: {record.digest.lines:,} lines so far"
+        for record in own
+        if record.state == "running"
+    ]
+    judged = [_Judge(facts, own, stage) for stage in (facts.hdfs, facts.windows)]
+    if not judged[0].has_anonymous_replays:
+        _compare_others(*judged)
+    lost = [
+        judge.lost + (sum(p.lines for p in facts.problems) if judge.stage is facts.hdfs else 0)
+        for judge in judged
+    ]
+    for each in judged:
+        details += each.details()
+    is_whole = not facts.problems and facts.hdfs.gap == Digest()
+    return Accounting(
+        source=sum(record.digest.lines for record in own) + facts.folded.lines,
+        topic=facts.topic_lines,
+        hdfs=facts.hdfs_lines,
+        windows=facts.windows.total.lines,
+        lost=max(lost),
+        doubled=max(each.found.surplus for each in judged),
+        in_flight=max(each.in_flight for each in judged),
+        is_waiting=any(each.in_flight > each.missing_of_running for each in judged),
+        problems=tuple(problem.text for problem in facts.problems),
+        unfinished=unfinished,
+        sealable=tuple(
+            _id(record)
+            for record in own
+            if is_whole
+            and record.state == "done"
+            and not record.sealed_at
+            and all(_id(record) in each.equal for each in judged)
+        ),
+        details=tuple(details),
+    )
+
+
+class _Judge:
+    """One stage against the ledger."""
+
+    def __init__(self, facts: Facts, records: list[ReplayRecord], stage: Stage) -> None:
+        self.stage = stage
+        self.found = Comparison()
+        self.equal: set[str] = set()
+        self._said: list[str] = []
+        self._credited: dict[str, Digest] = defaultdict(Digest)
+        for replay, digest in stage.replays.items():
+            self._credited[credited_to(replay)] += digest
+        with_identity = [record for record in records if record.spec.profile == "durable"]
+        without = [record for record in records if record.spec.profile != "durable" and record.digest.lines]
+        self.has_anonymous_replays = bool(without)
+        unsealed = [record for record in with_identity if not record.sealed_at]
+        self._missing_in_pool = 0
+        self.missing_of_running = 0
+        for record in unsealed:
+            self._replay(record)
+        self._pool(without)
+        self._say("profile memory's files", Comparison.of_digests(stage.gap, Digest()))
+        self._sealed(facts, with_identity, unsealed)
+
+    def _say(self, what: str, found: Comparison) -> None:
+        self.found += found
+        if found.missing or found.surplus:
+            self._said.append(f"{what}: {found.missing:,} lines missing, {found.surplus:,} too many")
+        if found.unacknowledged:
+            self._said.append(f"{what}: {found.unacknowledged:,} lines sent and not acknowledged (yet)")
+
+    def _replay(self, record: ReplayRecord) -> None:
+        replay = _id(record)
+        found = compare(record, self._credited[replay], self.stage.numbers.get(replay, 0))
+        if found.is_equal:
+            self.equal.add(replay)
+        if self.stage.is_pooled and not found.surplus:
+            # Profile memory's agent writes lines without their identity: they are looked for in the pool.
+            self._missing_in_pool += found.missing
+            found = replace(found, missing=0)
+        if record.state == "running":
+            self.missing_of_running += found.missing
+        self._say(f"replay {replay}", found)
+
+    def _pool(self, without: list[ReplayRecord]) -> None:
+        """Lines without identity: those of profile memory's replays, or else of other clients."""
+        stage = self.stage
+        expected = sum((record.digest for record in without), start=Digest())
+        lines = expected.lines + self._missing_in_pool
+        if self.has_anonymous_replays and not stage.is_pooled and all(r.state == "done" for r in without):
+            self._say("lines without identity", Comparison.of_digests(expected, stage.pool))
+        elif self.has_anonymous_replays or stage.is_pooled:
+            surplus = max(0, stage.pool.lines - lines)
+            is_over = self.has_anonymous_replays and all(record.state == "done" for record in without)
+            found = Comparison(max(0, lines - stage.pool.lines), surplus if is_over else 0)
+            self._say("lines without identity", replace(found, unacknowledged=surplus - found.surplus))
+
+    def others(self, found: Comparison) -> None:
+        """Take note of what this stage lacks of other clients' lines."""
+        self._say("lines of other clients", found)
+
+    def _sealed(self, facts: Facts, records: list[ReplayRecord], unsealed: list[ReplayRecord]) -> None:
+        """What is sealed: all lines with identity, without those that were compared one by one."""
+        expected = sum((record.digest for record in records if record.sealed_at), start=facts.folded)
+        compared = sum((self._credited[_id(record)] for record in unsealed), start=Digest())
+        found = self.stage.total - self.stage.anonymous - compared
+        if found.lines > expected.lines:
+            known = {_id(record) for record in records}
+            names = sorted(replay for replay in self._credited if replay not in known)
+            some = f": {', '.join(names[:5])}{' …' if names[5:] else ''}" if names else ""
+            self._said.append(
+                f"{found.lines - expected.lines:,} lines whose identity no replay of this ledger has{some}"
+            )
+        else:
+            self._say(
+                f"{facts.folded_replays + len(records) - len(unsealed):,} sealed replays",
+                Comparison.of_digests(expected, found),
+            )
+
+    @property
+    def in_flight(self) -> int:
+        """Missing lines that may still come."""
+        allowance = self.stage.behind + (self.stage.held or 0)
+        return self.found.missing if self.stage.held is None else min(self.found.missing, allowance)
+
+    @property
+    def lost(self) -> int:
+        """Missing lines that will not come by themselves."""
+        return self.found.missing - self.in_flight
+
+    def details(self) -> list[str]:
+        """In words."""
+        name = self.stage.name
+        said = [f"{name}: {text}" for text in self._said]
+        if self.stage.behind:
+            said.append(f"{name}: {self.stage.behind:,} records behind the topic's end")
+        if self.stage.held:
+            said.append(f"{name}: {self.stage.held:,} lines are held in memory by an agent")
+        if self.stage.held is None:
+            said.append(f"{name}: an agent runs and does not say what it holds in memory")
+        return said
+
+
+def _compare_others(hdfs: _Judge, windows: _Judge) -> None:
+    """Other clients' lines have no ledger: who has fewer of them lacks some."""
+    if hdfs.stage.is_pooled:
+        return
+    ours, theirs = hdfs.stage.anonymous, windows.stage.anonymous
+    if ours.lines < theirs.lines:
+        hdfs.others(Comparison(theirs.lines - ours.lines))
+    elif theirs != ours:
+        windows.others(
+            Comparison(ours.lines - theirs.lines) if ours.lines > theirs.lines else Comparison(1, 1)
+        )
+
+
+def _id(record: ReplayRecord) -> str:
+    return record.spec.replay_id

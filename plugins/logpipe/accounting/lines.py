@@ -1,0 +1,72 @@
+"""Reads the lines on HDFS, in bounded memory."""
+
+from collections.abc import Iterator
+
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
+from logpipe.contracts.chain import DAY, FILE_PREFIX, IN_USE_NAME, file_name
+from logpipe.digest import Digest
+
+
+def days(hdfs: Hdfs, logs_dir: str) -> list[str]:
+    """Names of the dated folders, ``%y-%m-%d``, oldest first. Raises HdfsError."""
+    return [entry.name for entry in hdfs.list(logs_dir) if entry.is_folder and DAY.fullmatch(entry.name)]
+
+
+def files(hdfs: Hdfs, folder: str) -> list[str]:
+    """Paths of the files with lines in a day's folder, those in use included. Raises HdfsError."""
+    return [
+        f"{folder}/{entry.name}"
+        for entry in hdfs.list(folder)
+        if not entry.is_folder and entry.name.removeprefix("_").startswith(FILE_PREFIX)
+    ]
+
+
+def lines(hdfs: Hdfs, path: str) -> Iterator[list[bytes]]:
+    """A file's lines, in lists of what one block holds, up to what can be read of it now.
+
+    Raises:
+        HdfsAbsentError: it is not there.
+        HdfsError: HDFS does not answer, or refuses.
+    """
+    rest = b""
+    for block in hdfs.blocks(path):
+        *whole, rest = (rest + block).split(b"\n")
+        yield whole
+    if rest:
+        yield [rest]
+
+
+def digest_file(hdfs: Hdfs, path: str) -> Digest:
+    """Digest a file's lines; one that was in use may have its final name by now. Errors as `lines`."""
+    try:
+        return sum((Digest.of(some) for some in lines(hdfs, path)), start=Digest())
+    except HdfsAbsentError:
+        if (final := final_name(path)) == path:
+            raise
+        return sum((Digest.of(some) for some in lines(hdfs, final)), start=Digest())
+
+
+def all_lines(hdfs: Hdfs, logs_dir: str) -> Iterator[list[bytes]]:
+    """The lines of every day. A file renamed while it is read about is found under its new name.
+
+    Raises:
+        HdfsError: HDFS does not answer, or refuses.
+    """
+    for day in days(hdfs, logs_dir):
+        done: set[str] = set()
+        while waiting := [path for path in files(hdfs, f"{logs_dir}/{day}") if final_name(path) not in done]:
+            for path in waiting:
+                try:
+                    yield from lines(hdfs, path)
+                except HdfsAbsentError:
+                    continue
+                done.add(final_name(path))
+
+
+def final_name(path: str) -> str:
+    """The name that an in-use file gets when it is closed."""
+    folder, _, name = path.rpartition("/")
+    if range_in_use := IN_USE_NAME.fullmatch(name):
+        partition, epoch, first = map(int, range_in_use.group(1, 2, 3))
+        return f"{folder}/{file_name(partition, epoch, first)}"
+    return f"{folder}/{name.removeprefix('_').removesuffix('.tmp')}"

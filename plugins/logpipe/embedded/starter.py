@@ -1,0 +1,114 @@
+"""Starts a program of the process host afresh: ``-m logpipe.embedded.starter NAME STATE_DIR COMMAND…``.
+
+What a killed predecessor left is ended, the program's temporary folder is emptied, and then this process
+becomes the program. A killed Airflow scheduler leaves its workers, which heed no SIGTERM; a killed JVM leaves
+the libraries that it unpacked; a killed Spark driver leaves its blocks.
+
+The process host makes each program the leader of a process group, which its children belong to. So the
+groups that have been started stand in ``STATE_DIR/run/NAME``, and what is still in one whose leader is gone
+was left behind.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import psutil
+
+_KILLED_S = 10.0
+_GROUP = re.compile(r"^(\d+) (\S+ \d+)\n", re.MULTILINE)  # leader, and when it began
+_SCHEDULER = "airflow-scheduler"
+_LONGEST_TMPDIR = 70  # Python makes sockets there, whose names have 107 characters at most
+
+
+def main(arguments: list[str]) -> None:
+    """Clean up, then become the program."""
+    name, state_dir, *command = arguments
+    temporary = Path(state_dir) / "tmp" / name
+    with contextlib.suppress(OSError):  # a full disk keeps no service from its start
+        # A worker that has a task in hand ends it first; the next start, or the stop, looks for it again.
+        end_leftovers(Path(state_dir), name, busy=name != _SCHEDULER)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _groups_file(Path(state_dir), name).open("a") as file:
+            file.write(f"{os.getpid()} {_started(os.getpid())}\n")
+    os.environ |= {
+        "SPARK_LOCAL_DIRS": str(temporary),
+        "JDK_JAVA_OPTIONS": f'"-Djava.io.tmpdir={temporary}"',
+    }
+    if len(str(temporary)) <= _LONGEST_TMPDIR:
+        os.environ["TMPDIR"] = str(temporary)
+    os.execvp(command[0], command)  # noqa: S606  # there is no shell
+
+
+def end_leftovers(state_dir: Path, name: str = "", *, busy: bool = True, leaders: bool = False) -> int:
+    """Kill what is left in the process groups of one program, or of all; returns how many processes it were.
+
+    Args:
+        state_dir: of the copy.
+        name: of the program; empty for all.
+        busy: also one that has children, and these.
+        leaders: also the programs themselves; for when their process host was killed.
+    """
+    ended: list[psutil.Process] = []
+    for file in [_groups_file(state_dir, name)] if name else sorted((state_dir / "run").glob("*")):
+        kept = []
+        # A line that a loss of power left half is none.
+        for line in _GROUP.finditer(file.read_text(errors="replace")) if file.exists() else []:
+            leader = int(line[1])
+            members = _members(leader, line[2])
+            if not members:
+                continue
+            kept.append(line[0])
+            pids = {process.pid for process in members}
+            if leaders or leader not in pids:
+                ended += [
+                    process
+                    for process, parent in members.items()
+                    if busy or (process.pid not in members.values() and parent not in pids)
+                ]
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.write_text("".join(kept))
+    for process in ended:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(ended, _KILLED_S)
+    return len(ended)
+
+
+def _groups_file(state_dir: Path, name: str) -> Path:
+    return state_dir / "run" / name
+
+
+def _members(leader: int, started: str) -> dict[psutil.Process, int]:
+    """The processes of a group, with their parents; none when its number has gone to another one since."""
+    if not started.startswith(_boot_id()) or (psutil.pid_exists(leader) and _started(leader) != started):
+        return {}
+    members = {}
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            is_mine = os.getpgid(pid) == leader and process.uids().real == os.getuid()
+            if is_mine and process.status() != psutil.STATUS_ZOMBIE:
+                members[process] = process.ppid()
+    return members
+
+
+def _started(pid: int) -> str:
+    """When a process began: the machine's start, and clock ticks since; no clock that is set moves it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "gone"
+    return f"{_boot_id()} {fields[19]}"
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,77 @@
+"""What is left of sealed records: their sums. So neither records nor the time to read them grow for ever."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from logpipe.digest import Digest
+from logpipe.identity import credited_to
+from logpipe.replayer.record import ReplayRecord
+
+REMEMBERED = 10_000  # ids of folded replays
+KEEP_DAYS = 30  # a sealed record is kept so long after its replay's end
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The sums of all records that were folded.
+
+    Attributes:
+        digest: their lines; repairs have none of their own.
+        replays: their number, without repairs.
+        folded: ids of the last fold, and of those before it as far as `REMEMBERED` goes, oldest first.
+            Records of theirs that are still there count no more: whoever folded them ended before it had
+            deleted them. And none of them is begun again: its marks are forgotten, so lines would double.
+    """
+
+    digest: Digest = field(default_factory=Digest)
+    replays: int = 0
+    folded: tuple[str, ...] = ()
+
+    def with_folded(self, records: Iterable[ReplayRecord]) -> "Sums":
+        """These sums and those of some records."""
+        digest, replays, folded = self.digest, self.replays, list[str]()
+        for record in records:
+            folded.append(record.spec.replay_id)
+            if not record.is_repair:
+                digest, replays = digest + record.digest, replays + 1
+        remembered = (*self.folded, *folded)[-max(REMEMBERED, len(folded)) :]
+        return Sums(digest, replays, remembered)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**self.digest.to_json(), "replays": self.replays, "folded": list(self.folded)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Sums":
+        """Rebuild what `to_json` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not what `to_json` gives.
+        """
+        return cls(Digest.from_json(values), values["replays"], tuple(values["folded"]))
+
+
+def to_fold(records: Iterable[ReplayRecord], now: datetime | None = None) -> list[ReplayRecord]:
+    """The records of which sums are enough: sealed, and ended more than `KEEP_DAYS` ago.
+
+    A repair is sealed when its replay is.
+    """
+    records = list(records)
+    open_replays = {record.spec.replay_id for record in records if record.sealed_at is None}
+    return [
+        record
+        for record in records
+        if is_old(record, now)
+        and (
+            record.sealed_at is not None
+            or (record.is_repair and credited_to(record.spec.replay_id) not in open_replays)
+        )
+    ]
+
+
+def is_old(record: ReplayRecord, now: datetime | None = None) -> bool:
+    """Whether its replay ended more than `KEEP_DAYS` ago."""
+    before = (now or datetime.now(UTC)) - timedelta(days=KEEP_DAYS)
+    return record.finished_at is not None and datetime.fromisoformat(record.finished_at) < before

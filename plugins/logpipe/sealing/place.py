@@ -1,0 +1,126 @@
+"""A day's places on HDFS, and what may happen there."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsExistsError, dumps
+from logpipe.contracts.chain import ASIDE_FOLDER, DAY, SEALED_FOLDER, SEALING_FOLDER
+from logpipe.contracts.sealed import MANIFEST_FILE, SUCCESS_FILE, SealedDay
+from logpipe.sealing.topic import end_of_day_ms
+from logpipe.settings import Settings
+
+Reached = Callable[[str], None]  # told about each step; the batch program may die there
+
+
+def nowhere(step: str) -> None:
+    """Go on."""
+    del step
+
+
+def new_attempt() -> str:
+    """A name that nobody else has."""
+    return secrets.token_hex(4)
+
+
+def sealed_days(hdfs: Hdfs, settings: Settings) -> list[date]:
+    """The days that are sealed, forgotten ones included."""
+    names = [entry.name for entry in hdfs.list(f"{settings.hdfs_logs_dir}/{SEALED_FOLDER}")]
+    return [date.fromisoformat(f"20{name[:8]}") for name in names if DAY.fullmatch(name[:-5])]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One day of the logs."""
+
+    hdfs: Hdfs
+    settings: Settings
+    day: date
+
+    @property
+    def name(self) -> str:
+        """``%y-%m-%d``."""
+        return f"{self.day:%y-%m-%d}"
+
+    @property
+    def root(self) -> str:
+        """The folder of the logs."""
+        return self.settings.hdfs_logs_dir
+
+    @property
+    def folder(self) -> str:
+        """Where readers find the day's lines."""
+        return f"{self.root}/{self.name}"
+
+    @property
+    def sealing(self) -> str:
+        """Where it is sealed or repaired, a folder an attempt."""
+        return f"{self.root}/{SEALING_FOLDER}/{self.name}"
+
+    @property
+    def sealed_file(self) -> str:
+        """Its sums once it is sealed."""
+        return f"{self.root}/{SEALED_FOLDER}/{self.name}.json"
+
+    @property
+    def between_ms(self) -> tuple[int, int]:
+        """Its first instant and the one after its last, Unix time."""
+        zone = self.settings.timezone
+        return end_of_day_ms(self.day - timedelta(days=1), zone), end_of_day_ms(self.day, zone)
+
+    def load(self) -> SealedDay | None:
+        """Its sums; None while it is not sealed.
+
+        Raises:
+            ValueError, KeyError, TypeError: the file is not what this version writes.
+        """
+        content = self.hdfs.read(self.sealed_file)
+        return None if content is None else SealedDay.from_json(json.loads(content))
+
+    def save(self, sealed: SealedDay, *, overwrite: bool) -> None:
+        """Write its sums at once.
+
+        Raises:
+            HdfsExistsError: it is sealed already, and ``overwrite`` is not set.
+        """
+        self.hdfs.make_folder(f"{self.root}/{SEALED_FOLDER}")
+        temporary = f"{self.root}/{SEALED_FOLDER}/_{self.name}.{new_attempt()}.tmp"
+        self.hdfs.write(temporary, dumps(sealed.to_json()))
+        try:
+            self.hdfs.rename(temporary, self.sealed_file, overwrite=overwrite)
+        except HdfsExistsError:
+            self.hdfs.delete(temporary)
+            raise
+
+    def write_manifest(self, folder: str, sealed: SealedDay) -> None:
+        """Write the manifest, and then the mark that others wait for, into a folder."""
+        self.hdfs.write(f"{folder}/{MANIFEST_FILE}", dumps(sealed.to_json()), overwrite=True)
+        self.hdfs.write(f"{folder}/{SUCCESS_FILE}", b"", overwrite=True)
+
+    def put_aside(self, path: str) -> str:
+        """Keep a file for a person; returns where, or nothing when it has gone by itself."""
+        aside = f"{self.root}/{ASIDE_FOLDER}/{self.name}"
+        self.hdfs.make_folder(aside)
+        name = path.rpartition("/")[2].lstrip("_")
+        for target in (f"{aside}/{name}", f"{aside}/{name}.{new_attempt()}"):
+            try:
+                self.hdfs.rename(path, target)
+            except HdfsAbsentError:
+                return ""
+            except HdfsExistsError:
+                continue
+            return target
+        raise HdfsExistsError(f"{path} cannot be put aside: {target} is there")
+
+    def put_in_place(self, staged: str, name: str) -> None:
+        """Put a file into the day's folder; a damaged one of its name is put aside first."""
+        self.hdfs.make_folder(self.folder)
+        self.put_aside(f"{self.folder}/{name}")
+        self.hdfs.rename(staged, f"{self.folder}/{name}")
+
+    def delete_attempts(self, attempts: Iterable[str]) -> None:
+        """Delete folders of attempts."""
+        for attempt in attempts:
+            self.hdfs.delete(f"{self.sealing}/{attempt}")

@@ -1,0 +1,148 @@
+"""Audit reads the bytes: what verify's sums cannot see, and the very lines that differ."""
+
+from pathlib import Path
+
+import pytest
+
+from logpipe.accounting.audit import Audit, audit
+from logpipe.clients.hdfs import dumps
+from logpipe.contracts.chain import digest_to_list
+from logpipe.digest import Digest
+from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+LINES = nasa_lines(4_000)
+
+
+@pytest.fixture
+def whole(pipeline: Pipeline) -> Pipeline:
+    """Two replays that arrived everywhere; one was sent in part again, and another client sent lines."""
+    pipeline.send("a", LINES)
+    pipeline.record("a", LINES)
+    pipeline.write()
+    more = nasa_lines(1_500, 1)
+    pipeline.send("b", more)
+    pipeline.send("b", more[:1_000])
+    pipeline.produce([(0, None, b"of netcat"), (1, b"abc", b"foreign")])
+    pipeline.record("b", more)
+    pipeline.write()
+    pipeline.count()
+    return pipeline
+
+
+def run(pipeline: Pipeline, day: str | None = None, replay: str | None = None) -> Audit:
+    return audit(pipeline.settings, day, replay)
+
+
+def told(found: Audit) -> str:
+    return "\n".join(found.details)
+
+
+def test_what_is_whole_is_audited_equal(whole: Pipeline) -> None:
+    steps: list[tuple[int, int]] = []
+    found = audit(whole.settings, day=DAY, progress=lambda done, parts, _: steps.append((done, parts)))
+    assert (found.lines, found.lost, found.doubled, found.damaged) == (5_502, 0, 0, 0), found
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+    assert run(whole, replay="b").ok
+
+
+def test_the_windows_are_counted_anew(pipeline: Pipeline) -> None:
+    """From HDFS's lines and, where the windows are ahead, from the topic's."""
+    pipeline.send("a", LINES)
+    pipeline.record("a", LINES)
+    pipeline.produce([(0, None, b"not of an access log")])
+    pipeline.write(until=[1_000, 1_000, 1_000])
+    pipeline.count()
+    pipeline.write_windows()
+    found = run(pipeline)
+    assert found.ok, found
+    assert not any("not counted anew" in text for text in found.details)
+    pipeline.write()
+    found = run(pipeline)
+    assert (found.ok, found.lines, found.days, found.replays) == (True, 4_001, 1, 1), found
+
+    pipeline.write_windows(status_404=2, status_304=-2)
+    wrong = run(pipeline)
+    assert wrong.damaged == 2, wrong
+    assert "lines with status 404" in told(wrong)
+    pipeline.count(until=[2_000, 1_000, 1_000])
+    pipeline.write_windows(until=[2_000, 1_000, 1_000])
+    assert run(pipeline).ok
+    pipeline.write_windows(until=[1_999, 1_000, 1_000])
+    assert "the windows hold other lines than HDFS" in told(run(pipeline))
+
+
+def test_a_changed_byte_is_found_and_named(whole: Pipeline) -> None:
+    """Of the same length, so that no listing shows it."""
+    link = whole.links[0]
+    text = whole.hdfs.read(whole.path(link))
+    assert text is not None
+    whole.hdfs.write(whole.path(link), text.replace(b"host3.", b"h\x07st3.", 1), overwrite=True)
+    assert whole.verify().ok
+    for found in (run(whole, day=DAY), run(whole, replay="a")):
+        assert not found.ok
+        assert found.damaged == 1
+        assert "1 missing in HDFS: replay a, file://" in told(found)
+        assert "line 4: 'host3.example.org" in told(found)
+        assert r"too many in HDFS" in told(found)
+        assert r"'h\x07st3.example.org" in told(found)
+
+
+def test_a_source_that_was_changed_is_found(whole: Pipeline) -> None:
+    path = Path(whole.folder / "a.log")
+    path.write_bytes(path.read_bytes().replace(b"host3.", b"host4.", 1))
+    found = run(whole, replay="a")
+    assert found.damaged == 1
+    assert "source of replay a" in told(found)
+    path.unlink()
+    gone = run(whole, replay="a")
+    assert gone.ok
+    assert "only its sums are known" in told(gone)
+
+
+def test_a_line_that_was_lost_on_the_way_is_named(pipeline: Pipeline) -> None:
+    pipeline.send("a", LINES[:-1])
+    pipeline.record("a", LINES)
+    pipeline.write()
+    pipeline.count()
+    found = run(pipeline, replay="a")
+    assert (found.lost, found.doubled, found.damaged) == (1, 0, 0)
+    assert "1 missing in HDFS" in told(found)
+    assert "line 4,000: " in told(found)
+
+
+def test_a_link_that_says_other_than_the_topic_is_found(pipeline: Pipeline) -> None:
+    """Lines are swapped between two replays: files and sums agree with one another, the topic does not."""
+    pipeline.send("a", LINES[:2_000])
+    pipeline.record("a", LINES[:2_000])
+    saved = pipeline.topic[0][:]
+    pipeline.topic[0][5].line = b"forged"
+    pipeline.write()
+    pipeline.topic[0] = saved
+    pipeline.count()
+    assert "the topic holds other records" in told(run(pipeline, day=DAY))
+
+
+def test_a_sealed_day_is_held_against_its_sums(whole: Pipeline) -> None:
+    digest = sum((link.digest for link in whole.links), start=Digest())
+    text = b"".join(whole.hdfs.read(whole.path(link)) or b"" for link in whole.links)
+    for link in whole.links:
+        whole.hdfs.delete(whole.path(link))
+    whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-1.log", text)
+    files = [{"name": "apache_logs-1.log", "digest": digest_to_list(digest)}]
+    sums = dumps({"day": DAY, "digest": digest_to_list(digest), "files": files})
+    whole.hdfs.write(f"{whole.logs}/_sealed/{DAY}.json", sums)
+    assert whole.verify().ok
+    assert run(whole, day=DAY).ok
+    whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-1.log", text[:-10] + b"X" * 9 + b"\n", overwrite=True)
+    assert whole.verify().ok
+    found = run(whole, day=DAY)
+    assert (found.damaged, found.ok) == (1, False)
+
+
+def test_a_day_or_replay_that_is_not_there(whole: Pipeline) -> None:
+    with pytest.raises(ValueError, match="There is no day 26-01-01"):
+        run(whole, day="26-01-01")
+    with pytest.raises(ValueError, match="There is no replay nobody"):
+        run(whole, replay="nobody")

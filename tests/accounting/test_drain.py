@@ -1,0 +1,174 @@
+"""Waiting until what was sent has arrived: on a busy topic, with agents that do not answer, from Airflow."""
+
+import asyncio
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from logpipe.accounting import drain
+from logpipe.accounting.drain import Drain, held_events
+from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
+
+os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="logpipe-airflow-"))
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+LINES = nasa_lines(3_000)
+METRICS = """\
+flume_channel_ChannelCapacity{component="memory"} 100000.0
+flume_channel_ChannelFillPercentage{component="memory"} 0.0
+flume_channel_EventPutSuccessCount{component="memory"} 10.0
+flume_channel_EventTakeSuccessCount{component="memory"} %d.0
+"""
+
+
+@contextmanager
+def agent(port: int, taken: int = 10) -> Iterator[None]:
+    """An agent's metrics: it was given ten lines, and has passed on so many."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write((METRICS % taken).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Answer)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def commit(pipeline: Pipeline, ends: list[int]) -> None:
+    """What agent 2's group has taken."""
+    places = [TopicPartition(pipeline.name, partition, end) for partition, end in enumerate(ends)]
+    consumer = Consumer(
+        {"bootstrap.servers": pipeline.kafka.bootstrap, "group.id": pipeline.settings.consumer_group}
+    )
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
+
+
+def finish_was_asked(pipeline: Pipeline) -> bool:
+    return pipeline.hdfs.status(f"{pipeline.logs}/_chain/_finish") is not None
+
+
+def test_the_end_of_a_wait_does_not_move_with_the_topic(pipeline: Pipeline) -> None:
+    pipeline.send("a", LINES)
+    waiting = Drain(pipeline.settings)
+    assert waiting.undrained() == "agent 2 is 3000 records behind where the topic ended"
+    pipeline.send("b", LINES)  # while it waits
+    pipeline.write(until=[1_000, 1_000, 1_000], is_open=True)
+    assert waiting.undrained() == "the windows are 3000 records behind where the topic ended"
+    assert not finish_was_asked(pipeline)
+    pipeline.count(until=[1_000, 1_000, 1_000])
+    assert waiting.undrained() == "3000 records are flushed to HDFS, and their files not yet final"
+    assert finish_was_asked(pipeline)
+    pipeline.hdfs.delete(f"{pipeline.logs}/_chain/_finish")
+    assert waiting.undrained() != ""
+    assert not finish_was_asked(pipeline)  # once is enough
+    pipeline.write(until=[1_000, 1_000, 1_000])
+    assert waiting.undrained() == ""
+    assert Drain(pipeline.settings).undrained() != ""
+    assert drain.unread(pipeline.settings) == 3_000
+
+
+def test_profile_memory_is_drained_when_its_channel_is_empty(pipeline: Pipeline) -> None:
+    pipeline.send("a", LINES)
+    pipeline.count()
+    commit(pipeline, [1_000, 1_000, 999])
+    waiting = Drain(pipeline.settings)
+    assert waiting.undrained() == "agent 2 is 1 records behind where the topic ended"
+    commit(pipeline, [1_000, 1_000, 1_000])
+    with agent(pipeline.settings.agent2_metrics_port, taken=7):
+        assert waiting.undrained() == "agent 2 holds 3 lines"
+    with agent(pipeline.settings.agent2_metrics_port):
+        assert waiting.undrained() == ""
+    assert not finish_was_asked(pipeline)
+    assert drain.unread(pipeline.settings) == 0
+
+
+def test_an_agent_that_runs_and_does_not_answer_may_hold_lines(pipeline: Pipeline) -> None:
+    assert held_events(pipeline.settings, 1) == 0  # none runs
+    with agent(pipeline.settings.agent1_metrics_port, taken=6):
+        assert held_events(pipeline.settings, 1) == 4
+    with socket.create_server(("127.0.0.1", pipeline.settings.agent1_metrics_port)):
+        assert held_events(pipeline.settings, 1) is None
+        assert Drain(pipeline.settings).undrained() == "agent 1 runs and does not say what it holds"
+
+
+def test_the_trigger_of_a_replays_end(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    from logpipe.hooks.kafka_topic import KafkaTopicHook
+    from logpipe.sensors.hdfs_partition import _days
+    from logpipe.triggers.flume_agent import FlumeAgentTrigger
+    from logpipe.triggers.hdfs_partition import HdfsPartitionTrigger
+
+    settings = pipeline.settings
+    hdfs_port = settings.webhdfs_url.rpartition(":")[2]
+    for name, port, more in (
+        ("webhdfs_default", int(hdfs_port), {"login": settings.hdfs_user}),
+        ("flume_agent1_default", settings.agent1_metrics_port, {}),
+        ("flume_agent2_default", settings.agent2_metrics_port, {}),
+    ):
+        values = {"conn_type": "http", "host": "localhost", "port": port, **more}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(values))
+    extra = {"bootstrap.servers": settings.kafka_bootstrap}
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": extra}))
+
+    trigger = HdfsPartitionTrigger(
+        logs_dir=pipeline.logs,
+        directories=[f"{pipeline.logs}/{DAY}"],
+        topic=settings.topic,
+        consumer_group=settings.consumer_group,
+        first_agent_conn_id="flume_agent1_default",
+        last_agent_conn_id="flume_agent2_default",
+        deadline_epoch_s=time.time() + 60,
+        checkpoint_dir=settings.hdfs_checkpoint_dir,
+        poll_interval_s=0.1,
+    )
+    stopping = FlumeAgentTrigger(
+        service="flume-agent2",
+        flume_agent_conn_id="flume_agent1_default",
+        topic=settings.topic,
+        consumer_group=settings.consumer_group,
+        logs_dir=pipeline.logs,
+    )
+
+    async def wait() -> None:
+        kafka = KafkaTopicHook()
+        assert "behind topic" in await trigger.missing(kafka)
+        assert "3000 records that are not in HDFS" in await stopping.undrained()
+        pipeline.write(is_open=True)
+        assert await stopping.undrained() == ""  # it need not wait for the roll
+        pipeline.count()
+        pipeline.send("b", LINES)
+        assert "not yet final" in await trigger.missing(kafka)
+        assert finish_was_asked(pipeline)
+        pipeline.write(until=[1_000, 1_000, 1_000])
+        event = await trigger.event()
+        assert event.complete, event
+        assert len([name for name in event.files if name.endswith(".log")]) == 3
+
+    pipeline.send("a", LINES)
+    with agent(settings.agent1_metrics_port):
+        asyncio.run(wait())
+
+    assert [f"{day}" for day in _days("2026-03-10T23:30:00+00:00", None, "Europe/Berlin")] == ["2026-03-11"]
+    assert [f"{day}" for day in _days("2026-03-10", "2026-03-11", "UTC")] == ["2026-03-10", "2026-03-11"]

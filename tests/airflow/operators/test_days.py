@@ -1,0 +1,45 @@
+from datetime import UTC, date, datetime
+
+import pytest
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
+from pendulum import instance
+
+from logpipe.operators.days import days_between, schedule_of
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("UTC", "2026-03-11T00:30:00+00:00"),
+        ("Europe/Berlin", "2026-03-10T23:30:00+00:00"),
+        ("GMT+05:45", "2026-03-10T18:45:00+00:00"),
+        ("GMT-03:30", "2026-03-10T04:00:00+00:00"),
+    ],
+)
+def test_a_schedule_is_in_the_zone(zone: str, expected: str) -> None:
+    with DAG(
+        "d", schedule=schedule_of("30 0 * * *", zone), start_date=datetime(2026, 1, 1, tzinfo=UTC)
+    ) as dag:
+        pass
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+    earliest = instance(datetime(2026, 3, 10, 1, tzinfo=UTC))
+    run = timetable.next_dagrun_info(
+        last_automated_data_interval=None,
+        restriction=TimeRestriction(earliest=earliest, latest=None, catchup=True),
+    )
+    assert run is not None
+    assert run.run_after.in_timezone("UTC").isoformat() == expected
+
+
+def test_no_schedule_is_none() -> None:
+    assert schedule_of("", "UTC") is None
+
+
+def test_days_are_those_of_the_zone() -> None:
+    first, last = "2026-03-10T18:00:00+00:00", "2026-03-10T18:20:00+00:00"
+    assert days_between(first, last, "UTC") == [date(2026, 3, 10)]
+    assert days_between(first, last, "GMT+05:45") == [date(2026, 3, 10), date(2026, 3, 11)]
+    assert days_between(last, None, "GMT+05:45") == [date(2026, 3, 11)]
+    assert days_between("2026-03-10", None, "GMT+05:45") == [date(2026, 3, 10)]

@@ -1,0 +1,142 @@
+"""A day is sealed through a real process host, over a real topic and HDFS."""
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+
+from logpipe import settings
+from logpipe.hooks.process_host import ProcessHostHook
+from logpipe.operators.seal import NotSealedError, SealOperator
+from logpipe.sensors.partition_closed import HdfsPartitionClosedSensor
+from tests.airflow.real_parts import accepts, connect, free_port, wait_until
+from tests.sealing.chain_writer import DAY, Pipeline, next_day
+from tests.spark.services import Hdfs, Kafka, running
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+LINES = [f"line {number}".encode() for number in range(20)]
+ASSET = Asset(name="sealed", uri="hdfs://localhost/sealed")
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kafka, Hdfs]]:
+    with running(tmp_path_factory.mktemp("services")) as both:
+        yield both
+
+
+@pytest.fixture
+def pipeline(
+    services: tuple[Kafka, Hdfs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pipeline]:
+    """A pipeline with a process host that keeps the program, and settings that are its own."""
+    made = Pipeline(*services, tmp_path)
+    port = free_port()
+    conf = tmp_path / "supervisord.conf"
+    conf.write_text(
+        f"[supervisord]\nnodaemon=true\nlogfile={tmp_path}/supervisord.log\npidfile={tmp_path}/supervisord.pid\n"
+        f"[inet_http_server]\nport=127.0.0.1:{port}\nusername=logpipe\npassword=right-password\n"
+        "[rpcinterface:supervisor]\n"
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        f"[program:seal]\ncommand={sys.executable} -m logpipe.sealing\nautostart=false\nautorestart=false\n"
+        f"startsecs=0\nstdout_logfile={tmp_path}/seal.out.log\nstderr_logfile={tmp_path}/seal.log\n"
+    )
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(conf)]
+    daemon = subprocess.Popen(command, env=made.environment(), stdout=subprocess.DEVNULL)
+    own = {name: value for name, value in made.environment().items() if name.startswith("LOGPIPE_")}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    settings.load.cache_clear()
+    connect(
+        monkeypatch, "process_host_default", host="127.0.0.1", port=port, login="logpipe",
+        password="right-password",
+    )  # fmt: skip
+    try:
+        wait_until(lambda: accepts(port), "supervisord")
+        yield made
+    finally:
+        settings.load.cache_clear()
+        made.hdfs.close()
+        daemon.terminate()
+        daemon.wait(20)
+
+
+class Run:
+    """One task of one DAG run; follows it through the triggerer."""
+
+    def __init__(self) -> None:
+        self.events: dict[Asset, Any] = {ASSET: SimpleNamespace(extra={})}
+        self.context: Any = {
+            "ti": SimpleNamespace(xcom_push=lambda key, value: None),
+            "dag_run": SimpleNamespace(
+                logical_date=datetime.combine(next_day(), datetime.min.time(), UTC), run_after=None
+            ),
+            "outlet_events": self.events,
+        }
+        self.methods: list[str] = []
+
+    def execute(self, **more: Any) -> dict[str, Any]:
+        operator = SealOperator(task_id="seal", outlets=[ASSET], **more)
+        method, arguments = operator.execute, [self.context]
+        while True:
+            try:
+                return method(*arguments)
+            except TaskDeferred as deferral:
+                self.methods.append(deferral.method_name)
+                event = asyncio.run(anext(aiter(deferral.trigger.run())))
+                method, arguments = getattr(operator, deferral.method_name), [self.context, event.payload]
+
+
+def test_a_day_that_had_to_be_mended_is_sealed_and_told(pipeline: Pipeline) -> None:
+    pipeline.send(LINES)
+    pipeline.put(pipeline.link(20).file_name, b"rubbish\n")
+    run = Run()
+    report = run.execute()
+    assert (report["status"], report["lines"]) == ("sealed", 20)
+    assert pipeline.lines() == Counter(LINES)
+    assert run.events[ASSET].extra == {"date": DAY.isoformat(), "lines": 20}
+    assert run.methods == ["finish"]
+
+
+def test_a_day_without_lines_ends_well_and_is_not_told(pipeline: Pipeline) -> None:
+    run = Run()
+    assert run.execute(date=(DAY - timedelta(days=1)).isoformat())["status"] == "empty"
+    assert run.events[ASSET].extra == {}
+
+
+def test_a_day_that_is_not_over_fails_with_the_reason(pipeline: Pipeline) -> None:
+    pipeline.send(LINES)
+    with pytest.raises(NotSealedError, match=r"not_over.*20 records before offset 20"):
+        Run().execute()
+
+
+def test_a_program_whose_starter_died_before_it_said_the_day_is_started_again(pipeline: Pipeline) -> None:
+    asyncio.run(ProcessHostHook().start("seal"))
+    run = Run()
+    assert run.execute()["status"] == "empty"
+    assert run.methods == ["start_after", "finish"]
+
+
+def test_a_sensor_waits_for_the_chains_and_not_for_files(pipeline: Pipeline) -> None:
+    def sensor(timeout_s: float) -> str:
+        made = HdfsPartitionClosedSensor(
+            task_id="closed", timeout=timeout_s, poke_interval=0.2, first_look_s=60
+        )
+        return made.execute(Run().context)
+
+    pipeline.send(LINES)
+    pipeline.link(15)
+    with pytest.raises(AirflowSensorTimeout, match="partition 0: 5 records before offset 20"):
+        sensor(1)
+    pipeline.link(20)
+    pipeline.put(f"_apache_logs-0-0-{20:019d}.0123abcd.tmp", b"of a dead writer\n")
+    assert sensor(20) == DAY.isoformat()

@@ -1,0 +1,93 @@
+"""What a killed service or process host leaves behind is ended: real supervisord, real scheduler."""
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from logpipe.embedded import configuration
+from logpipe.embedded.readiness import CHECKS
+from logpipe.embedded.stack import Stack
+from tests.faults.conftest import own_settings
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+SCHEDULER = "airflow-scheduler"
+WORKERS = 4
+
+
+@pytest.fixture
+def stack(tmp_path):
+    made = Stack(own_settings(tmp_path / "state"))
+    configuration.write_all(made.settings, made.layout)
+    made.host.start()
+    yield made
+    if made.host.is_running():
+        made.host.shut_down()
+
+
+def pid_of(stack, service):
+    return next(state.pid for state in stack.host.states() if state.service == service)
+
+
+def workers(stack, scheduler):
+    """The idle workers of a scheduler, once all have come."""
+
+    def all_of_them():
+        found = [each for each in psutil.process_iter() if is_in_group(each, scheduler)]
+        return found if len(found) == WORKERS + 1 else None
+
+    return [each for each in wait_until(all_of_them, 90) if each.pid != scheduler]
+
+
+def is_in_group(process, leader):
+    try:
+        return os.getpgid(process.pid) == leader
+    except ProcessLookupError:
+        return False
+
+
+def test_workers_of_a_killed_scheduler_end_when_it_is_back_and_at_the_stop(stack):
+    stack._migrate_airflow()
+    stack.host.start_process(SCHEDULER, wait=False)
+    first = wait_until(lambda: pid_of(stack, SCHEDULER), 30)
+    orphans = workers(stack, first)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: pid_of(stack, SCHEDULER) not in (0, first), 60)
+    assert not psutil.wait_procs(orphans, 30)[1]
+
+    second = pid_of(stack, SCHEDULER)
+    orphans = workers(stack, second)
+    stack.host.stop_process(SCHEDULER, wait=False)
+    os.kill(second, signal.SIGKILL)
+    stack.host.shut_down()
+    assert not psutil.wait_procs(orphans, 0)[1]
+
+
+def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):
+    stack.host.start_process("ftp", wait=False)
+    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    old = psutil.Process(pid_of(stack, "ftp"))
+    supervisord = old.parent()
+    supervisord.kill()
+    wait_until(lambda: not stack.host.is_running(), 30)
+    assert old.is_running()
+    assert stack.host.end_leftovers() == 1
+    assert not psutil.wait_procs([old], 0)[1]
+    stack.check()  # its port is free
+    stack.host.start()
+    stack.host.start_process("ftp", wait=False)
+    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    assert stack.host.end_leftovers() == 0  # of a process host that runs, nothing is a leftover
+
+
+def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
+    stack.host.start_process("ftp", wait=False)
+    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    left = stack.layout.state_dir / "tmp" / "ftp" / "left"
+    left.touch()
+    (stack.layout.state_dir / "run" / "ftp").open("ab").write(b"12\n\0\0\xff 7")
+    old = pid_of(stack, "ftp")
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: pid_of(stack, "ftp") not in (0, old) and not left.exists(), 60)

@@ -1,0 +1,168 @@
+"""Lines that a source has and the topic has not are sent again, once."""
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from logpipe.sealing import lost
+from logpipe.sealing.lost import NotSentError
+from logpipe.sealing.repair import Outcome, repair
+from tests.sealing.chain_writer import Pipeline
+from tests.sealing.test_seal import numbered
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+LINES = [*numbered(30), b"twice", b"twice"]
+
+
+class Replayer:
+    """Sends a file of lost lines with identities, as the real one does, and says so in the ledger."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.sent: list[tuple[str, list[bytes]]] = []
+
+    def __call__(self, replay_id: str, path: Path) -> None:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        self.pipeline.send(lines, replay=replay_id)
+        self.pipeline.record(replay_id, lines)
+        self.sent.append((replay_id, lines))
+
+
+@pytest.fixture
+def replayer(pipeline, monkeypatch):
+    monkeypatch.setattr(lost, "PASS_WAIT_S", 1)
+    return Replayer(pipeline)
+
+
+def test_lines_that_never_reached_kafka_are_sent_again_once(pipeline, replayer):
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:10], replay="a")
+    pipeline.send(LINES[15:31], replay="a", first_number=16)
+    pipeline.link(26)
+    outcome = repair(pipeline.settings, None, replayer)
+    assert outcome.failed == []
+    assert [(name, Counter(lines)) for name, lines in replayer.sent] == [
+        ("repair-1+a", Counter([*LINES[10:15], b"twice"]))
+    ]
+    assert repair(pipeline.settings, None, replayer).done == [], "on their way to HDFS they are not lost"
+    pipeline.link(32)
+    assert pipeline.hdfs.status(f"{pipeline.root}/_chain/_finish") is not None, "agent 2 was asked to hurry"
+    assert repair(pipeline.settings, None, replayer).done == []
+    assert len(replayer.sent) == 1
+    assert pipeline.lines() == Counter(LINES)
+
+
+def test_what_is_in_flight_is_not_sent_again(pipeline, replayer):
+    pipeline.record("a", LINES)
+    pipeline.send(LINES, replay="a")
+    pipeline.link(5)
+    outcome = repair(pipeline.settings, None, replayer)
+    assert "agent 2 has not made all final" in outcome.failed[0]
+    assert replayer.sent == []
+    pipeline.link(32)
+    assert repair(pipeline.settings, None, replayer) == Outcome()
+    assert replayer.sent == []
+
+
+def test_a_replay_that_is_not_done_is_left_alone(pipeline, replayer):
+    pipeline.record("a", LINES)
+    path = pipeline.settings.state_dir / "replays" / "a.json"
+    path.write_text(path.read_text().replace('"done"', '"stopped"'))
+    assert repair(pipeline.settings, None, replayer).done == []
+
+
+def test_lines_that_profile_memory_lost_are_sent_again(pipeline, replayer):
+    pipeline.record("m", LINES, profile="memory")
+    pipeline.record("n", LINES[:4], profile="memory")
+    pipeline.send(LINES[3:])
+    pipeline.send(LINES[:2])
+    repair(pipeline.settings, None, replayer)
+    sent = Counter(line for _, lines in replayer.sent for line in lines)
+    assert sent == Counter(LINES + LINES[:4]) - Counter(LINES[3:] + LINES[:2])
+    assert repair(pipeline.settings, None, replayer).done == []
+
+
+@pytest.mark.parametrize("step", ["lost-written", "lost-sent"])
+def test_an_unfinished_repair_is_finished_and_never_a_second_one_made(pipeline, replayer, step):
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:10], replay="a")
+    pipeline.link(10)
+    assert pipeline.repair_and_die(step) == -signal.SIGKILL
+    repair(pipeline.settings, None, replayer)
+    assert [(name, Counter(lines)) for name, lines in replayer.sent] == [("repair-1+a", Counter(LINES[10:]))]
+    assert repair(pipeline.settings, None, replayer).done == []
+
+
+def test_a_second_loss_has_a_repair_of_its_own(pipeline, replayer):
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:30], replay="a")
+    pipeline.link(30)
+    repair(pipeline.settings, None, lambda name, _: pipeline.record(name, [b"twice"] * 2))  # lost again
+    repair(pipeline.settings, None, replayer)
+    assert replayer.sent == [("repair-2+a", [b"twice", b"twice"])]
+
+
+def test_hdfs_tells_which_where_retention_took_the_records(pipeline, replayer):
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:20], replay="a")
+    pipeline.link(20)
+    pipeline.forget_before(0, 8)
+    assert repair(pipeline.settings, None, replayer).failed == []
+    assert [(name, Counter(lines)) for name, lines in replayer.sent] == [("repair-1+a", Counter(LINES[20:]))]
+
+
+def test_nothing_is_sent_where_nobody_can_tell_which(pipeline, replayer):
+    """Another client's line of the same bytes stands in for a lost one."""
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:20], replay="a")
+    pipeline.send([LINES[25]], hour=13)
+    pipeline.link(21)
+    pipeline.forget_before(0, 8)
+    outcome = repair(pipeline.settings, None, replayer)
+    assert "12 lines are lost, and which cannot be told" in outcome.failed[0]
+    assert replayer.sent == []
+    assert list((pipeline.settings.state_dir / "repairs").iterdir()) == []
+
+
+def test_a_replay_of_which_the_chain_says_nothing_is_not_judged_by_it(pipeline, replayer):
+    """Its marks have left the links; its lines stand in the topic and in HDFS."""
+    pipeline.record("a", LINES)
+    pipeline.send(LINES)
+    pipeline.link(32)
+    pipeline.forget_before(0, 8)
+    assert repair(pipeline.settings, None, replayer) == Outcome()
+    assert replayer.sent == []
+
+
+def test_what_the_topic_lacks_and_the_chain_does_not_is_not_sent(pipeline, replayer):
+    """A clock that was hours wrong hides records of the replay's time."""
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:10], replay="a", hour=3)
+    pipeline.send(LINES[10:20], replay="a", first_number=11)
+    pipeline.link(20)
+    assert (
+        "12 lines are lost, and which cannot be told" in repair(pipeline.settings, None, replayer).failed[0]
+    )
+    assert replayer.sent == []
+
+
+def test_what_could_not_be_sent_is_told_and_sent_by_the_next(pipeline, replayer):
+    def away(replay_id: str, path: Path) -> None:
+        raise NotSentError(f"{path} was not sent again: the replayer is away")
+
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:10], replay="a")
+    pipeline.link(10)
+    assert "the replayer is away" in repair(pipeline.settings, None, away).failed[0]
+    repair(pipeline.settings, None, replayer)
+    assert [name for name, _ in replayer.sent] == ["repair-1+a"]
+
+
+def test_without_a_way_to_send_they_are_told(pipeline):
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:20], replay="a")
+    pipeline.link(20)
+    assert "never reached Kafka" in repair(pipeline.settings).failed[0]

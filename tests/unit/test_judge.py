@@ -1,0 +1,296 @@
+"""What is lost, doubled and in flight, as a table: sums in, verdict out."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from logpipe.accounting.chain import Problem, follow, own
+from logpipe.accounting.judge import Accounting, Facts, Stage, judge
+from logpipe.contracts.chain import Link, Totals
+from logpipe.digest import Digest
+from logpipe.replayer.feed import Place
+from logpipe.replayer.record import ReplayRecord, ReplaySpec
+
+
+def lines(first: int, last: int) -> Digest:
+    """Digest of lines ``first`` to ``last`` of a source."""
+    return Digest.of([b"line %d" % number for number in range(first, last + 1)])
+
+
+def record(
+    replay: str, last: int, state: str = "done", profile: str = "durable", *, sealed: bool = False
+) -> ReplayRecord:
+    return ReplayRecord(
+        spec=ReplaySpec(replay, "file:///a.log", "max", profile, None),
+        state=state,  # type: ignore[arg-type]
+        digest=lines(1, last),
+        place=Place(last),
+        sealed_at="2026-11-24T00:00:00+00:00" if sealed else None,
+    )
+
+
+def stage(
+    replays: dict[str, Digest] | None = None,
+    numbers: dict[str, int] | None = None,
+    others: Digest | None = None,
+    sealed: Digest | None = None,
+    **more: Any,
+) -> Stage:
+    """A stage that holds these replays, others' lines without identity, and sealed lines."""
+    replays, others = replays or {}, others or Digest()
+    total = sum(replays.values(), start=others + (sealed or Digest()))
+    found = Stage(
+        "it",
+        replays=replays,
+        numbers=numbers or {replay: digest.lines for replay, digest in replays.items()},
+        total=total,
+        anonymous=others,
+        pool=others,
+    )
+    return replace(found, **more)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Lost, doubled and in flight that are expected, of these facts; ``told`` must stand in the details."""
+
+    name: str
+    records: tuple[ReplayRecord, ...]
+    hdfs: Stage
+    windows: Stage | None = None  # None: as HDFS
+    lost: int = 0
+    doubled: int = 0
+    in_flight: int = 0
+    ok: bool = True
+    told: str = ""
+    sealable: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+ALL = lines(1, 10)
+A = record("a", 10)
+CASES = [
+    Case("all arrived", (A,), stage({"a": ALL}), sealable=("a",)),
+    Case("nothing was ever sent", (), stage()),
+    Case("three lines are missing, and all is read", (A,), stage({"a": lines(1, 7)}), lost=3, ok=False),
+    Case("three are missing, three are to come", (A,), stage({"a": lines(1, 7)}, behind=3), in_flight=3),
+    Case(
+        "three are missing, one is to come",
+        (A,),
+        stage({"a": lines(1, 7)}, behind=1),
+        lost=2,
+        in_flight=1,
+        ok=False,
+    ),
+    Case(
+        "only the windows lack a line", (A,), stage({"a": ALL}), stage({"a": lines(1, 9)}), lost=1, ok=False
+    ),
+    Case(
+        "HDFS has a line twice", (A,), stage({"a": ALL + lines(3, 3)}), stage({"a": ALL}), doubled=1, ok=False
+    ),
+    Case("a line became another one", (A,), stage({"a": lines(2, 11)}), lost=1, doubled=1, ok=False),
+    Case(
+        "a replay that runs is ahead of its record, by what was sent since",
+        (record("a", 10, "running"),),
+        stage({"a": lines(1, 14)}),
+        told="a runs",
+    ),
+    Case(
+        "a replay that runs has more lines than its numbers allow",
+        (record("a", 10, "running"),),
+        stage({"a": lines(1, 14)}, {"a": 12}),
+        doubled=2,
+        ok=False,
+    ),
+    Case(
+        "a replay that runs lacks lines that it had acknowledged",
+        (record("a", 10, "running"),),
+        stage({"a": lines(1, 8)}),
+        lost=2,
+        ok=False,
+    ),
+    Case(
+        "a failed replay",
+        (record("a", 10, "failed"),),
+        stage({"a": ALL}),
+        ok=False,
+        told="a of file:///a.log failed",
+    ),
+    Case(
+        "a stopped replay, whose last batch was sent and not acknowledged",
+        (record("a", 10, "stopped"),),
+        stage({"a": lines(1, 13)}),
+        ok=False,
+        told="3 lines sent and not acknowledged",
+    ),
+    Case(
+        "a repair sent the rest", (A,), stage({"a": lines(1, 7), "repair-1+a": lines(8, 10)}), sealable=("a",)
+    ),
+    Case(
+        "two repairs sent the rest",
+        (A, record("repair-1+a", 3)),
+        stage({"a": lines(1, 7), "repair-1+a": lines(8, 10), "repair-2+a": lines(8, 10)}),
+        doubled=3,
+        ok=False,
+    ),
+    Case(
+        "sealed replays are in the sums",
+        (A, record("s", 5, sealed=True)),
+        stage({"a": ALL}, sealed=lines(1, 5)),
+        sealable=("a",),
+    ),
+    Case(
+        "sealed and folded replays are in the sums",
+        (record("s", 5, sealed=True),),
+        stage(sealed=lines(1, 5) + ALL),
+        facts={"folded": ALL, "folded_replays": 1},
+    ),
+    Case(
+        "a sealed replay is still in the marks",
+        (record("s", 10, sealed=True),),
+        stage({"s": ALL}),
+    ),
+    Case(
+        "a sealed line is not in HDFS any more, and the topic's end makes no excuse",
+        (record("s", 5, sealed=True),),
+        stage(sealed=lines(1, 4)),
+        lost=1,
+        ok=False,
+    ),
+    Case(
+        "an identity that nobody knows",
+        (A,),
+        stage({"a": ALL, "forged": lines(1, 2)}),
+        told="2 lines whose identity",
+        sealable=("a",),
+    ),
+    Case("other clients' lines count", (A,), stage({"a": ALL}, others=lines(50, 55)), sealable=("a",)),
+    Case(
+        "the windows lack a line of another client",
+        (),
+        stage(others=lines(1, 5)),
+        stage(others=lines(1, 4)),
+        lost=1,
+        ok=False,
+    ),
+    Case(
+        "a line of another client is on its way to HDFS",
+        (),
+        stage(others=lines(1, 4), behind=1),
+        stage(others=lines(1, 5)),
+        in_flight=1,
+    ),
+    Case("profile memory's replay has no identity", (record("m", 10, profile="memory"),), stage(others=ALL)),
+    Case(
+        "profile memory lost two lines",
+        (record("m", 10, profile="memory"),),
+        stage(others=lines(1, 8)),
+        lost=2,
+        ok=False,
+    ),
+    Case(
+        "two lines are held in memory",
+        (record("m", 10, profile="memory"),),
+        stage(others=lines(1, 8), held=2),
+        in_flight=2,
+    ),
+    Case(
+        "an agent does not say what it holds",
+        (record("m", 10, profile="memory"),),
+        stage(others=lines(1, 8), held=None),
+        in_flight=2,
+        told="does not say",
+    ),
+    Case(
+        "a killed sender sent two lines again without identity",
+        (record("m", 10, profile="memory"),),
+        stage(others=ALL + lines(1, 2)),
+        doubled=2,
+        ok=False,
+    ),
+    Case(
+        "profile memory brings durable lines, which no link covers yet",
+        (A,),
+        stage({"a": lines(1, 4)}, pool=lines(5, 10), is_pooled=True),
+        stage({"a": ALL}),
+    ),
+    Case(
+        "profile memory lost a line that no link covers",
+        (A,),
+        stage({"a": lines(1, 4)}, pool=lines(6, 10), is_pooled=True),
+        stage({"a": ALL}),
+        lost=1,
+        ok=False,
+    ),
+    Case(
+        "profile memory's files lack two lines of its link",
+        (A,),
+        stage({"a": ALL}, gap=lines(4, 5)),
+        stage({"a": ALL}),
+        lost=2,
+        ok=False,
+    ),
+    Case(
+        "a file is missing",
+        (A,),
+        stage({"a": ALL}),
+        ok=False,
+        lost=4,
+        told="is missing",
+        facts={"problems": (Problem("x is missing", 4),)},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_verdict(case: Case) -> None:
+    facts = Facts(records=case.records, hdfs=case.hdfs, windows=case.windows or case.hdfs, **case.facts)
+    found = judge(facts)
+    assert (found.lost, found.doubled, found.in_flight) == (case.lost, case.doubled, case.in_flight), found
+    assert found.ok == case.ok, found
+    assert found.sealable == case.sealable
+    assert case.told in "\n".join(found.details)
+
+
+def test_the_json_line_holds_what_make_verify_promises() -> None:
+    accounting = Accounting(source=3, topic=3, hdfs=2, windows=3, lost=1, doubled=0, in_flight=2)
+    assert not accounting.ok
+    assert accounting.to_json() == {
+        "source": 3, "topic": 3, "hdfs": 2, "windows": 3, "lost": 1, "doubled": 0, "in_flight": 2,
+    }  # fmt: skip
+
+
+def link(first: int, next_offset: int, before: Link | None = None, **more: Any) -> Link:
+    values = {"kind": "lines", "epoch": 0, "next_epoch": 0, "digest": lines(first + 1, next_offset), **more}
+    made = Link(topic="t", topic_id="T", partition=0, first=first, next=next_offset, **values)
+    return replace(made, totals=(before.totals if before else Totals()) + own(made))
+
+
+def test_links_that_follow_one_another_are_whole() -> None:
+    first = link(0, 10)
+    gone = link(10, 15, first, kind="expired", digest=Digest())
+    ended = link(15, 0, gone, kind="ended", digest=Digest(), next_epoch=1)
+    fresh = link(0, 4, ended, epoch=1, next_epoch=1)
+    assert list(follow([first, gone, ended, fresh], is_pruned=False)) == []
+    assert (fresh.totals.digest.lines, fresh.totals.expired) == (14, 5)
+
+
+def test_a_gap_an_overlap_and_wrong_sums_are_told() -> None:
+    first = link(0, 10)
+    assert "a gap" in next(follow([first, link(11, 12, first)], is_pruned=False)).text
+    assert "an overlap" in next(follow([first, link(9, 12, first)], is_pruned=False)).text
+    assert "sums" in next(follow([first, link(10, 12)], is_pruned=False)).text
+    later = link(10, 12, first)
+    assert "no floor" in next(follow([later], is_pruned=False)).text
+    assert list(follow([later], is_pruned=True)) == []
+
+
+def test_lines_of_a_replay_that_runs_are_in_flight_and_nobody_waits_for_them() -> None:
+    running = record("b", 10, "running")
+    behind = stage({"a": ALL, "b": lines(1, 7)}, behind=3)
+    accounting = judge(Facts(records=(A, running), hdfs=behind, windows=behind))
+    assert (accounting.in_flight, accounting.is_waiting) == (3, False)
+    late = stage({"a": lines(1, 9), "b": lines(1, 7)}, behind=4)
+    accounting = judge(Facts(records=(A, running), hdfs=late, windows=late))
+    assert (accounting.in_flight, accounting.is_waiting) == (4, True)
