@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from logpipe.embedded import configuration
+from logpipe.embedded.process_host import ProcessHostError
 from logpipe.embedded.readiness import CHECKS
 from logpipe.embedded.stack import Stack
 from tests.faults.conftest import own_settings
@@ -91,3 +92,13 @@ def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
     old = pid_of(stack, "ftp")
     os.kill(old, signal.SIGKILL)
     wait_until(lambda: pid_of(stack, "ftp") not in (0, old) and not left.exists(), 60)
+
+
+def test_a_command_with_other_ports_does_not_take_a_copy_that_runs_for_one_that_does_not(stack):
+    stack.host.start_process("ftp", wait=False)
+    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    ftp = pid_of(stack, "ftp")
+    other = Stack(own_settings(stack.settings.state_dir))
+    with pytest.raises(ProcessHostError, match=f"listens at {stack.settings.supervisor_port}, not at"):
+        other.host.end_leftovers()
+    assert pid_of(stack, "ftp") == ftp

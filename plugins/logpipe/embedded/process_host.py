@@ -1,6 +1,7 @@
 """The process host (supervisord): starting it, and asking it about its processes over XML-RPC."""
 
 import http.client
+import re
 import subprocess
 import time
 import xmlrpc.client
@@ -63,11 +64,13 @@ class ProcessHost:
         """Whether this copy's process host answers.
 
         Raises:
-            ProcessHostError: another program, or another copy's process host, has the port.
+            ProcessHostError: another program, or another copy's process host, has the port; or this copy's
+                runs at another one.
         """
         try:
             state = cast(dict[str, Any], self._call("getState"))
         except ConnectionRefusedError:
+            self._refuse_another_port()
             return False
         except xmlrpc.client.ProtocolError as error:
             raise ProcessHostError(
@@ -81,6 +84,23 @@ class ProcessHost:
                 "set LOGPIPE_SUPERVISOR_PORT."
             ) from None
         return bool(state["statename"] == "RUNNING")
+
+    def _refuse_another_port(self) -> None:
+        """A command with other ports would take a running copy for a stopped one, and delete its data."""
+        place, own_port = self._layout.state_dir, self._settings.supervisor_port
+        try:
+            pid = int((place / "supervisord.pid").read_text())
+            conf = self._layout.supervisor_conf.read_text()
+            command = psutil.Process(pid).cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return
+        port = re.search(r"^port=\S+:(\d+)$", conf, re.MULTILINE)
+        if str(self._layout.supervisor_conf) in command and port and int(port[1]) != own_port:
+            raise ProcessHostError(
+                f"The copy in {place} runs with other ports: its process host (process {pid}) listens at "
+                f"{port[1]}, not at {own_port}. Set LOGPIPE_PORT_OFFSET, or LOGPIPE_SUPERVISOR_PORT, to what "
+                "it was started with."
+            )
 
     def end_leftovers(self) -> int:
         """End what outlived a process host that was killed; returns how many processes it were."""
