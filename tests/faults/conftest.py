@@ -1,4 +1,6 @@
 import os
+import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -7,9 +9,13 @@ import pytest
 from logpipe import settings as project_settings
 from logpipe.settings import PROJECT_DIR
 from tests.data_plane import DataPlane, Row, write_table
+from tests.faults.load import Load
 from tests.ports import free_ports
 
 ROWS: list[Row] = []
+SEEDS_FILE = Path(__file__).with_name("seeds.txt")
+SHORT_SEEDS = (1, 2, 3)
+MIDNIGHT_AFTER_S = 200  # the shared data plane's first day is over by the time that it is sealed
 
 
 def own_settings(state_dir: Path, **overrides):
@@ -17,15 +23,54 @@ def own_settings(state_dir: Path, **overrides):
     return project_settings.parse(state_dir=state_dir, roll_interval_s=10, **ports, **overrides)
 
 
+def zone_with_midnight(after_s: float) -> tuple[str, datetime]:
+    """A zone in which the next midnight is the first full minute after so many seconds; and when, in UTC."""
+    midnight = (datetime.now(UTC) + timedelta(seconds=after_s + 60)).replace(second=0, microsecond=0)
+    minutes = -(midnight.hour * 60 + midnight.minute) % (24 * 60)
+    minutes -= 24 * 60 if minutes > 12 * 60 else 0
+    return f"GMT{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}", midnight
+
+
+def pytest_generate_tests(metafunc):
+    """Seeds: those that are asked for; the short form's; or all that ever failed and thirty fresh ones."""
+    if "seed" not in metafunc.fixturenames:
+        return
+    if asked := os.environ.get("SEEDS"):
+        seeds = [int(seed) for seed in asked.split(",")]
+    elif metafunc.config.getoption("--short-faults"):
+        seeds = list(SHORT_SEEDS)
+    else:
+        kept = [line.split()[0] for line in SEEDS_FILE.read_text().splitlines() if line[:1].isdigit()]
+        chance = random.SystemRandom()
+        fresh = [chance.randrange(1, 1_000_000) for _ in range(int(os.environ.get("SEQUENCES") or 30))]
+        seeds = [*map(int, kept), *fresh]
+    metafunc.parametrize("seed", seeds)
+
+
+def pytest_collection_modifyitems(items):
+    """What leaves its mark on the shared data plane, or needs its first day to be over, comes last."""
+    items.sort(key=lambda item: mark.args[0] if (mark := item.get_closest_marker("last")) else 0)
+
+
 @pytest.fixture
-def long_form(request):
-    if request.config.getoption("--short-faults"):
+def is_short(request):
+    return request.config.getoption("--short-faults")
+
+
+@pytest.fixture
+def long_form(is_short):
+    if is_short:
         pytest.skip("not part of the short form")
 
 
-@pytest.fixture(scope="module")
-def data_plane(tmp_path_factory):
-    plane = DataPlane(own_settings(tmp_path_factory.mktemp("faults") / "state"))
+@pytest.fixture(scope="session")
+def midnight():
+    return zone_with_midnight(MIDNIGHT_AFTER_S)
+
+
+@pytest.fixture(scope="session")
+def data_plane(tmp_path_factory, midnight):
+    plane = DataPlane(own_settings(tmp_path_factory.mktemp("faults") / "state", timezone=midnight[0]))
     try:
         plane.start()
         yield plane
@@ -36,6 +81,11 @@ def data_plane(tmp_path_factory):
         for process in left:
             process.kill()
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def load(data_plane, tmp_path_factory):
+    return Load(data_plane, tmp_path_factory.mktemp("sources") / "logs")
 
 
 def pytest_sessionfinish():
