@@ -31,7 +31,7 @@ from tests.waiting import wait_until
 BUNDLED_LINES = 20_000
 PACE = "speed:2400"  # the bundled log in about 17 s: long enough to be hit in flight
 IN_FLIGHT_LINES = 2_000
-HEAL_TIMEOUT_S = 300.0  # from a fault's end until everything is there
+HEAL_TIMEOUT_S = float(os.environ.get("HEAL_S") or 300)  # until everything is there; more on a busy machine
 BACK_TIMEOUT_S = 90.0  # the process host starts a service again
 
 
