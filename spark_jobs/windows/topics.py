@@ -12,6 +12,7 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
+from logpipe.contracts.chain import topic_id_text
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
@@ -51,7 +52,7 @@ class Topics:
     def topic_id(self, topic: str) -> str | None:
         """The id that Kafka gave the topic when it was made; None when there is no such topic."""
         description = self._describe(topic)
-        return None if description is None else str(description.topic_id)
+        return None if description is None else topic_id_text(description.topic_id)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Next offset of each partition; empty when there is no such topic."""

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from logpipe.committed import committed_offsets
+from logpipe.contracts.chain import topic_id_text
 from logpipe.identity import Identities, Verdict
 from logpipe.settings import Settings
 
@@ -77,7 +78,7 @@ def describe(settings: Settings) -> Topic:
             for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
         )
         return Topic(
-            str(found.topic_id),
+            topic_id_text(found.topic_id),
             {
                 place.partition: (
                     firsts[place].result(TIMEOUT_S).offset,

@@ -42,6 +42,11 @@ IN_USE_NAME = re.compile(rf"_{FILE_PREFIX}-(\d+)-(\d+)-(\d{{19}})\.([0-9a-f]{{8}
 Kind = Literal["lines", "memory", "expired", "ended"]
 
 
+def topic_id_text(described: object) -> str:
+    """A topic's id as agent 2 writes it: librdkafka has ``+`` and ``/`` where Java has ``-`` and ``_``."""
+    return str(described).replace("+", "-").replace("/", "_")
+
+
 def link_name(epoch: int, first: int) -> str:
     """The name of the link that begins there; names sort as links do."""
     return f"{epoch:06d}-{first:019d}"

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka.admin import AdminClient
 
 from logpipe.accounting.topic import TIMEOUT_S, Record, TopicError, end_offsets
+from logpipe.contracts.chain import topic_id_text
 from logpipe.settings import Settings, zone_of
 
 BATCH_RECORDS = 10_000
@@ -42,7 +43,7 @@ def topic_id(settings: Settings) -> str:
         raise TopicError(
             f"Topic {settings.topic} at {settings.kafka_bootstrap}: {error.args[0].str()}"
         ) from None
-    return str(described.topic_id).replace("+", "-").replace("/", "_")
+    return topic_id_text(described.topic_id)
 
 
 def offsets_at(settings: Settings, timestamp_ms: int) -> dict[int, int]:
