@@ -13,6 +13,7 @@ from tests.faults.load import Load
 from tests.ports import free_ports
 
 ROWS: list[Row] = []
+HAS_FAILED = pytest.StashKey[bool]()
 SEEDS_FILE = Path(__file__).with_name("seeds.txt")
 SHORT_SEEDS = (1, 2, 3)
 MIDNIGHT_AFTER_S = 200  # the shared data plane's first day is over by the time that it is sealed
@@ -63,29 +64,70 @@ def long_form(is_short):
         pytest.skip("not part of the short form")
 
 
-@pytest.fixture(scope="session")
-def midnight():
-    return zone_with_midnight(MIDNIGHT_AFTER_S)
+class Shared:
+    """The data plane of most cases; a case that fails leaves the next one a new one."""
 
+    def __init__(self, make_folder):
+        self._make_folder = make_folder
+        self.plane = None
+        self.load = None
+        self.midnight = None
 
-@pytest.fixture(scope="session")
-def data_plane(tmp_path_factory, midnight):
-    plane = DataPlane(own_settings(tmp_path_factory.mktemp("faults") / "state", timezone=midnight[0]))
-    try:
-        plane.start()
-        yield plane
-    finally:
+    def start(self):
+        if self.plane is None:
+            folder = self._make_folder("faults")
+            zone, self.midnight = zone_with_midnight(MIDNIGHT_AFTER_S)
+            self.plane = DataPlane(own_settings(folder / "state", timezone=zone))
+            self.load = Load(self.plane, folder / "logs")
+            try:
+                self.plane.start()
+            except Exception:
+                self.stop()
+                raise
+        return self
+
+    def stop(self):
+        if self.plane is None:
+            return
+        plane, self.plane = self.plane, None
         plane.stop()
         state_dir = str(plane.settings.state_dir)
         left = [process for process in psutil.process_iter(["cmdline"]) if state_dir in str(process.info)]
         for process in left:
             process.kill()
-    assert not left, f"left behind: {left}"
+        assert not left, f"left behind: {left}"
 
 
 @pytest.fixture(scope="session")
-def load(data_plane, tmp_path_factory):
-    return Load(data_plane, tmp_path_factory.mktemp("sources") / "logs")
+def shared_for_all(tmp_path_factory):
+    made = Shared(tmp_path_factory.mktemp)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def shared(shared_for_all, request):
+    yield shared_for_all.start()
+    if request.node.stash.get(HAS_FAILED, False):
+        shared_for_all.stop()
+
+
+@pytest.fixture
+def data_plane(shared):
+    return shared.plane
+
+
+@pytest.fixture
+def load(shared):
+    return shared.load
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        item.stash[HAS_FAILED] = report.failed
+    return report
 
 
 def pytest_sessionfinish():

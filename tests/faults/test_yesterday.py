@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -28,12 +28,11 @@ def seal(plane, day, die_at=""):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_sealing_dies_at_each_step(data_plane, load, midnight):
-    zone, first_midnight = midnight
+def test_sealing_dies_at_each_step(shared, data_plane, load):
+    zone, first_midnight = data_plane.settings.timezone, shared.midnight
     first = load.replay(PACE)  # a day without a line is not sealed
     wait_until(lambda: datetime.now(UTC) > first_midnight, 600, poll_s=1)
-    day = first_midnight.astimezone(zone_of(zone)).date().toordinal() - 1
-    day = datetime.fromordinal(day).date()
+    day = first_midnight.astimezone(zone_of(zone)).date() - timedelta(days=1)
     replay_id = load.replay(PACE)
     data_plane.await_lines(replay_id, IN_FLIGHT_LINES)
     wait_until(lambda: data_plane.record(first).get("state") == "done", 120)
