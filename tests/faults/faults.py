@@ -8,12 +8,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations
 
 from tests.data_plane import DataPlane
 from tests.waiting import wait_until
 
 SERVICES = ("replayer", "flume-agent1", "flume-agent2", "kafka", "namenode", "datanode", "analytics")
 KINDS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGSTOP", "restart")
+SENDERS = ("flume-agent1", "kafka", "replayer")
 LEAST, MOST = 10, 30
 COMES_BACK_S = 90.0
 
@@ -41,6 +43,20 @@ def sequence(seed: int, most: int = MOST) -> list[Step]:
         at_s += chance.choice((0.0, chance.uniform(0, 2), chance.uniform(0, 6)))
         steps.append(Step(at_s, chance.choice(SERVICES), chance.choice(KINDS), chance.choice((1, 3, 8, 15))))
     return steps[:most]
+
+
+def campaign(seed: int, rounds: int = 2) -> list[Step]:
+    """SIGKILL of agent 1, broker and replayer, each alone and each two of them at the same moment."""
+    chance = random.Random(seed)
+    one = [(service,) for service in SENDERS]
+    kills: list[tuple[str, ...]] = [*one, *combinations(SENDERS, 2)] * rounds
+    chance.shuffle(kills)
+    steps: list[Step] = []
+    at_s = 0.0
+    for services in kills:
+        at_s += chance.uniform(2, 9)
+        steps += [Step(at_s, service, "SIGKILL", 0) for service in services]
+    return steps
 
 
 def run(plane: DataPlane, steps: list[Step]) -> None:

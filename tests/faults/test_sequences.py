@@ -1,5 +1,6 @@
 """Sequences of faults at random moments, over paced replays and some as fast as they go."""
 
+import random
 import threading
 
 import pytest
@@ -15,9 +16,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 SHORT_STEPS = 10
 
 
-def test_sequence(data_plane, load, seed, is_short):
-    steps = faults.sequence(seed, SHORT_STEPS if is_short else faults.MOST)
-    print(f"seed {seed}: {len(steps)} faults", *steps, sep="\n  ")
+def under_load(plane, load, steps, case):
+    """Do the steps while replays run, then have everything checked."""
+    print(case, *steps, sep="\n  ")
     enough = threading.Event()
     failures = []
 
@@ -31,13 +32,25 @@ def test_sequence(data_plane, load, seed, is_short):
     worker.start()
     try:
         wait_until(lambda: failures or len(load.replays) >= 2, 60)
-        data_plane.await_lines(load.replays[1], IN_FLIGHT_LINES)
-        faults.run(data_plane, steps)
+        plane.await_lines(load.replays[1], IN_FLIGHT_LINES)
+        faults.run(plane, steps)
     finally:
         enough.set()
         worker.join()
     assert not failures, failures
-    ROWS.append(check(data_plane, load, f"sequence {seed}: {len(steps)} faults"))
+    ROWS.append(check(plane, load, case))
+
+
+def test_sequence(data_plane, load, seed, is_short):
+    steps = faults.sequence(seed, SHORT_STEPS if is_short else faults.MOST)
+    under_load(data_plane, load, steps, f"sequence {seed}: {len(steps)} faults")
+
+
+def test_those_that_could_make_a_wrong_mark_one_and_two_at_a_time(data_plane, load, long_form):
+    """Who sends a line again after a kill, or has it twice, may not make another one a repeat."""
+    seed = random.SystemRandom().randrange(1, 1_000_000)
+    steps = faults.campaign(seed)
+    under_load(data_plane, load, steps, f"campaign {seed}: agent 1, broker, replayer, one and two at a time")
 
 
 def test_a_seed_tells_its_sequence_and_a_short_one_is_its_beginning():
