@@ -16,6 +16,9 @@ from logpipe.contracts.chain import topic_id_text
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
+_STALE = (
+    KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION,
+)  # fmt: skip
 WEEK_MS = 7 * 86_400_000
 
 
@@ -31,9 +34,13 @@ class Topics:
     """Kafka's topics. Methods raise `confluent_kafka.KafkaException` when the broker does not answer."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._admin = AdminClient(
+        self._bootstrap = bootstrap
+        self._admin = self._client()
+
+    def _client(self) -> AdminClient:
+        return AdminClient(
             {
-                "bootstrap.servers": bootstrap,
+                "bootstrap.servers": self._bootstrap,
                 "socket.timeout.ms": 10_000,
                 "log_level": 0,
                 "client.id": "windows",
@@ -41,7 +48,8 @@ class Topics:
         )
 
     def _describe(self, topic: str) -> TopicDescription | None:
-        future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+        admin = self._admin  # must outlive its futures, and another thread may put a new one in its place
+        future = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
         try:
             return future.result(TIMEOUT_S)
         except KafkaException as error:
@@ -76,7 +84,18 @@ class Topics:
         if not specs:
             return {}
         wanted = {TopicPartition(topic, part): spec for part, spec in specs.items()}
-        futures = self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
+        try:
+            return self._listed(wanted)
+        except KafkaException as error:
+            if error.args[0].code() not in _STALE:
+                raise
+            # What a client knows of leaders before a broker's restart it believes for minutes.
+            self._admin = self._client()
+            return self._listed(wanted)
+
+    def _listed(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[int, int]:
+        admin = self._admin
+        futures = admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
         return {part.partition: future.result(TIMEOUT_S).offset for part, future in futures.items()}
 
     def replicas(self, topic: str) -> int:
