@@ -62,8 +62,8 @@ test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end te
 		echo "== $$suite"; $(VENV)/python -m pytest -m "not slow and not faults and not cluster" $$suite || failed="$$failed $$suite"; \
 	done; if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
 
-test-faults: install-dev ## Faults while a replay is in flight; writes docs/reliability.md (SHORT=1: one of each kind)
-	@$(if $(SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest $(if $(SHORT),tests/faults --short-faults,-m "slow or faults")
+test-faults: install-dev ## Faults in replays, single and in sequences; writes docs/reliability.md (SHORT=1: some; SEEDS=1,2: these sequences)
+	@$(if $(SHORT)$(SEEDS),,WRITE_RELIABILITY=1) SEEDS='$(SEEDS)' SEQUENCES='$(SEQUENCES)' $(VENV)/python -m pytest $(if $(SEEDS),tests/faults/test_sequences.py,$(if $(SHORT),tests/faults,-m "slow or faults")) $(if $(SHORT),--short-faults)
 
 bench: install-dev ## Measure: start and idle load of this machine, then the windows job over July's rhythm
 	$(VENV)/python benchmarks/one_machine.py start

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from logpipe.accounting import lines
+from logpipe.accounting.audit import Audit
 from logpipe.accounting.drain import Drain
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.topic import TopicError
@@ -20,7 +22,8 @@ from logpipe.accounting.windows import WindowsError
 from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.embedded import configuration
 from logpipe.embedded.layout import USER
-from logpipe.embedded.programs import JAVA
+from logpipe.embedded.process_host import ProcessState
+from logpipe.embedded.programs import JAVA, STORES, STREAMS
 from logpipe.embedded.stack import Stack, StartProgress
 from logpipe.settings import Settings
 from tests.waiting import wait_until
@@ -28,7 +31,8 @@ from tests.waiting import wait_until
 BUNDLED_LINES = 20_000
 PACE = "speed:2400"  # the bundled log in about 17 s: long enough to be hit in flight
 IN_FLIGHT_LINES = 2_000
-HEAL_TIMEOUT_S = 300
+HEAL_TIMEOUT_S = float(os.environ.get("HEAL_S") or 300)  # until everything is there; more on a busy machine
+BACK_TIMEOUT_S = 90.0  # the process host starts a service again
 
 
 @dataclass
@@ -60,7 +64,18 @@ class DataPlane:
 
     def pid(self, service: str) -> int:
         """The process id of a running service, once it has one."""
-        return wait_until(lambda: self.stack.status()[service].pid or 0, 60)
+        return wait_until(lambda: self.process(service), BACK_TIMEOUT_S).pid
+
+    def process(self, service: str) -> ProcessState | None:
+        """A service's running process, if it has one now."""
+        return next(
+            (state for state in self.stack.host.states() if state.service == service and state.pid), None
+        )
+
+    def is_well(self) -> bool:
+        """Whether every service runs and does its work."""
+        status = self.stack.status()
+        return all(status[service].healthy for service in (*STORES, *STREAMS))
 
     def signal(self, service: str, number: signal.Signals) -> int:
         """Send a signal to a service's process; returns its process id."""
@@ -79,12 +94,19 @@ class DataPlane:
             return None
         return answer.json() if answer.is_success else None
 
+    @property
+    def next_replay(self) -> str:
+        """The id of the replay that is begun next."""
+        return f"r{self._replays + 1}"
+
     def submit(self, pace: str = PACE, url: str = "", profile: str = "durable") -> str:
         """Begin a replay; returns its id."""
+        replay_id = self.next_replay
         self._replays += 1
-        replay_id = f"r{self._replays}"
         spec = {"url": url or self.settings.replay_url, "pace": pace, "profile": profile, "limit": None}
-        wait_until(lambda: self._replayer("POST", "/replays", {"replay_id": replay_id, **spec}), 60)
+        wait_until(
+            lambda: self._replayer("POST", "/replays", {"replay_id": replay_id, **spec}), BACK_TIMEOUT_S
+        )
         return replay_id
 
     def record(self, replay_id: str) -> dict[str, Any]:
@@ -95,7 +117,7 @@ class DataPlane:
         """Wait until so many lines of a replay are acknowledged."""
         wait_until(lambda: self.record(replay_id).get("lines", 0) >= lines, 120)
 
-    def await_done(self, replay_id: str) -> dict[str, Any]:
+    def await_done(self, replay_id: str, timeout_s: float = HEAL_TIMEOUT_S) -> dict[str, Any]:
         """Wait until a replay has ended well."""
 
         def is_done() -> dict[str, Any] | None:
@@ -103,11 +125,11 @@ class DataPlane:
             assert record.get("state") != "failed", record
             return record if record.get("state") == "done" else None
 
-        return wait_until(is_done, HEAL_TIMEOUT_S)
+        return wait_until(is_done, timeout_s)
 
     # ------------------------------------------------------------------ the end
 
-    def await_drained(self) -> None:
+    def await_drained(self, timeout_s: float = HEAL_TIMEOUT_S) -> None:
         """Wait until what was sent so far has arrived."""
         drain = Drain(self.settings)
 
@@ -117,16 +139,16 @@ class DataPlane:
             except (TopicError, HdfsError, WindowsError, OSError):
                 return False
 
-        wait_until(is_drained, HEAL_TIMEOUT_S, poll_s=0.5)
+        wait_until(is_drained, timeout_s, poll_s=0.5)
 
     def days(self) -> list[str]:
         """The dated directories."""
         return lines.days(Hdfs.of(self.settings), self.settings.hdfs_logs_dir)
 
-    def lines(self) -> list[bytes]:
+    def lines(self) -> Iterator[bytes]:
         """Every line that stands in HDFS."""
-        found = lines.all_lines(Hdfs.of(self.settings), self.settings.hdfs_logs_dir)
-        return [line for some in found for line in some]
+        for some in lines.all_lines(Hdfs.of(self.settings), self.settings.hdfs_logs_dir):
+            yield from some
 
     def account(self) -> Accounting:
         """Add up what all stages hold."""
@@ -148,6 +170,7 @@ class Row:
     case: str
     healed_s: float
     accounting: Accounting
+    audited: Audit
 
 
 class Clock:
@@ -164,11 +187,12 @@ class Clock:
 def write_table(rows: list[Row], path: Path) -> None:
     """Write the table of the cases that ran."""
     lines = [
-        "| case | healed after | lost | doubled |",
-        "|---|---|---|---|",
+        "| case | healed after | lines | lost | doubled | audit: lost | doubled | damaged |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.case} | {row.healed_s:.0f} s | {row.accounting.lost} | {row.accounting.doubled} |"
+        f"| {row.case} | {row.healed_s:.0f} s | {row.accounting.source:,} | {row.accounting.lost} "
+        f"| {row.accounting.doubled} | {row.audited.lost} | {row.audited.doubled} | {row.audited.damaged} |"
         for row in rows
     ]
     head, _, _ = path.read_text().partition("<!-- table -->")

@@ -20,7 +20,15 @@ from logpipe.accounting.judge import Accounting
 from logpipe.accounting.verify import verify
 from logpipe.clients.hdfs import Hdfs as HdfsClient
 from logpipe.clients.hdfs import dumps
-from logpipe.contracts.chain import LINK_ATTRIBUTE, Link, Mark, Totals, digest_to_list, in_use_name
+from logpipe.contracts.chain import (
+    LINK_ATTRIBUTE,
+    Link,
+    Mark,
+    Totals,
+    digest_to_list,
+    in_use_name,
+    java_id,
+)
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, parse_key, partition_of
 from logpipe.replayer.feed import Place
@@ -94,7 +102,7 @@ class Pipeline:
         self.topic: list[list[Record]] = [[] for _ in range(PARTITIONS)]
         admin = self.kafka.admin()
         described = admin.describe_topics(TopicCollection([self.name]))[self.name].result(20)
-        self.topic_id = str(described.topic_id)
+        self.topic_id = java_id(described.topic_id)
 
     def produce(self, records: list[tuple[int, bytes | None, bytes]]) -> None:
         """Partition, key and line of each."""

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from logpipe.accounting import drain
 from logpipe.accounting.drain import Drain, held_events
+from logpipe.contracts.chain import CHAIN_FOLDER, FINISH_FILE
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="logpipe-airflow-"))
@@ -172,3 +173,24 @@ def test_the_trigger_of_a_replays_end(pipeline: Pipeline, monkeypatch: pytest.Mo
 
     assert [f"{day}" for day in _days("2026-03-10T23:30:00+00:00", None, "Europe/Berlin")] == ["2026-03-11"]
     assert [f"{day}" for day in _days("2026-03-10", "2026-03-11", "UTC")] == ["2026-03-10", "2026-03-11"]
+
+
+def test_an_agent_that_was_killed_when_it_had_been_asked_is_asked_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = nasa_lines(900)
+    pipeline.send("a", lines)
+    pipeline.record("a", lines)
+    pipeline.write(is_open=True)
+    pipeline.count()
+    waiting = Drain(pipeline.settings)
+    asked = f"{pipeline.settings.hdfs_logs_dir}/{CHAIN_FOLDER}/{FINISH_FILE}"
+    assert "not yet final" in waiting.undrained()
+    pipeline.hdfs.delete(asked)
+    assert waiting.undrained()
+    assert pipeline.hdfs.status(asked) is None
+    monkeypatch.setattr(drain, "ASK_AGAIN_S", 0)
+    assert waiting.undrained()
+    assert pipeline.hdfs.status(asked) is not None
+    pipeline.write()
+    assert waiting.undrained() == ""

@@ -21,6 +21,6 @@ def test_a_slope_is_seen_and_data_may_grow():
     assert [slope.series for slope in slopes(grown(40)) if not slope.ok] == ["flume-agent1: threads"]
 
 
-def test_minutes_of_kills_leave_no_slope_and_lose_no_line(tmp_path):
+def test_minutes_of_kills_leave_no_slope_and_lose_no_line(tmp_path, long_form):
     short = ["--hours", "0.1", "--kill-every-s", "25", "--sample-every-s", "3", "--seed", "12"]
     assert main([*short, "--json", str(tmp_path / "soak.json")]) == 0

@@ -11,6 +11,7 @@ from logpipe.embedded import cli
 from logpipe.embedded.terminal import make_console
 from tests.data_plane import BUNDLED_LINES, DataPlane
 from tests.faults.conftest import own_settings
+from tests.faults.load import bundled_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -46,6 +47,7 @@ def test_every_byte_of_every_line_arrives(memory_plane, tmp_path):
 def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane):
     """Agent 1 is killed with lines in its channel: the broker is held, so that they cannot leave it."""
     before = memory_plane.account().source
+    lines_before = Counter(memory_plane.lines())
     broker = memory_plane.signal("kafka", signal.SIGSTOP)
     replay_id = memory_plane.submit(pace="max", profile="memory")
     memory_plane.await_lines(replay_id, 5_000)
@@ -57,6 +59,7 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
     found = memory_plane.account()
     assert found.source == before + BUNDLED_LINES
     assert found.lost > 0
+    assert found.doubled == 0
     assert any(f"lines without identity: {found.lost:,} lines missing" in text for text in found.details)
     named = audit(memory_plane.settings)
     assert named.lost == found.lost
@@ -66,5 +69,6 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
     assert options.command(memory_plane.settings, options, make_console()) == 0
     memory_plane.await_drained()
     repaired = memory_plane.account()
-    assert repaired.lost == 0, repaired
+    assert (repaired.lost, repaired.doubled) == (0, 0), repaired
     assert repaired.source == found.source
+    assert Counter(memory_plane.lines()) == lines_before + Counter(bundled_lines())

@@ -127,6 +127,22 @@ def test_nothing_is_sent_where_nobody_can_tell_which(pipeline, replayer):
     assert list((pipeline.settings.state_dir / "repairs").iterdir()) == []
 
 
+def test_lines_that_a_record_in_the_replays_name_has_swallowed_are_sent_again(pipeline, replayer):
+    """Its number is that of a line to come: that one and those before it are taken for repeats."""
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:10], replay="a")
+    pipeline.send([b"forged"], replay="a", first_number=15)
+    pipeline.send(LINES[10:], replay="a", first_number=11)
+    pipeline.link(33)
+    assert repair(pipeline.settings, None, replayer).failed == []
+    assert [(name, Counter(lines)) for name, lines in replayer.sent] == [
+        ("repair-1+a", Counter(LINES[10:15]))
+    ]
+    pipeline.link(38)
+    assert pipeline.lines() == Counter([*LINES, b"forged"])
+    assert repair(pipeline.settings, None, replayer) == Outcome()
+
+
 def test_a_replay_of_which_the_chain_says_nothing_is_not_judged_by_it(pipeline, replayer):
     """Its marks have left the links; its lines stand in the topic and in HDFS."""
     pipeline.record("a", LINES)

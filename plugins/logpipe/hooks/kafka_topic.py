@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 
+from logpipe.contracts.chain import java_id
+
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -74,7 +76,7 @@ class KafkaTopicHook(KafkaAdminClientHook):
             partitions=len(described.partitions),
             replication=min(len(partition.replicas) for partition in described.partitions),
             config={name: entry.value for name, entry in entries.items()},
-            topic_id=str(described.topic_id),
+            topic_id=java_id(described.topic_id),
         )
 
     async def create(

@@ -170,7 +170,8 @@ def _write_difference(
     """Write what the sources of a group have and the topic has not; HDFS stands in where retention took some.
 
     Lines of profile memory have no identity: all its replays are one group, and only the topic tells. For a
-    replay of profile durable the lines must be those that the chains lack, or nothing is sent.
+    replay of profile durable the lines, without those that somebody else has sent in its name, must be those
+    that the chains lack, or nothing is sent.
     """
     names = ", ".join(record.spec.replay_id for record in group)
     found = _in_topic(settings, group)
@@ -182,9 +183,12 @@ def _write_difference(
         difference.add("found", _on_hdfs(hdfs, settings, group[0]) if found is None else found)
         counts = difference.compare("source", "found")
         most = counts.missing + counts.surplus if counts.missing else 0
-        wanted = {
-            hashed: count for hashed, count in difference.hashes("source", "found", most).items() if count > 0
-        }
+        differing = difference.hashes("source", "found", most)
+    wanted = {hashed: count for hashed, count in differing.items() if count > 0}
+    others = Digest()
+    if found is not None and counts.surplus and lost is not None:
+        surplus = {hashed: -count for hashed, count in differing.items()}
+        others = _digest_of(surplus, _in_topic(settings, group))
     written, digest = [], Digest()
     for record in group:
         path = _next_free(folder, record.spec.replay_id, taken)
@@ -192,12 +196,23 @@ def _write_difference(
         digest += own
         if own.lines:
             written.append(path)
-    if lost is not None and digest != lost.digest and (digest.lines or lost.is_known):
+    if lost is not None and digest - others != lost.digest and (digest.lines or lost.is_known):
         for path in written:
             path.unlink()
         failed.append(f"{names}: {lost.digest.lines} lines are lost, and which cannot be told any more")
         return []
     return written
+
+
+def _digest_of(counts: dict[int, int], lines: Iterator[bytes] | None) -> Digest:
+    """Digest so many of the lines of each hash."""
+    digest = DigestBuilder()
+    for line in lines or ():
+        hashed = line_hash(line)
+        if counts.get(hashed, 0) > 0:
+            counts[hashed] -= 1
+            digest.add(line)
+    return digest.build()
 
 
 def _write_wanted(record: ReplayRecord, settings: Settings, wanted: dict[int, int], path: Path) -> Digest:

@@ -1,6 +1,7 @@
 """Waiting until everything that was sent stands in a dated HDFS directory and in the windows."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from logpipe.triggers.window_offsets import window_offsets
 
 if TYPE_CHECKING:
     from logpipe.accounting.chain import ChainReader
+
+ASK_AGAIN_S = 10.0  # an agent 2 that was started since does not heed what was asked before
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class HdfsPartitionTrigger(SerializableTrigger):
         self._topic_id = ""
         self._ends: Offsets = {}  # where the topic ended when the wait began: a busy one never stands still
         self._reader: ChainReader | None = None
-        self._has_asked = False
+        self._asked_s = -math.inf
 
     async def event(self) -> HdfsPartitionEvent:
         """Wait until drained, or until time is over."""
@@ -112,9 +115,9 @@ class HdfsPartitionTrigger(SerializableTrigger):
                 return f"the windows are {lag} records behind topic {self.topic}"
         final = {partition: chain.final(self._topic_id) for partition, chain in found.items()}
         if not is_memory and (open_records := _behind(self._ends, final)):
-            if not self._has_asked:
+            if time.monotonic() - self._asked_s >= ASK_AGAIN_S:
                 await asyncio.to_thread(self._reader.finish)
-                self._has_asked = True
+                self._asked_s = time.monotonic()
             return f"{open_records} records are in HDFS, and their files not yet final"
         return ""
 

@@ -74,6 +74,8 @@ public final class TopicChannel extends AbstractChannel {
   Admin admin() {
     Map<String, Object> own = new HashMap<>(settings);
     own.keySet().removeIf(key -> !key.matches("bootstrap\\.servers|security\\..*|sasl\\..*|ssl\\..*"));
+    // By default it looks for the first addresses again while no broker answers: 1,500 times and log lines a second.
+    own.put("metadata.recovery.strategy", "none");
     return Admin.create(own);
   }
 

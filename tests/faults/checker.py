@@ -1,0 +1,89 @@
+"""Checker: waits until all has healed by itself, asks verify and audit, and looks at every byte itself."""
+
+import time
+from collections import Counter
+
+from logpipe.accounting.audit import audit
+from logpipe.accounting.topic import TopicError, records
+from logpipe.accounting.verify import verify
+from logpipe.accounting.windows import WindowsError, read_window_state
+from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.contracts import chain
+from logpipe.digest import DigestBuilder
+from tests.data_plane import HEAL_TIMEOUT_S, DataPlane, Row
+from tests.faults.load import Load
+from tests.waiting import wait_until
+
+SHOWN = 5
+UNREACHABLE = (TopicError, HdfsError, WindowsError, OSError)
+
+
+def await_healed(plane: DataPlane, replays: list[str]) -> None:
+    """Until replays are done, services well, and everything has arrived: within `HEAL_TIMEOUT_S`."""
+    deadline = time.monotonic() + HEAL_TIMEOUT_S
+    for replay_id in replays:
+        plane.await_done(replay_id, max(1.0, deadline - time.monotonic()))
+    wait_until(plane.is_well, max(1.0, deadline - time.monotonic()), poll_s=1)
+    plane.await_drained(max(1.0, deadline - time.monotonic()))
+    wait_until(lambda: not in_use(plane), max(1.0, deadline - time.monotonic()))
+
+
+def check(plane: DataPlane, load: Load, case: str) -> Row:
+    """Wait, then hold what is there against what was sent; the row is for the table."""
+    began = time.monotonic()
+    await_healed(plane, load.replays)
+    healed_s = round(time.monotonic() - began, 1)
+    accounting = verify(plane.settings)
+    expected = load.total()
+    assert (accounting.lost, accounting.doubled, accounting.in_flight) == (0, load.doubled, 0), accounting
+    assert (accounting.problems, accounting.unfinished) == ((), ()), accounting
+    assert (accounting.hdfs, accounting.windows) == (expected.lines, expected.lines), accounting
+    audited = audit(plane.settings)
+    assert (audited.lost, audited.doubled, audited.damaged) == (0, load.doubled, 0), audited
+    assert audited.lines == expected.lines, audited
+    assert not any("are not counted anew" in text for text in audited.details), audited
+
+    found: Counter[bytes] = Counter()
+    older = DigestBuilder()
+    for line in plane.lines():
+        if line in load.lines:
+            found[line] += 1
+        else:
+            older.add(line)
+    lacking, surplus = load.lines - found, found - load.lines
+    assert not lacking, f"HDFS lacks {lacking.total()} lines: {list(lacking)[:SHOWN]}"
+    assert not surplus, f"HDFS has {surplus.total()} lines too many: {list(surplus)[:SHOWN]}"
+    assert older.build() == load.settled, "lines that were there before are others now"
+    windows = read_window_state(
+        plane.settings.webhdfs_url,
+        plane.settings.hdfs_windows_dir,
+        plane.settings.hdfs_checkpoint_dir,
+        user=plane.settings.hdfs_user,
+    )
+    assert windows.digest == expected, (windows, expected)
+    load.settle()
+    return Row(case, healed_s, accounting, audited)
+
+
+def in_use(plane: DataPlane) -> list[str]:
+    """What writers have open, or have left behind when they died."""
+    hdfs, root = Hdfs.of(plane.settings), plane.settings.hdfs_logs_dir
+    try:
+        names = []
+        for folder in hdfs.list(f"{root}/{chain.CHAIN_FOLDER}"):
+            if folder.is_folder:
+                names += [entry.name for entry in hdfs.list(f"{root}/{chain.CHAIN_FOLDER}/{folder.name}")]
+        for day in plane.days():
+            names += [entry.name for entry in hdfs.list(f"{root}/{day}")]
+    finally:
+        hdfs.close()
+    return [name for name in names if chain.OPEN_NAME.fullmatch(name) or chain.IN_USE_NAME.fullmatch(name)]
+
+
+def repeats(plane: DataPlane, replay_id: str) -> int:
+    """Records of a replay in the topic that stand there more than once."""
+    prefix = f"{replay_id}:".encode()
+    keys = Counter(
+        record.key for record in records(plane.settings) if record.key and record.key.startswith(prefix)
+    )
+    return keys.total() - len(keys)

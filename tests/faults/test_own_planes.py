@@ -1,0 +1,88 @@
+"""Cases that need a data plane of their own: disks that fill, and a midnight in the middle of a replay."""
+
+import contextlib
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from logpipe.settings import zone_of
+from tests.data_plane import DataPlane
+from tests.faults.cases import in_flight
+from tests.faults.checker import check
+from tests.faults.conftest import ROWS, own_settings, zone_with_midnight
+from tests.faults.load import Load
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+
+FULL_S = 30
+START_S = 180  # that the services take at most
+
+
+class SmallDisk:
+    """A file system of its own, small enough to be filled: for root on Linux only."""
+
+    def __init__(self, place: Path, size_mb: int) -> None:
+        self._place = place
+        self._filler = place / "filler"
+        place.mkdir(parents=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=700", "tmpfs", str(place)]
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+
+    def fill(self) -> None:
+        """Take what is free."""
+        with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 16))
+
+    def free(self) -> None:
+        """Give it back."""
+        self._filler.unlink()
+
+    def unmount(self) -> None:
+        """Take the file system away."""
+        subprocess.run(["umount", "-l", str(self._place)], check=True)
+
+
+@pytest.mark.parametrize(("store", "size_mb"), [("kafka", 200), ("hadoop", 2000)])
+def test_disk_full(tmp_path_factory, long_form, store, size_mb):
+    folder = tmp_path_factory.mktemp("disk")
+    settings = own_settings(folder / "state")
+    disk = SmallDisk(settings.state_dir / store, size_mb)
+    plane = DataPlane(settings)
+
+    def fault():
+        disk.fill()
+        threading.Event().wait(FULL_S)
+        assert plane.record("r1").get("state") != "failed", plane.record("r1")
+        disk.free()
+
+    try:
+        plane.start()
+        in_flight(plane, Load(plane, folder / "logs"), f"disk of {store} full for {FULL_S} s", fault)
+    finally:
+        plane.stop()
+        disk.unmount()
+
+
+def test_midnight_passes_during_a_replay(tmp_path_factory, long_form):
+    """In a zone where it is about to strike twelve: each line ends in the directory of its arrival."""
+    zone, midnight = zone_with_midnight(START_S)
+    folder = tmp_path_factory.mktemp("midnight")
+    plane = DataPlane(own_settings(folder / "state", timezone=zone))
+    try:
+        plane.start()
+        load = Load(plane, folder / "logs")
+        wait_until(lambda: datetime.now(UTC) > midnight - timedelta(seconds=20), START_S + 60)
+        load.replay("speed:600")
+        assert datetime.now(UTC) < midnight, "the services took too long to start"
+        ROWS.append(check(plane, load, "midnight passes during a replay"))
+        day = midnight.astimezone(zone_of(zone)).date()
+        assert plane.days() == [f"{day - timedelta(days=1):%y-%m-%d}", f"{day:%y-%m-%d}"]
+    finally:
+        plane.stop()
