@@ -12,6 +12,7 @@ from tests.spark.services import wait_until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 INSTANTS = ("created", "flushed", "closed", "told", "linked", "published")
+SLOW = ("created", "flushed", "closed", "published")  # of an agent that sleeps: `make test-faults`
 
 
 def test_every_line_once_whatever_is_in_it(world: World) -> None:
@@ -72,7 +73,9 @@ def test_killed_at_each_instant(world: World, instant: str) -> None:
     world.check()
 
 
-@pytest.mark.parametrize("instant", INSTANTS)
+@pytest.mark.parametrize(
+    "instant", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in INSTANTS]
+)
 def test_one_that_slept_finds_that_others_went_on(world: World, instant: str) -> None:
     sleeper = world.agent(f"{instant}:stop:2")
     world.send(numbered("r1", 1, 6000))
@@ -146,6 +149,7 @@ def test_what_profile_memory_read_is_counted_and_not_written(world: World) -> No
     assert lines.marks["r1"].digest.lines == 2000
 
 
+@pytest.mark.slow
 def test_many_kills_in_a_row(world: World) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")

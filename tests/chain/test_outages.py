@@ -58,7 +58,7 @@ def test_a_broker_that_lost_its_tail_is_noticed_though_its_log_is_longer_again(
     assert "lost records" in ended[0].reason
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
+@pytest.mark.parametrize("name", ["SIGKILL", pytest.param("SIGSTOP", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("part", ["namenode", "datanode", "kafka"])
 def test_a_part_that_is_away_is_waited_for(world: World, part: str, name: str) -> None:
     service = world.kafka.service if part == "kafka" else getattr(world.hdfs_service, part)
