@@ -6,6 +6,7 @@ from collections import Counter
 import psutil
 import pytest
 
+from logpipe.accounting.audit import audit
 from logpipe.embedded import cli
 from logpipe.embedded.terminal import make_console
 from tests.data_plane import BUNDLED_LINES, DataPlane
@@ -59,7 +60,10 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
     assert found.source == before + BUNDLED_LINES
     assert found.lost > 0
     assert found.doubled == 0
-    assert any("topic lacks" in text and "line" in text for text in found.details)
+    assert any(f"lines without identity: {found.lost:,} lines missing" in text for text in found.details)
+    named = audit(memory_plane.settings)
+    assert named.lost == found.lost
+    assert any("missing in HDFS" in text and " line " in text for text in named.details)
 
     options = cli.parser().parse_args(["repair"])
     assert options.command(memory_plane.settings, options, make_console()) == 0
