@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from logpipe.operators.days import day_of
 
@@ -25,7 +26,7 @@ class SealOperator(BaseOperator):
 
     The batch program belongs to the process host, so it outlives this task and a restart of Airflow. One
     runs at a time: a task that finds another one waits for its end first. It may be killed and run again at
-    any moment. With outlets, their asset events hold date and lines; a day without lines has no event.
+    any moment. With outlets, their asset events hold date and lines; a task of a day without lines is skipped.
 
     Args:
         date: the day, ISO; without one the day before the run's logical date.
@@ -91,6 +92,7 @@ class SealOperator(BaseOperator):
 
         Raises:
             NotSealedError: lines of the day may still come, a file cannot be mended, or an error.
+            AirflowSkipException: the day has no lines, or they were forgotten.
         """
         from logpipe.triggers.process_end import ProcessEndEvent
 
@@ -106,8 +108,10 @@ class SealOperator(BaseOperator):
                 f"{day} is not sealed ({report.get('status', f'exit status {outcome.exit_status}')}): "
                 f"{report.get('reason', 'it ended without a report')}. Clearing this task runs it again"
             )
-        self.log.info("%s is %s: %d lines", day, report["status"], report["lines"])
-        if report["status"] == "sealed":
-            for asset in self.outlets:
-                context["outlet_events"][asset].extra = {"date": day, "lines": report["lines"]}
+        told = f"{day} is {report['status']}: {report['lines']} lines"
+        if report["status"] != "sealed":  # a task that succeeds emits an event for each outlet
+            raise AirflowSkipException(told)
+        self.log.info("%s", told)
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {"date": day, "lines": report["lines"]}
         return report

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from logpipe import settings
 from logpipe.hooks.process_host import ProcessHostHook
@@ -107,9 +107,10 @@ def test_a_day_that_had_to_be_mended_is_sealed_and_told(pipeline: Pipeline) -> N
     assert run.methods == ["finish"]
 
 
-def test_a_day_without_lines_ends_well_and_is_not_told(pipeline: Pipeline) -> None:
+def test_a_day_without_lines_is_skipped_and_not_told(pipeline: Pipeline) -> None:
     run = Run()
-    assert run.execute(date=(DAY - timedelta(days=1)).isoformat())["status"] == "empty"
+    with pytest.raises(AirflowSkipException, match="is empty: 0 lines"):
+        run.execute(date=(DAY - timedelta(days=1)).isoformat())
     assert run.events[ASSET].extra == {}
 
 
@@ -122,7 +123,8 @@ def test_a_day_that_is_not_over_fails_with_the_reason(pipeline: Pipeline) -> Non
 def test_a_program_whose_starter_died_before_it_said_the_day_is_started_again(pipeline: Pipeline) -> None:
     asyncio.run(ProcessHostHook().start("seal"))
     run = Run()
-    assert run.execute()["status"] == "empty"
+    with pytest.raises(AirflowSkipException, match="is empty"):
+        run.execute()
     assert run.methods == ["start_after", "finish"]
 
 
