@@ -26,7 +26,7 @@ class SealOperator(BaseOperator):
 
     The batch program belongs to the process host, so it outlives this task and a restart of Airflow. One
     runs at a time: a task that finds another one waits for its end first. It may be killed and run again at
-    any moment. With outlets, their asset events hold date and lines; a task of a day without lines is skipped.
+    any moment. With outlets, their asset events hold date and lines; for a day without lines it is skipped.
 
     Args:
         date: the day, ISO; without one the day before the run's logical date.
