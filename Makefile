@@ -69,6 +69,7 @@ bench: install-dev ## Measure: start and idle load of this machine, then the win
 	$(VENV)/python benchmarks/one_machine.py start
 	$(VENV)/python benchmarks/one_machine.py idle
 	$(VENV)/python benchmarks/windows.py
+	$(VENV)/python benchmarks/agent2.py
 
 .PHONY: soak
 soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
