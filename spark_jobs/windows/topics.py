@@ -16,9 +16,6 @@ from logpipe.contracts.chain import java_id
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
-_STALE = (
-    KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION,
-)  # fmt: skip
 WEEK_MS = 7 * 86_400_000
 
 
@@ -86,10 +83,9 @@ class Topics:
         wanted = {TopicPartition(topic, part): spec for part, spec in specs.items()}
         try:
             return self._listed(wanted)
-        except KafkaException as error:
-            if error.args[0].code() not in _STALE:
-                raise
-            # What a client knows of leaders before a broker's restart it believes for minutes.
+        except KafkaException:
+            # What a client knew of leaders before a broker's restart (their epochs, or that there were none)
+            # it believes for minutes; each way of it has an error of its own.
             self._admin = self._client()
             return self._listed(wanted)
 
