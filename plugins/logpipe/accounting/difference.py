@@ -24,11 +24,6 @@ class LineCounts:
     missing: int
     surplus: int
 
-    @classmethod
-    def of_counts(cls, expected: int, found: int) -> "LineCounts":
-        """From counts alone, where the lines themselves are not kept."""
-        return cls(max(0, expected - found), max(0, found - expected))
-
 
 class Difference:
     """Multisets of line hashes by name; a context manager, its temporary files go at the end."""

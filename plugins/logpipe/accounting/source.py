@@ -19,7 +19,6 @@ from logpipe.settings import Settings
 
 PATIENCE_S = 20.0
 COPY_PATIENCE_S = INTERVAL_S + 5  # a copy on HDFS may lag behind its record by so much
-REPAIR_PREFIX = "repair-"  # replays of this name send lines again that other replays have counted
 
 
 class SourceGoneError(Exception):
@@ -38,7 +37,7 @@ def replays(settings: Settings) -> list[ReplayRecord]:
         records, unreadable = load_records(settings.state_dir / "replays")
         if unreadable:
             raise SourceGoneError("; ".join(unreadable.values()))
-    return [record for record in records if not record.spec.replay_id.startswith(REPAIR_PREFIX)]
+    return [record for record in records if not record.is_repair]
 
 
 def ledger(settings: Settings) -> tuple[list[ReplayRecord], Digest, int]:

@@ -111,11 +111,6 @@ def committed(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
         raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
 
 
-def expired_records(settings: Settings) -> int:
-    """Records that the topic held and retention took. Raises as `end_offsets`."""
-    return sum(first for first, _ in end_offsets(settings).values())
-
-
 def records(settings: Settings, ends: dict[int, tuple[int, int]] | None = None) -> Iterator[Record]:
     """Every record below the given end offsets (default: the ends at the time of the call).
 
