@@ -1,7 +1,6 @@
 # The pipeline on one machine. `make help` tells what each target does.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv/bin
-export PYTHONPATH := $(CURDIR)/plugins
 CLI := $(VENV)/python -m logpipe.embedded
 CLUSTER := $(VENV)/python -m logpipe.cluster
 BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
@@ -66,10 +65,10 @@ test-faults: install-dev ## Faults in replays, single and in sequences; writes d
 	@$(if $(SHORT)$(SEEDS),,WRITE_RELIABILITY=1) SEEDS='$(SEEDS)' SEQUENCES='$(SEQUENCES)' $(VENV)/python -m pytest $(if $(SEEDS),tests/faults/test_sequences.py,$(if $(SHORT),tests/faults,-m "slow or faults")) $(if $(SHORT),--short-faults)
 
 bench: install-dev ## Measure: start and idle load of this machine, then the windows job over July's rhythm
-	$(VENV)/python benchmarks/one_machine.py start
-	$(VENV)/python benchmarks/one_machine.py idle
-	$(VENV)/python benchmarks/windows.py
-	$(VENV)/python benchmarks/agent2.py
+	$(VENV)/python -m benchmarks.one_machine start
+	$(VENV)/python -m benchmarks.one_machine idle
+	$(VENV)/python -m benchmarks.windows
+	$(VENV)/python -m benchmarks.agent2
 
 .PHONY: soak
 soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)

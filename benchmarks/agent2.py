@@ -1,13 +1,12 @@
 """What agent 2 costs a line: a topic with July's lines, several times over, and nothing else to do.
 
-``python benchmarks/agent2.py --times 3`` prints one JSON object: lines/s and CPU of the agent's process a
+``python -m benchmarks.agent2 --times 3`` prints one JSON object: lines/s and CPU of the agent's process a
 line, for the first million (cold) and for the rest (warm), its memory, and whether HDFS has each line once.
 """
 
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,17 +14,14 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
+from tests.spark.services import HDFS_USER, JARS_DIR, Service, free_ports, running, wait_until
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "plugins")]
-
-import july  # noqa: E402
-from tests.spark.services import HDFS_USER, JARS_DIR, Service, free_ports, running, wait_until  # noqa: E402
-
-from logpipe.accounting.chain import ChainReader  # noqa: E402
-from logpipe.clients.hdfs import Hdfs as HdfsClient  # noqa: E402
-from logpipe.digest import Digest  # noqa: E402
-from logpipe.identity import partition_of  # noqa: E402
+from benchmarks import july
+from logpipe.accounting.chain import ChainReader
+from logpipe.clients.hdfs import Hdfs as HdfsClient
+from logpipe.digest import Digest
+from logpipe.identity import partition_of
+from logpipe.settings import PROJECT_DIR
 
 TOPIC = "apache_logs"
 LOGS_DIR = f"/user/{HDFS_USER}/apache_logs"
@@ -69,7 +65,7 @@ def main() -> None:
         admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1, config=config)])[TOPIC].result(20)
         wait_until(lambda: kafka.exists(TOPIC), 20, "the topic")
         sent = fill(kafka.bootstrap, options.times)
-        conf = HERE.parent / "flume_conf"
+        conf = PROJECT_DIR / "flume_conf"
         environment = {
             "HADOOP_USER_NAME": HDFS_USER,
             "LOGPIPE_KAFKA_BOOTSTRAP": kafka.bootstrap,

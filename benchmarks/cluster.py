@@ -1,7 +1,7 @@
 """What the cluster takes in with one and with two edge hosts, and with so many partitions.
 
     make cluster-up
-    python benchmarks/cluster.py --edges 1,2 --partitions 3,6 --lines 1000000
+    python -m benchmarks.cluster --edges 1,2 --partitions 3,6 --lines 1000000
 
 Each edge host gets an agent 1, an agent 2 and a replay of its share of the lines, as fast as they are
 acknowledged. Prints one JSON line a measurement: lines a second until the last one was acknowledged, and
@@ -11,10 +11,7 @@ until all stood in HDFS. It makes the topic anew each time: take a cluster witho
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 
 from logpipe import settings
 from logpipe.cluster.stack import Cluster

@@ -1,7 +1,7 @@
 """Start-up time, memory and idle load of the whole pipeline on this machine.
 
-python benchmarks/one_machine.py start   # stops the pipeline; seconds from `make run` to the first window
-python benchmarks/one_machine.py idle    # memory (PSS) and CPU over a minute of the running pipeline
+python -m benchmarks.one_machine start   # stops the pipeline; seconds from `make run` to the first window
+python -m benchmarks.one_machine idle    # memory (PSS) and CPU over a minute of the running pipeline
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Measures the windows job on a Kafka and HDFS of its own: `python benchmarks/windows.py --help`.
+"""Measures the windows job on a Kafka and HDFS of its own: `python -m benchmarks.windows --help`.
 
 Prints one JSON line a case. `warm_lines_per_s` leaves out the first batches (start-up, JIT) and counts from
 commit to commit; `start_s` is from the process's start to its first commit.
@@ -21,15 +21,12 @@ from typing import Any
 
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
+from tests.spark.services import HDFS_USER, Hdfs, Kafka, free_ports, running, wait_until
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / "tests" / "spark"), str(PROJECT / "plugins")]
-
-import july  # noqa: E402
-from services import HDFS_USER, Hdfs, Kafka, free_ports, running, wait_until  # noqa: E402
-
-from logpipe.accounting.windows import WindowStore  # noqa: E402
-from logpipe.digest import Digest  # noqa: E402
+from benchmarks import july
+from logpipe.accounting.windows import WindowStore
+from logpipe.digest import Digest
+from logpipe.settings import PROJECT_DIR
 
 
 def produce(kafka: Kafka, topic: str, log: Path, times: int) -> Digest:
@@ -83,7 +80,7 @@ def job(
 ) -> Iterator[tuple[Any, WindowStore]]:
     folder = f"/user/{HDFS_USER}/{name}"
     command = [
-        sys.executable, str(PROJECT / "spark_jobs" / "stream_windows.py"), "--bootstrap", kafka.bootstrap,
+        sys.executable, str(PROJECT_DIR / "spark_jobs" / "stream_windows.py"), "--bootstrap", kafka.bootstrap,
         "--hdfs-url", hdfs.url, "--topic", topic, "--windows-topic", f"{name}_windows",
         "--dead-letters-topic", f"{name}_dead", "--checkpoint-dir", f"{folder}/checkpoint",
         "--windows-dir", f"{folder}/windows", "--ui-port", str(free_ports(1)[0]), *arguments,
@@ -140,7 +137,7 @@ def six_queries(kafka: Kafka, topic: str, lines: int) -> dict[str, Any]:
     """The original's way over the same topic."""
     command = [
         sys.executable,
-        str(PROJECT / "benchmarks" / "six_queries.py"),
+        str(PROJECT_DIR / "benchmarks" / "six_queries.py"),
         kafka.bootstrap,
         topic,
         str(lines),

@@ -5,13 +5,8 @@ stdout holds nothing but tables.
 """
 
 import sys
-from pathlib import Path
 
-for folder in (Path(__file__).resolve().parent, Path(__file__).resolve().parents[1] / "plugins"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-from windows.life import main  # noqa: E402
+from windows.life import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

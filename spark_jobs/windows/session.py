@@ -18,8 +18,6 @@ def _prepare_environment(options: Options, local: bool) -> None:
     os.environ.setdefault("HADOOP_USER_NAME", options.hdfs_user)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["POLARS_MAX_THREADS"] = "1"  # Spark's tasks are the parallelism
-    code = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "plugins")]
-    os.environ["PYTHONPATH"] = os.pathsep.join([*code, *filter(None, [os.environ.get("PYTHONPATH")])])
     if local:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # Spark's page listens there too
 
@@ -40,7 +38,6 @@ def _configuration(options: Options) -> dict[str, str]:
     """Spark's settings wherever it runs."""
     values: dict[str, object] = {
         "spark.app.name": "windows",
-        "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"],
         "spark.executorEnv.POLARS_MAX_THREADS": 1,
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": options.shuffle_partitions,

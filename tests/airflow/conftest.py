@@ -40,7 +40,7 @@ def process_host_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 
     ports = {name: free_port() for name in ("replayer", "netcat", "thrift")}
     (folder / "secrets.json").write_text('{"replayer_password": "for-tests"}')
-    replayer = f'PYTHONPATH="{PROJECT_DIR}/plugins",LOGPIPE_STATE_DIR="{folder}",' + ",".join(
+    replayer = f'LOGPIPE_STATE_DIR="{folder}",' + ",".join(
         f'LOGPIPE_{name.upper()}_PORT="{number}"' for name, number in ports.items()
     )
 

@@ -50,7 +50,6 @@ def engine(
 def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
     environment = kept | engine | {
-        "PYTHONPATH": str(PROJECT_DIR / "plugins"),
         "LOGPIPE_CLUSTER_NAME": f"logpipe-test-{os.getpid()}",
         "LOGPIPE_STATE_DIR": str(tmp_path_factory.mktemp("cluster") / "state"),
         "LOGPIPE_AIRFLOW_PORT": free_ports()["LOGPIPE_AIRFLOW_PORT"],

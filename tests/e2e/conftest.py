@@ -60,7 +60,6 @@ def pipeline(tmp_path_factory):
     environment |= free_ports() | {
         "LOGPIPE_STATE_DIR": str(state_dir),
         "LOGPIPE_ROLL_INTERVAL_S": "20",
-        "PYTHONPATH": str(PROJECT_DIR / "plugins"),
     }
     copy = Pipeline(environment, state_dir)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from .stack import PROJECT_DIR, wait_for
+from .stack import wait_for
 
 PASSWORD = "for-tests"
 
@@ -32,7 +32,6 @@ class ReplayerProcess:
                     **environment,
                     "LOGPIPE_STATE_DIR": str(state_dir),
                     "LOGPIPE_REPLAYER_PORT": str(port),
-                    "PYTHONPATH": str(PROJECT_DIR / "plugins"),
                 },
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip

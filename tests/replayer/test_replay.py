@@ -20,7 +20,7 @@ from logpipe.settings import parse
 
 from .process import ReplayerProcess
 from .servers import LOGIN, Faults, ftp_server, web_server
-from .stack import PROJECT_DIR, Agent, Record, Stack, free_port, wait_for
+from .stack import Agent, Record, Stack, free_port, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -606,9 +606,7 @@ def test_memory_stays_below_100_mb_for_a_line_of_any_length(
 
 
 def test_without_a_password_it_says_what_is_missing(start_replayer: StartReplayer, tmp_path: Path) -> None:
-    environment = {
-        **os.environ, "LOGPIPE_STATE_DIR": str(tmp_path), "PYTHONPATH": str(PROJECT_DIR / "plugins")
-    }  # fmt: skip
+    environment = os.environ | {"LOGPIPE_STATE_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "logpipe.replayer"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 2

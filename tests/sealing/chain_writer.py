@@ -32,7 +32,7 @@ from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.sources import SourceVersion
 from logpipe.sealing import place as day_place
 from logpipe.sealing.topic import day_name, read_range
-from logpipe.settings import PROJECT_DIR, parse, zone_of
+from logpipe.settings import parse, zone_of
 from tests.spark import services
 
 DAY = date(2026, 3, 10)
@@ -260,7 +260,7 @@ class Pipeline:
             "timezone", "agent1_metrics_port",
         )  # fmt: skip
         values = {f"LOGPIPE_{name.upper()}": str(getattr(self.settings, name)) for name in names}
-        return os.environ | values | {"PYTHONPATH": str(PROJECT_DIR / "plugins")}
+        return os.environ | values
 
     def run_program(self, day: date | None = DAY, *, die_at: str = "", stdin: str = "") -> Any:
         """The batch program: exit status, report, log."""

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parents[1]
-sys.path.insert(0, str(HERE))
-
-from services import HDFS_USER, JARS_DIR, Hdfs, Kafka, running  # noqa: E402
+from tests.spark.services import HDFS_USER, JARS_DIR, Hdfs, Kafka, running
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +17,6 @@ def spark() -> Iterator[SparkSession]:
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["HADOOP_USER_NAME"] = HDFS_USER
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT / "spark_jobs"), str(PROJECT / "plugins")])
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
@@ -43,7 +38,7 @@ def spark() -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def nasa_lines() -> list[bytes]:
     """Real lines of 1995, the irregular ones first."""
-    return (HERE / "data" / "nasa_1995.log").read_bytes().splitlines()
+    return (Path(__file__).parent / "data" / "nasa_1995.log").read_bytes().splitlines()
 
 
 @pytest.fixture(scope="session")

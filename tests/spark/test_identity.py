@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.test_identity_rule import cases
 
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest
 from logpipe.identity import MAX_JUMP, Identities, Verdict, parse_key
+from tests.unit.test_identity_rule import cases
 from windows import identity
 from windows.identity import Judged, Marks, drop_repeats
 

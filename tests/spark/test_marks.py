@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import pytest
 from pyspark.sql import SparkSession
-from services import HDFS_USER, Hdfs
 
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest
+from tests.spark.services import HDFS_USER, Hdfs
 from windows import marks as windows_marks
 from windows.hdfs import Hdfs as JvmHdfs
 from windows.identity import Marks

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 from confluent_kafka import Producer
-from services import HDFS_USER, Hdfs, Kafka, free_ports, wait_until
 
 from logpipe.accounting.windows import WindowStore, covered_offsets
 from logpipe.digest import Digest
+from tests.spark.services import HDFS_USER, Hdfs, Kafka, free_ports, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

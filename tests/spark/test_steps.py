@@ -13,11 +13,11 @@ import duckdb
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pyspark.sql import SparkSession
-from services import HDFS_USER, Hdfs, Kafka
 
 from logpipe.accounting.windows import WindowStore, WindowTotals
 from logpipe.digest import Digest
 from logpipe.settings import Settings
+from tests.spark.services import HDFS_USER, Hdfs, Kafka
 from windows import kafka_rows, parquet_store
 from windows.errors import CutError, FencedError, WindowsError
 from windows.hdfs import Hdfs as JvmHdfs

@@ -144,7 +144,7 @@ def _venv_stamps(*, dev: bool) -> list[tuple[Path, str]]:
         stamps.append(
             (
                 VENV_DIR / ("installed-dev" if with_dev else "installed"),
-                _fingerprint(requirement_files(dev=with_dev)),
+                _fingerprint([*requirement_files(dev=with_dev), PROJECT_DIR / "pyproject.toml"]),
             )
         )
     return stamps
@@ -156,7 +156,7 @@ def venv_is_ready(*, dev: bool) -> bool:
 
 
 def install_venv(*, dev: bool) -> None:
-    """Make the virtual environment hold exactly the compiled requirements, compiled to byte code."""
+    """Make the virtual environment hold exactly the compiled requirements, and this project in its place."""
     for name in ("installed", "installed-dev"):
         (VENV_DIR / name).unlink(missing_ok=True)
     advice = (
@@ -180,6 +180,8 @@ def install_venv(*, dev: bool) -> None:
         str(VENV_DIR / "bin" / "python"),
     ]
     _run(uv + [str(path) for path in requirement_files(dev=dev)], BUILD_DIR / "logs" / "uv.log", advice)
+    editable = ["install", "--no-deps", "--editable", str(PROJECT_DIR)]
+    _run([*uv[:2], *editable, *uv[-2:]], BUILD_DIR / "logs" / "logpipe.log", advice)
     stamp, fingerprint = _venv_stamps(dev=dev)[0 if dev else -1]
     stamp.write_text(fingerprint)
 

@@ -225,7 +225,6 @@ def service_environment(settings: Settings) -> dict[str, str]:
     values["LOGPIPE_PORT_OFFSET"] = "0"
     return values | {
         "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(settings.max_line_bytes + 1),
-        "PYTHONPATH": str(PROJECT_DIR / "plugins"),
         "PYTHONUNBUFFERED": "1",
         "TZ": "UTC",
     }

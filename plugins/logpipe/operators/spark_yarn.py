@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
 # The nodes hold the project and its environment at the same place as Airflow's machine.
 _PYTHON = str(PROJECT_DIR / ".venv" / "bin" / "python")
-_SPARK_JARS = "local:" + str(PROJECT_DIR / ".venv/lib/python3.11/site-packages/pyspark/jars") + "/*"
+_SPARK_JARS = f"local:{files('pyspark')}/jars/*"
 _CONNECTOR_JARS = "local:" + str(PROJECT_DIR / "build" / "jars" / "spark") + "/*"
-_PYTHON_PATH = f"{PROJECT_DIR / 'spark_jobs'}:{PROJECT_DIR / 'plugins'}"
 _OVERHEAD_MB = 640  # Python, polars and the JVM's own needs, beside its heap
 
 
@@ -151,7 +151,6 @@ class SparkYarnOperator(FirstLookMixin):
         master_env = {
             "PYSPARK_PYTHON": _PYTHON,
             "PYSPARK_DRIVER_PYTHON": _PYTHON,
-            "PYTHONPATH": _PYTHON_PATH,
             **self.job_settings,
         }
         return {
