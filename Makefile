@@ -1,9 +1,9 @@
 # The pipeline on one machine. `make help` tells what each target does.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv/bin
-CLI := $(VENV)/python -m logpipe.embedded
-CLUSTER := $(VENV)/python -m logpipe.cluster
-BOOTSTRAP := plugins/logpipe/embedded/bootstrap.py
+CLI := $(VENV)/python -m logpipe.cli.machine
+CLUSTER := $(VENV)/python -m logpipe.cli.cluster
+BOOTSTRAP := plugins/logpipe/hosts/machine/bootstrap.py
 
 # Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
 SUITES ?= tests/unit tests/chain tests/accounting tests/sealing tests/airflow tests/e2e tests/integration tests/replayer tests/spark

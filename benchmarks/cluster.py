@@ -14,10 +14,10 @@ import sys
 from typing import Any
 
 from logpipe import settings
-from logpipe.cluster.stack import Cluster
+from logpipe.hosts.cluster.stack import Cluster
 from logpipe.settings import PROJECT_DIR
 
-BUNDLED = "plugins/logpipe/embedded/ftp/files/NASA_access_log_Aug95.first20000.gz"
+BUNDLED = "plugins/logpipe/hosts/machine/ftp/files/NASA_access_log_Aug95.first20000.gz"
 BUNDLED_LINES = 20_000
 INSIDE = PROJECT_DIR / "benchmarks" / "cluster_inside.py"
 

@@ -10,11 +10,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from logpipe import settings
 from logpipe.accounting.topic import consumer_lag, end_offsets
-from logpipe.cluster.inside import at
-from logpipe.embedded.layout import Layout
-from logpipe.embedded.process_host import ProcessHost
-from logpipe.embedded.readiness import CHECKS
-from logpipe.embedded.replayer_api import ReplayerApi
+from logpipe.cli.inside import at
+from logpipe.hosts.machine.layout import Layout
+from logpipe.hosts.machine.process_host import ProcessHost
+from logpipe.hosts.machine.readiness import CHECKS
+from logpipe.hosts.machine.replayer_api import ReplayerApi
 
 DEADLINE_S = 900
 PROCESSES = ("replayer", "flume-agent1:durable", "flume-agent2:durable")

@@ -14,7 +14,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 COUNTS = HERE / "data" / "NASA_Jul95_requests_per_second.txt.gz"
-BUNDLED_LOG = HERE.parent / "plugins/logpipe/embedded/ftp/files/NASA_access_log_Aug95.first20000.gz"
+BUNDLED_LOG = HERE.parent / "plugins/logpipe/hosts/machine/ftp/files/NASA_access_log_Aug95.first20000.gz"
 START = datetime(1995, 7, 1, 0, 0, 1)
 LINES = 1_891_713
 

@@ -33,9 +33,9 @@ from tests.ports import free_ports
 from tests.waiting import wait_until
 
 from logpipe import settings as project_settings
-from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
-from logpipe.embedded.programs import AIRFLOW_SERVICES
-from logpipe.embedded.stack import StartProgress
+from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.hosts.machine.programs import AIRFLOW_SERVICES
+from logpipe.hosts.machine.stack import StartProgress
 
 KILLED = ("kafka", "namenode", "datanode", "flume-agent1", "flume-agent2", "analytics", "replayer")
 SETTLED_S = 45

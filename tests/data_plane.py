@@ -20,11 +20,11 @@ from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError
 from logpipe.clients.hdfs import Hdfs, HdfsError
-from logpipe.embedded import configuration
-from logpipe.embedded.layout import USER
-from logpipe.embedded.process_host import ProcessState
-from logpipe.embedded.programs import JAVA, STORES, STREAMS
-from logpipe.embedded.stack import Stack, StartProgress
+from logpipe.hosts.machine import configuration
+from logpipe.hosts.machine.layout import USER
+from logpipe.hosts.machine.process_host import ProcessState
+from logpipe.hosts.machine.programs import JAVA, STORES, STREAMS
+from logpipe.hosts.machine.stack import Stack, StartProgress
 from logpipe.settings import Settings
 from tests.waiting import wait_until
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from logpipe.cluster.compose import Compose, ComposeError
+from logpipe.hosts.cluster.compose import Compose, ComposeError
 from logpipe.settings import PROJECT_DIR
 from tests.cluster.under_test import ClusterUnderTest, Row, write_table
 from tests.ports import free_ports

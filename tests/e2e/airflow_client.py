@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from logpipe.embedded.airflow_api import AirflowApi
+from logpipe.hosts.machine.airflow_api import AirflowApi
 
 ACTIVE = ("queued", "running")
 

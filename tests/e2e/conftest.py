@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from logpipe import settings as project_settings
-from logpipe.embedded.layout import Layout
+from logpipe.hosts.machine.layout import Layout
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import AirflowClient
 from tests.ports import free_ports
@@ -29,7 +29,7 @@ class Pipeline:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "logpipe.embedded", *arguments],
+            [sys.executable, "-m", "logpipe.cli.machine", *arguments],
             env=self.environment, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
         )  # fmt: skip
 

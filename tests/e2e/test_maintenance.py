@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from logpipe.embedded.airflow_api import SERVICES_DAG
+from logpipe.hosts.machine.airflow_api import SERVICES_DAG
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

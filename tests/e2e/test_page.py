@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG
+from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, SERVICES_DAG
 from logpipe.settings import PROJECT_DIR
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG
+from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, SERVICES_DAG
 from logpipe.settings import PROJECT_DIR
 from tests.waiting import wait_until
 
@@ -53,7 +53,7 @@ def a_replay(pipeline, pace="speed:900"):
     """A replay of the bundled log in flight; afterwards it has ended well and every line is accounted for."""
     _, before = pipeline.verify()
     follower = subprocess.Popen(
-        [sys.executable, "-m", "logpipe.embedded", "replay", "--pace", pace],
+        [sys.executable, "-m", "logpipe.cli.machine", "replay", "--pace", pace],
         env=pipeline.environment,
         cwd=PROJECT_DIR,
         stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from logpipe.digest import Digest
-from logpipe.embedded.ftp.server import FILES_DIR
+from logpipe.hosts.machine.ftp.server import FILES_DIR
 from tests.data_plane import DataPlane
 
 PACED = "speed:1500"  # the bundled log in about half a minute

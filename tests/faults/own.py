@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from logpipe.embedded.configuration import hdfs_client_environment, service_environment
-from logpipe.embedded.layout import PYTHON
-from logpipe.embedded.programs import flume_command
+from logpipe.hosts.machine.configuration import hdfs_client_environment, service_environment
+from logpipe.hosts.machine.layout import PYTHON
+from logpipe.hosts.machine.programs import flume_command
 from logpipe.settings import PROJECT_DIR
 from tests.data_plane import DataPlane
 from tests.ports import free_ports

@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import Producer
 
 from logpipe.accounting.audit import audit
-from logpipe.embedded import cli
-from logpipe.embedded.terminal import make_console
+from logpipe.cli import machine as cli
+from logpipe.cli.terminal import make_console
 from logpipe.identity import CHUNK_LINES, partition_of
 from tests.data_plane import IN_FLIGHT_LINES, PACE
 from tests.faults.checker import await_healed, check

@@ -6,10 +6,10 @@ import signal
 import psutil
 import pytest
 
-from logpipe.embedded import configuration
-from logpipe.embedded.process_host import ProcessHostError
-from logpipe.embedded.readiness import CHECKS
-from logpipe.embedded.stack import Stack
+from logpipe.hosts.machine import configuration
+from logpipe.hosts.machine.process_host import ProcessHostError
+from logpipe.hosts.machine.readiness import CHECKS
+from logpipe.hosts.machine.stack import Stack
 from tests.faults.conftest import own_settings
 from tests.waiting import wait_until
 

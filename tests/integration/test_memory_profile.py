@@ -7,8 +7,8 @@ import psutil
 import pytest
 
 from logpipe.accounting.audit import audit
-from logpipe.embedded import cli
-from logpipe.embedded.terminal import make_console
+from logpipe.cli import machine as cli
+from logpipe.cli.terminal import make_console
 from tests.data_plane import BUNDLED_LINES, DataPlane
 from tests.faults.conftest import own_settings
 from tests.faults.load import bundled_lines

@@ -9,10 +9,10 @@ import subprocess
 import pytest
 import yaml
 
-from logpipe.cluster.compose import COMPOSE_FILE, Compose, ComposeError
-from logpipe.cluster.credentials import connections, write_secrets
-from logpipe.cluster.stack import ONCE, Container
-from logpipe.embedded.layout import EMBEDDED_DIR, Layout
+from logpipe.hosts.cluster.compose import COMPOSE_FILE, Compose, ComposeError
+from logpipe.hosts.cluster.credentials import connections, write_secrets
+from logpipe.hosts.cluster.stack import ONCE, Container
+from logpipe.hosts.machine.layout import MACHINE_DIR, Layout
 from logpipe.settings import PROJECT_DIR, Settings
 
 COMPOSE = yaml.safe_load(COMPOSE_FILE.read_text())
@@ -62,7 +62,7 @@ def test_hadoop_has_one_version():
     versions = set(
         re.findall(
             r"3\.\d+\.\d+",
-            "".join((EMBEDDED_DIR / name / "pom.xml").read_text() for name in ("hadoop", "yarn")),
+            "".join((MACHINE_DIR / name / "pom.xml").read_text() for name in ("hadoop", "yarn")),
         )
     )
     assert len(versions) == 1

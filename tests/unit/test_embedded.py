@@ -8,11 +8,11 @@ from configparser import RawConfigParser
 import pytest
 
 from logpipe import settings as project_settings
-from logpipe.embedded import bootstrap, configuration
-from logpipe.embedded.follow import GrowingFile
-from logpipe.embedded.layout import Layout
-from logpipe.embedded.programs import SERVICES, programs, supervisor_conf
-from logpipe.embedded.stack import PORTS, Stack, StackError, kafka_cluster_id
+from logpipe.cli.follow import GrowingFile
+from logpipe.hosts.machine import bootstrap, configuration
+from logpipe.hosts.machine.layout import Layout
+from logpipe.hosts.machine.programs import SERVICES, programs, supervisor_conf
+from logpipe.hosts.machine.stack import PORTS, Stack, StackError, kafka_cluster_id
 from tests.ports import free_ports
 
 

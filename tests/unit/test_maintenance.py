@@ -2,7 +2,7 @@
 
 import os
 
-from logpipe.embedded.maintenance import delete_left_folders, delete_old_files
+from logpipe.hosts.machine.maintenance import delete_left_folders, delete_old_files
 
 OLD_EPOCH_S, LIMIT_EPOCH_S, YOUNG_EPOCH_S = 1_000_000, 2_000_000, 3_000_000
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PROJECT_DIR = Path(__file__).resolve().parents[3]
+PROJECT_DIR = Path(__file__).resolve().parents[4]
 BUILD_DIR = PROJECT_DIR / "build"
 VENV_DIR = PROJECT_DIR / ".venv"
 POM_DIR = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""An edge host's process host: ``python -m logpipe.cluster.edge``, as the main process of its container.
+"""An edge host's process host: ``python -m logpipe.hosts.cluster.edge``, the main process of its container.
 
 It keeps the Flume agents and the replayer, with the same programs as on one machine. None is started by
 itself: Airflow's operators launch them on the host that is to be the active one.
@@ -8,8 +8,8 @@ import os
 import sys
 
 from logpipe import settings
-from logpipe.embedded.layout import Layout, write_private
-from logpipe.embedded.programs import AIRFLOW_SERVICES, STORES, programs, supervisor_conf
+from logpipe.hosts.machine.layout import Layout, write_private
+from logpipe.hosts.machine.programs import AIRFLOW_SERVICES, STORES, programs, supervisor_conf
 from logpipe.settings import PROJECT_DIR
 
 ELSEWHERE = (*STORES, *AIRFLOW_SERVICES, "analytics", "maintenance")  # the windows job runs on YARN

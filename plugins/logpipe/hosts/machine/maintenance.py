@@ -1,4 +1,4 @@
-"""What keeps one machine going for months: ``python -m logpipe.embedded.maintenance``, a batch program.
+"""What keeps one machine going for months: ``python -m logpipe.hosts.machine.maintenance``, a batch program.
 
 It has the NameNode's edits merged into an image, deletes what Airflow keeps of runs that ended long ago, and
 what killed commands left. Each step is done whatever becomes of the others; the last line that it prints is
@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from logpipe import settings as project_settings
-from logpipe.embedded import configuration
-from logpipe.embedded.airflow_api import AirflowApi
-from logpipe.embedded.layout import AIRFLOW, Layout
-from logpipe.embedded.programs import JAVA
+from logpipe.hosts.machine import configuration
+from logpipe.hosts.machine.airflow_api import AirflowApi
+from logpipe.hosts.machine.layout import AIRFLOW, Layout
+from logpipe.hosts.machine.programs import JAVA
 from logpipe.settings import Settings
 
 COMMAND_TIMEOUT_S = 1800

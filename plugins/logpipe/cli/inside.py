@@ -1,4 +1,4 @@
-"""What needs the cluster's own network: ``python -m logpipe.cluster.inside``, run in one of its containers.
+"""What needs the cluster's own network: ``python -m logpipe.cli.inside``, run in one of its containers.
 
 All commands but ``repair``, which belongs on an edge host, run in a container of Airflow.
 """
@@ -23,18 +23,18 @@ from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
+from logpipe.cli.follow import RunFollower, await_dags, sentence
+from logpipe.cli.machine import print_accounting
+from logpipe.cli.terminal import make_console, print_lines
 from logpipe.clients.hdfs import HdfsError
-from logpipe.cluster.credentials import EDGE_HOSTS
-from logpipe.cluster.yarn_application import DriverOutput, application
-from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
-from logpipe.embedded.cli import print_accounting
-from logpipe.embedded.follow import RunFollower, await_dags, sentence
-from logpipe.embedded.layout import Layout
-from logpipe.embedded.process_host import ProcessHost, ProcessHostError, ProcessState
-from logpipe.embedded.readiness import CHECKS
-from logpipe.embedded.replayer_api import ReplayerApi
-from logpipe.embedded.stack import ServiceStatus
-from logpipe.embedded.terminal import make_console, print_lines
+from logpipe.hosts.cluster.credentials import EDGE_HOSTS
+from logpipe.hosts.cluster.yarn_application import DriverOutput, application
+from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.hosts.machine.layout import Layout
+from logpipe.hosts.machine.process_host import ProcessHost, ProcessHostError, ProcessState
+from logpipe.hosts.machine.readiness import CHECKS
+from logpipe.hosts.machine.replayer_api import ReplayerApi
+from logpipe.hosts.machine.stack import ServiceStatus
 from logpipe.sealing.__main__ import ERRORS as SEALING_ERRORS
 from logpipe.sealing.lost import NotSentError
 from logpipe.sealing.repair import repair
@@ -195,7 +195,7 @@ def repair_all(settings: Settings, options: argparse.Namespace) -> int:
 
 def main() -> int:
     """Run one command; the result is the exit status."""
-    made = argparse.ArgumentParser(prog="python -m logpipe.cluster.inside", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m logpipe.cli.inside", description=__doc__)
     commands = made.add_subparsers(required=True, metavar="command")
     for name, command in (
         ("replay", replay), ("verify", account), ("status", status), ("stop", stop), ("repair", repair_all)

@@ -7,8 +7,14 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from logpipe.embedded.airflow_api import PIPELINE_DAG, SERVICES_DAG, AirflowApi, AirflowApiError, TaskState
-from logpipe.embedded.terminal import ReplayDisplay
+from logpipe.cli.terminal import ReplayDisplay
+from logpipe.hosts.machine.airflow_api import (
+    PIPELINE_DAG,
+    SERVICES_DAG,
+    AirflowApi,
+    AirflowApiError,
+    TaskState,
+)
 
 POLL_S = 0.8
 WINDOWS_TIMEOUT_S = 30.0

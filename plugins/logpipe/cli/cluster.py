@@ -12,14 +12,14 @@ from rich.console import Console
 
 from logpipe import settings as project_settings
 from logpipe.accounting.watch import Observation
-from logpipe.cluster.compose import ComposeError
-from logpipe.cluster.stack import Cluster, ClusterError
-from logpipe.embedded.layout import AIRFLOW_USER
-from logpipe.embedded.stack import ServiceStatus
-from logpipe.embedded.terminal import StartDisplay, make_console, status_table, watch_table
+from logpipe.cli.terminal import StartDisplay, make_console, status_table, watch_table
+from logpipe.hosts.cluster.compose import ComposeError
+from logpipe.hosts.cluster.stack import Cluster, ClusterError
+from logpipe.hosts.machine.layout import AIRFLOW_USER
+from logpipe.hosts.machine.stack import ServiceStatus
 from logpipe.settings import Settings, SettingsError
 
-INSIDE = ("python", "-m", "logpipe.cluster.inside")
+INSIDE = ("python", "-m", "logpipe.cli.inside")
 Command = Callable[[Settings, argparse.Namespace, Console], int]
 
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Make the command line's parser; ``options.command`` is what runs."""
-    made = argparse.ArgumentParser(prog="python -m logpipe.cluster", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m logpipe.cli.cluster", description=__doc__)
     commands = made.add_subparsers(required=True, metavar="command")
 
     def add(name: str, command: Command) -> argparse.ArgumentParser:
@@ -174,3 +174,7 @@ def _drain(cluster: Cluster, console: Console) -> None:
             console.print(
                 "The streaming services were not drained; they go on where they were at the next start."
             )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

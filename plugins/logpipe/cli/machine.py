@@ -23,15 +23,15 @@ from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
+from logpipe.cli.follow import GrowingFile, RunFollower, await_dags, sentence
+from logpipe.cli.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
 from logpipe.clients.hdfs import HdfsError
-from logpipe.embedded.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
-from logpipe.embedded.follow import GrowingFile, RunFollower, await_dags, sentence
-from logpipe.embedded.layout import AIRFLOW_USER
-from logpipe.embedded.process_host import ProcessHostError
-from logpipe.embedded.programs import SERVICES, STORES
-from logpipe.embedded.replayer_api import ReplayerApi
-from logpipe.embedded.stack import Stack, StackError
-from logpipe.embedded.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
+from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.hosts.machine.layout import AIRFLOW_USER
+from logpipe.hosts.machine.process_host import ProcessHostError
+from logpipe.hosts.machine.programs import SERVICES, STORES
+from logpipe.hosts.machine.replayer_api import ReplayerApi
+from logpipe.hosts.machine.stack import Stack, StackError
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
 from logpipe.sealing.lock import alone
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Make the command line's parser; ``options.command`` is what runs."""
-    made = argparse.ArgumentParser(prog="python -m logpipe.embedded", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m logpipe.cli.machine", description=__doc__)
     commands = made.add_subparsers(required=True, metavar="command")
 
     def add(
@@ -323,3 +323,7 @@ def clean(settings: Settings, options: argparse.Namespace, console: Console) -> 
     shutil.rmtree(state_dir)
     console.print(f"Deleted {state_dir}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

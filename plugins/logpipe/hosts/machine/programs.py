@@ -4,14 +4,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from logpipe.embedded.configuration import (
+from logpipe.hosts.machine.configuration import (
     airflow_environment,
     class_path,
     hadoop_class_path,
     hdfs_client_environment,
     service_environment,
 )
-from logpipe.embedded.layout import AIRFLOW, BUILD_DIR, PYTHON, USER, Layout
+from logpipe.hosts.machine.layout import AIRFLOW, BUILD_DIR, PYTHON, USER, Layout
 from logpipe.settings import PROJECT_DIR, Settings
 
 PROFILES = ("memory", "durable")
@@ -87,7 +87,7 @@ def _stores(settings: Settings, layout: Layout) -> list[Program]:
             "datanode",
             (*hadoop, f"-Xmx{settings.datanode_heap_mb}m", "org.apache.hadoop.hdfs.server.datanode.DataNode"),
         ),
-        Program("ftp", (str(PYTHON), "-m", "logpipe.embedded.ftp.server")),
+        Program("ftp", (str(PYTHON), "-m", "logpipe.hosts.machine.ftp.server")),
     ]
 
 
@@ -119,7 +119,7 @@ def _streams(settings: Settings, layout: Layout) -> list[Program]:
         Program("replayer", (str(PYTHON), "-m", "logpipe.replayer")),
         Program(
             "maintenance",
-            (str(PYTHON), "-m", "logpipe.embedded.maintenance"),
+            (str(PYTHON), "-m", "logpipe.hosts.machine.maintenance"),
             airflow_environment(layout),
             is_batch=True,
             separate_stderr=True,
@@ -200,7 +200,7 @@ def supervisor_conf(settings: Settings, layout: Layout, kept: list[Program] | No
 def _program(program: Program, layout: Layout) -> dict[str, object]:
     log = layout.logs_dir / f"{program.service}.log"
     name = program.full_name.replace(":", "-")
-    starter = (str(PYTHON), "-m", "logpipe.embedded.starter", name, str(layout.state_dir))
+    starter = (str(PYTHON), "-m", "logpipe.hosts.machine.starter", name, str(layout.state_dir))
     keys: dict[str, object] = {
         "command": " ".join(_quoted(part) for part in (*starter, *program.command)),
         "process_name": program.variant or program.service,

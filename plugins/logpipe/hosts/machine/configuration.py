@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from logpipe.embedded.layout import AIRFLOW_USER, BUILD_DIR, EMBEDDED_DIR, USER, Layout, write_private
+from logpipe.hosts.machine.layout import AIRFLOW_USER, BUILD_DIR, MACHINE_DIR, USER, Layout, write_private
 from logpipe.settings import PROJECT_DIR, Settings
 
 MAX_MESSAGE_BYTES = 2 * 2**20  # a line of 1 MiB and its envelope
@@ -247,4 +247,4 @@ def class_path(component: str, *before: Path) -> str:
 
 def hadoop_class_path(layout: Layout) -> str:
     """Class path of HDFS's daemons; the jars lack the web applications' descriptors, the project has them."""
-    return class_path("hadoop", layout.conf_dir / "hadoop", EMBEDDED_DIR / "hadoop")
+    return class_path("hadoop", layout.conf_dir / "hadoop", MACHINE_DIR / "hadoop")

@@ -1,4 +1,4 @@
-"""Starts a program of the process host afresh: ``-m logpipe.embedded.starter NAME STATE_DIR COMMAND…``.
+"""Starts a program of the process host afresh: ``-m logpipe.hosts.machine.starter NAME STATE_DIR COMMAND…``.
 
 What a killed predecessor left is ended, the program's temporary folder is emptied, and then this process
 becomes the program. A killed Airflow scheduler leaves its workers, which heed no SIGTERM; a killed JVM leaves

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 import httpx
 import psutil
 
-from logpipe.embedded import configuration
-from logpipe.embedded.layout import AIRFLOW, Layout, LayoutError
-from logpipe.embedded.process_host import ProcessHost, ProcessState
-from logpipe.embedded.programs import AIRFLOW_SERVICES, JAVA, SERVICES
-from logpipe.embedded.readiness import CHECKS
+from logpipe.hosts.machine import configuration
+from logpipe.hosts.machine.layout import AIRFLOW, Layout, LayoutError
+from logpipe.hosts.machine.process_host import ProcessHost, ProcessState
+from logpipe.hosts.machine.programs import AIRFLOW_SERVICES, JAVA, SERVICES
+from logpipe.hosts.machine.readiness import CHECKS
 from logpipe.settings import PROJECT_DIR, Settings
 
 READY_TIMEOUT_S = 180.0

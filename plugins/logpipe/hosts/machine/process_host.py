@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import psutil
 
-from logpipe.embedded.layout import PYTHON, USER, Layout, write_private
-from logpipe.embedded.programs import supervisor_conf
-from logpipe.embedded.starter import end_leftovers
+from logpipe.hosts.machine.layout import PYTHON, USER, Layout, write_private
+from logpipe.hosts.machine.programs import supervisor_conf
+from logpipe.hosts.machine.starter import end_leftovers
 from logpipe.settings import Settings
 
 CALL_TIMEOUT_S = 60.0

@@ -5,8 +5,8 @@ import os
 import secrets
 from pathlib import Path
 
-from logpipe.embedded.layout import AIRFLOW_USER, USER, Layout, write_private
-from logpipe.embedded.stack import kafka_cluster_id
+from logpipe.hosts.machine.layout import AIRFLOW_USER, USER, Layout, write_private
+from logpipe.hosts.machine.stack import kafka_cluster_id
 from logpipe.settings import Settings
 
 EDGE_HOSTS = ("edge1", "edge2")

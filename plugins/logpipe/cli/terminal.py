@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from logpipe.accounting.watch import Observation
-from logpipe.embedded.stack import ServiceStatus, StartProgress
+from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
 
 PLAIN_INTERVAL_S = 5.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from logpipe.settings import PROJECT_DIR, Settings
 
 BUILD_DIR = PROJECT_DIR / "build"
-EMBEDDED_DIR = Path(__file__).resolve().parent
+MACHINE_DIR = Path(__file__).resolve().parent
 PYTHON = PROJECT_DIR / ".venv" / "bin" / "python"
 AIRFLOW = PROJECT_DIR / ".venv" / "bin" / "airflow"
 

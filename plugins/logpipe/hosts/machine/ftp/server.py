@@ -1,6 +1,6 @@
 """Serves the bundled log by FTP, read-only and anonymous, as the Internet Traffic Archive does.
 
-Started by the process host: ``python -m logpipe.embedded.ftp.server``.
+Started by the process host: ``python -m logpipe.hosts.machine.ftp.server``.
 """
 
 from pathlib import Path

@@ -11,11 +11,11 @@ from typing import Any
 
 import psutil
 
-from logpipe.cluster.compose import Compose, ComposeError
-from logpipe.cluster.credentials import EDGE_HOSTS, container_uid, write_secrets
-from logpipe.embedded import bootstrap
-from logpipe.embedded.layout import BUILD_DIR, Layout
-from logpipe.embedded.stack import ServiceStatus, StartProgress
+from logpipe.hosts.cluster.compose import Compose, ComposeError
+from logpipe.hosts.cluster.credentials import EDGE_HOSTS, container_uid, write_secrets
+from logpipe.hosts.machine import bootstrap
+from logpipe.hosts.machine.layout import BUILD_DIR, Layout
+from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
 from logpipe.settings import Settings
 
 COMPONENTS = ("kafka", "yarn", "flume", "spark")

@@ -1,1 +1,0 @@
-"""The pipeline on a cluster of containers: its secrets, its start and end, and the commands behind make."""

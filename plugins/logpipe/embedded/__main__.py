@@ -1,8 +1,0 @@
-"""``python -m logpipe.embedded``."""
-
-import sys
-
-from logpipe.embedded.cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Where the pipeline runs: one machine, a cluster of containers."""

@@ -1,0 +1,1 @@
+"""The pipeline on a cluster of containers: its secrets, its start and end."""
