@@ -24,10 +24,10 @@ from datetime import timedelta
 from airflow.sdk import DAG, Asset
 
 from logpipe import settings
-from logpipe.operators.days import schedule_of
-from logpipe.operators.params import date_param
-from logpipe.operators.seal import SealOperator
-from logpipe.sensors.partition_closed import HdfsPartitionClosedSensor
+from logpipe.airflow.operators.days import schedule_of
+from logpipe.airflow.operators.params import date_param
+from logpipe.airflow.operators.seal import SealOperator
+from logpipe.airflow.sensors.partition_closed import HdfsPartitionClosedSensor
 
 conf = settings.load()
 

@@ -20,7 +20,7 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from logpipe import settings
-from logpipe.operators.host_program import HostProgramOperator
+from logpipe.airflow.operators.host_program import HostProgramOperator
 
 conf = settings.load()
 

@@ -23,16 +23,16 @@ lines at the source, in HDFS and in the windows. The services stay up afterwards
 from airflow.sdk import DAG
 
 from logpipe import settings
-from logpipe.operators.dag_run import EnsureDagRunOperator
-from logpipe.operators.days import schedule_of
-from logpipe.operators.flume_agent import FlumeAgentOperator
-from logpipe.operators.kafka_topic import KafkaTopicOperator
-from logpipe.operators.params import replay_params
-from logpipe.operators.replay import ReplayOperator
-from logpipe.operators.verify import VerifyOperator
-from logpipe.operators.windows_job import windows_job
-from logpipe.sensors.hdfs_partition import HdfsPartitionSensor
-from logpipe.sensors.source_file import SourceFileSensor
+from logpipe.airflow.operators.dag_run import EnsureDagRunOperator
+from logpipe.airflow.operators.days import schedule_of
+from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
+from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
+from logpipe.airflow.operators.params import replay_params
+from logpipe.airflow.operators.replay import ReplayOperator
+from logpipe.airflow.operators.verify import VerifyOperator
+from logpipe.airflow.operators.windows_job import windows_job
+from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionSensor
+from logpipe.airflow.sensors.source_file import SourceFileSensor
 
 conf = settings.load()
 

@@ -19,8 +19,8 @@ of `stream_services` ends by itself, successfully, once its services are stopped
 from airflow.sdk import DAG, Param, chain
 
 from logpipe import settings
-from logpipe.operators.service_stop import FlumeAgentStopOperator, ReplayerStopOperator
-from logpipe.operators.windows_job import windows_job_stop
+from logpipe.airflow.operators.service_stop import FlumeAgentStopOperator, ReplayerStopOperator
+from logpipe.airflow.operators.windows_job import windows_job_stop
 
 conf = settings.load()
 

@@ -22,11 +22,11 @@ and stopped, agent 1 first. Clearing a task stops nothing; its next try takes ov
 from airflow.sdk import DAG
 
 from logpipe import settings
-from logpipe.operators.days import schedule_of
-from logpipe.operators.flume_agent import FlumeAgentOperator
-from logpipe.operators.kafka_topic import KafkaTopicOperator
-from logpipe.operators.params import profile_param
-from logpipe.operators.windows_job import windows_job
+from logpipe.airflow.operators.days import schedule_of
+from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
+from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
+from logpipe.airflow.operators.params import profile_param
+from logpipe.airflow.operators.windows_job import windows_job
 
 conf = settings.load()
 

@@ -8,8 +8,8 @@ agent's metrics. With `supervise=True` each mapped task would stay, deferred, an
 from airflow.sdk import DAG
 
 from logpipe import settings
-from logpipe.operators.flume_agent import FlumeAgentOperator
-from logpipe.operators.kafka_topic import KafkaTopicOperator
+from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
+from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
 
 conf = settings.load()
 

@@ -9,8 +9,8 @@ by itself: `HdfsPartitionClosedSensor` is true once no line of the day is missin
 from airflow.sdk import DAG
 
 from logpipe import settings
-from logpipe.operators.seal import SealOperator
-from logpipe.sensors.partition_closed import HdfsPartitionClosedSensor
+from logpipe.airflow.operators.seal import SealOperator
+from logpipe.airflow.sensors.partition_closed import HdfsPartitionClosedSensor
 
 conf = settings.load()
 

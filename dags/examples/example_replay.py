@@ -8,10 +8,10 @@ it was when it is tried again, `HdfsPartitionSensor` waits until the consumers h
 from airflow.sdk import DAG
 
 from logpipe import settings
-from logpipe.operators.replay import ReplayOperator
-from logpipe.operators.verify import VerifyOperator
-from logpipe.sensors.hdfs_partition import HdfsPartitionSensor
-from logpipe.sensors.source_file import SourceFileSensor
+from logpipe.airflow.operators.replay import ReplayOperator
+from logpipe.airflow.operators.verify import VerifyOperator
+from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionSensor
+from logpipe.airflow.sensors.source_file import SourceFileSensor
 
 conf = settings.load()
 

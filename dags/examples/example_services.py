@@ -7,9 +7,9 @@ before they stop; `ServiceStopOperator` is for services that need not.
 from airflow.sdk import DAG
 
 from logpipe import settings
-from logpipe.operators.flume_agent import FlumeAgentOperator
-from logpipe.operators.service_stop import ReplayerStopOperator
-from logpipe.operators.spark_streaming import SparkStreamingOperator
+from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
+from logpipe.airflow.operators.service_stop import ReplayerStopOperator
+from logpipe.airflow.operators.spark_streaming import SparkStreamingOperator
 
 conf = settings.load()
 

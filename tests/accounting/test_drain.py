@@ -116,9 +116,9 @@ def test_an_agent_that_runs_and_does_not_answer_may_hold_lines(pipeline: Pipelin
 
 
 def test_the_trigger_of_a_replays_end(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    from logpipe.hooks.kafka_topic import KafkaTopicHook
-    from logpipe.triggers.flume_agent import FlumeAgentTrigger
-    from logpipe.triggers.hdfs_partition import HdfsPartitionTrigger
+    from logpipe.airflow.hooks.kafka_topic import KafkaTopicHook
+    from logpipe.airflow.triggers.flume_agent import FlumeAgentTrigger
+    from logpipe.airflow.triggers.hdfs_partition import HdfsPartitionTrigger
 
     settings = pipeline.settings
     hdfs_port = settings.webhdfs_url.rpartition(":")[2]

@@ -23,7 +23,7 @@ LINES = nasa_lines(300)
 @pytest.fixture
 def account(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the task on this pipeline; its replayer is away."""
-    from logpipe.operators.verify import VerifyOperator
+    from logpipe.airflow.operators.verify import VerifyOperator
 
     away = {"conn_type": "http", "host": "127.0.0.1", "port": pipeline.settings.replayer_port}
     monkeypatch.setenv("AIRFLOW_CONN_REPLAYER_DEFAULT", json.dumps(away))
@@ -45,7 +45,7 @@ def test_it_waits_for_lines_in_flight(pipeline: Pipeline, account: Callable[...,
 def test_it_fails_when_lines_stay_in_flight_or_are_lost(
     pipeline: Pipeline, account: Callable[..., dict[str, Any]]
 ) -> None:
-    from logpipe.operators.verify import LinesUnaccountedError
+    from logpipe.airflow.operators.verify import LinesUnaccountedError
 
     pipeline.send("a", LINES[:-1])
     pipeline.record("a", LINES)

@@ -3,7 +3,7 @@
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
-from logpipe.operators.flume_agent import FlumeAgentOperator
+from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
 
 FLEET = [
     {"process_host_conn_id": f"process_host_{host}", "flume_agent_conn_id": f"flume_agent1_{host}"}

@@ -1,8 +1,8 @@
 import pytest
 
-from logpipe.hooks.flume_agent import FlumeAgentHook, FlumeMetrics
-from logpipe.hooks.http_service import ServiceUnreachableError
-from logpipe.hooks.process_host import ProcessHostHook
+from logpipe.airflow.hooks.flume_agent import FlumeAgentHook, FlumeMetrics
+from logpipe.airflow.hooks.http_service import ServiceUnreachableError
+from logpipe.airflow.hooks.process_host import ProcessHostHook
 from tests.airflow.real_parts import ProcessHostUnderTest, accepts, connect, wait_until
 
 pytestmark = pytest.mark.integration

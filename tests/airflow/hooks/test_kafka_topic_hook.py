@@ -3,7 +3,7 @@ import uuid
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from logpipe.hooks.kafka_topic import KafkaTopicHook, KafkaUnavailableError
+from logpipe.airflow.hooks.kafka_topic import KafkaTopicHook, KafkaUnavailableError
 
 pytestmark = pytest.mark.integration
 

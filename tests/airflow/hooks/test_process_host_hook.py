@@ -3,8 +3,8 @@ import signal
 
 import pytest
 
-from logpipe.hooks.http_service import ServiceUnreachableError
-from logpipe.hooks.process_host import ProcessHostError, ProcessHostHook
+from logpipe.airflow.hooks.http_service import ServiceUnreachableError
+from logpipe.airflow.hooks.process_host import ProcessHostError, ProcessHostHook
 from tests.airflow.real_parts import ProcessHostUnderTest, connect, wait_until
 
 pytestmark = pytest.mark.integration

@@ -6,7 +6,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 from pendulum import instance
 
-from logpipe.operators.days import days_between, schedule_of
+from logpipe.airflow.operators.days import days_between, schedule_of
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from logpipe.operators.host_program import HostProgramError, HostProgramOperator
+from logpipe.airflow.operators.host_program import HostProgramError, HostProgramOperator
 from tests.airflow.real_parts import ProcessHostUnderTest
 
 pytestmark = pytest.mark.integration

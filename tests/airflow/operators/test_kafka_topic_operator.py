@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from logpipe.operators.kafka_topic import KafkaTopicOperator, TopicDriftError
+from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator, TopicDriftError
 
 pytestmark = pytest.mark.integration
 

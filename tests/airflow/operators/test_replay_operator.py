@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from logpipe.hooks.kafka_topic import KafkaTopicHook
-from logpipe.hooks.process_host import ProcessHostHook
-from logpipe.hooks.replayer import ReplayerHook, ReplayRefusedError
-from logpipe.operators.replay import ReplayFailedError, ReplayOperator
-from logpipe.triggers.replay import ReplayTrigger
+from logpipe.airflow.hooks.kafka_topic import KafkaTopicHook
+from logpipe.airflow.hooks.process_host import ProcessHostHook
+from logpipe.airflow.hooks.replayer import ReplayerHook, ReplayRefusedError
+from logpipe.airflow.operators.replay import ReplayFailedError, ReplayOperator
+from logpipe.airflow.triggers.replay import ReplayTrigger
 from tests.airflow.real_parts import ProcessHostUnderTest, connect
 from tests.replayer.stack import Agent
 

@@ -15,9 +15,9 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from logpipe import settings
-from logpipe.hooks.process_host import ProcessHostHook
-from logpipe.operators.seal import NotSealedError, SealOperator
-from logpipe.sensors.partition_closed import HdfsPartitionClosedSensor
+from logpipe.airflow.hooks.process_host import ProcessHostHook
+from logpipe.airflow.operators.seal import NotSealedError, SealOperator
+from logpipe.airflow.sensors.partition_closed import HdfsPartitionClosedSensor
 from tests.airflow.real_parts import accepts, connect, free_port, wait_until
 from tests.sealing.chain_writer import DAY, Pipeline, next_day
 from tests.spark.services import Hdfs, Kafka, running

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from logpipe.hooks.http_service import ServiceUnreachableError
-from logpipe.operators.flume_agent import FlumeAgentOperator
-from logpipe.operators.service_launch import ServiceNotHealthyError
-from logpipe.operators.spark_streaming import SparkStreamingOperator
-from logpipe.triggers.flume_agent import FlumeAgentTrigger
+from logpipe.airflow.hooks.http_service import ServiceUnreachableError
+from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
+from logpipe.airflow.operators.service_launch import ServiceNotHealthyError
+from logpipe.airflow.operators.spark_streaming import SparkStreamingOperator
+from logpipe.airflow.triggers.flume_agent import FlumeAgentTrigger
 from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
 
 pytestmark = pytest.mark.integration

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from logpipe.hooks.process_host import ProcessHostHook
-from logpipe.operators.service_stop import FlumeAgentStopOperator, ServiceStopOperator
+from logpipe.airflow.hooks.process_host import ProcessHostHook
+from logpipe.airflow.operators.service_stop import FlumeAgentStopOperator, ServiceStopOperator
 from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, accepts, connect, wait_until
 
 pytestmark = pytest.mark.integration

@@ -15,11 +15,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from logpipe import settings
-from logpipe.operators.service_launch import ServiceNotHealthyError
-from logpipe.operators.spark_streaming import SparkStreamingOperator
-from logpipe.operators.spark_yarn import SparkYarnOperator, SparkYarnStopOperator
-from logpipe.operators.windows_job import windows_job, windows_job_stop
-from logpipe.triggers.spark_yarn import SparkYarnEvent
+from logpipe.airflow.operators.service_launch import ServiceNotHealthyError
+from logpipe.airflow.operators.spark_streaming import SparkStreamingOperator
+from logpipe.airflow.operators.spark_yarn import SparkYarnOperator, SparkYarnStopOperator
+from logpipe.airflow.operators.windows_job import windows_job, windows_job_stop
+from logpipe.airflow.triggers.spark_yarn import SparkYarnEvent
 from tests.airflow.real_parts import connect
 
 NAME = "logpipe windows /checkpoint"

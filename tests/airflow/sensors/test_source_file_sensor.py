@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
 
-from logpipe.sensors.source_file import SourceFileSensor
+from logpipe.airflow.sensors.source_file import SourceFileSensor
 
 
 def sensor(url: str, **more: float) -> SourceFileSensor:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from logpipe.triggers import serializable
-from logpipe.triggers.source_file import SourceFileEvent, SourceFileTrigger
-from logpipe.triggers.supervision import HealLog
+from logpipe.airflow.triggers import serializable
+from logpipe.airflow.triggers.source_file import SourceFileEvent, SourceFileTrigger
+from logpipe.airflow.triggers.supervision import HealLog
 
 HOUR_S = 3600.0
 SetClock = Callable[[float], None]

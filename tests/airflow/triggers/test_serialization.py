@@ -12,8 +12,8 @@ from typing import Any, get_args, get_origin
 import pytest
 from airflow.sdk.serde import deserialize, serialize
 
-import logpipe.triggers
-from logpipe.triggers.serializable import Event, SerializableTrigger
+import logpipe.airflow.triggers
+from logpipe.airflow.triggers.serializable import Event, SerializableTrigger
 
 SAMPLES: dict[Any, object] = {
     str: "some text",
@@ -29,8 +29,8 @@ SAMPLES: dict[Any, object] = {
 
 def below(kind: type) -> list[type]:
     """Every class that can be instantiated, the last of a name: a dataclass with slots replaces its first."""
-    for module in pkgutil.iter_modules(logpipe.triggers.__path__):
-        importlib.import_module(f"logpipe.triggers.{module.name}")
+    for module in pkgutil.iter_modules(logpipe.airflow.triggers.__path__):
+        importlib.import_module(f"logpipe.airflow.triggers.{module.name}")
     found = [kind]
     for parent in found:
         found += parent.__subclasses__()

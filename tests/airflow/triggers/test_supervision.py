@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from logpipe.hooks.process_host import ProcessHostHook
-from logpipe.triggers.flume_agent import FlumeAgentTrigger
-from logpipe.triggers.service import ServiceEvent
+from logpipe.airflow.hooks.process_host import ProcessHostHook
+from logpipe.airflow.triggers.flume_agent import FlumeAgentTrigger
+from logpipe.airflow.triggers.service import ServiceEvent
 from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
 
 pytestmark = pytest.mark.integration

@@ -1,0 +1,141 @@
+"""Replaying a log."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from logpipe.airflow.operators.first_look import FirstLookMixin
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ReplayFailedError(RuntimeError):
+    """A replay ended before its source did; the message names URL and reason."""
+
+
+class ReplayOperator(FirstLookMixin):
+    """Replays a log through the replayer service, which it launches when it is not up.
+
+    The replay's id stands for this task of this DAG run, so that a retry, or a cleared task, finds the
+    replay: one that runs is joined, a failed or stopped one goes on after its last acknowledged line, and
+    a finished one is not sent again. Marking the deferred task failed or succeeded stops its replay.
+
+    Args:
+        url: the log, plain or gz: ftp, ftps, http, https or file.
+        pace: ``delay:SECONDS``, ``speed:FACTOR`` or ``max``.
+        profile: delivery profile, ``memory`` or ``durable``.
+        limit: stop after so many lines; None for all.
+        replayer_conn_id: connection to the replayer.
+        process_host_conn_id: connection to the process host that keeps the replayer.
+        service: the replayer's name there.
+        start_timeout_s: the task fails when the replayer is not healthy by then.
+        hung_after_s: a replayer that does not answer for so long is killed, and so restarted.
+        first_look_s: the task keeps its worker this long before it defers.
+    """
+
+    template_fields: Sequence[str] = ("url", "pace", "profile", "limit", "replayer_conn_id")
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        pace: str,
+        profile: str,
+        limit: int | None = None,
+        replayer_conn_id: str = "replayer_default",
+        process_host_conn_id: str = "process_host_default",
+        service: str = "replayer",
+        start_timeout_s: float = 60,
+        hung_after_s: float = 20,
+        first_look_s: float = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.url = url
+        self.pace = pace
+        self.profile = profile
+        self.limit = limit
+        self.replayer_conn_id = replayer_conn_id
+        self.process_host_conn_id = process_host_conn_id
+        self.service = service
+        self.start_timeout_s = start_timeout_s
+        self.hung_after_s = hung_after_s
+        self.first_look_s = first_look_s
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Submit the replay and follow it; return its record. Its id is in XCom as ``replay_id`` at once.
+
+        Raises:
+            ReplayFailedError: the replayer is not there, or the replay ended early.
+            ReplayRefusedError: the replayer refused a parameter.
+        """
+        from logpipe.airflow.triggers.ownership import OWNER_KEY
+        from logpipe.airflow.triggers.replay import ReplayTrigger
+
+        spec = {"url": self.url, "pace": self.pace, "profile": self.profile, "limit": self.limit}
+        replay_id = replay_id_of(context)
+        context["ti"].xcom_push(key="replay_id", value=replay_id)  # whoever follows this run finds the replay
+        record = asyncio.run(self._submit(replay_id, spec))
+        self.log.info("Replay %s of %s is %s", replay_id, record["url"], record["state"])
+        owner = uuid4().hex
+        context["ti"].xcom_push(key=OWNER_KEY, value=owner)
+        trigger = ReplayTrigger(
+            replay_id=replay_id,
+            spec=spec,
+            replayer_conn_id=self.replayer_conn_id,
+            owner=owner,
+            service=self.service,
+            process_host_conn_id=self.process_host_conn_id,
+            hung_after_s=self.hung_after_s,
+        )
+        return self.execute_complete(context, self.defer_unless_soon(trigger, self.first_look_s))
+
+    async def _submit(self, replay_id: str, spec: dict[str, Any]) -> dict[str, Any]:
+        from logpipe.airflow.hooks.process_host import ProcessHostHook
+        from logpipe.airflow.hooks.replayer import ReplayerHook
+        from logpipe.airflow.triggers.replayer import ReplayerTrigger
+
+        await ProcessHostHook(self.process_host_conn_id).launch(self.service)
+        trigger = ReplayerTrigger(
+            service=self.service,
+            process_host_conn_id=self.process_host_conn_id,
+            start_timeout_s=self.start_timeout_s,
+            poll_interval_s=0.1,
+            replayer_conn_id=self.replayer_conn_id,
+        )
+        outcome = await trigger.outcome()
+        if not outcome.healthy:
+            tail = "\n".join(outcome.last_log_lines)
+            raise ReplayFailedError(f"The {outcome.service} is not healthy: {outcome.reason}\n{tail}")
+        return await ReplayerHook(self.replayer_conn_id).submit(replay_id, spec)
+
+    def execute_complete(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of a finished replay.
+
+        Raises:
+            ReplayFailedError: the replay failed or was stopped.
+        """
+        from logpipe.airflow.triggers.replay import ReplayEvent, progress
+
+        record = ReplayEvent.from_payload(event).record
+        if record["state"] != "done":
+            raise ReplayFailedError(
+                f"Replay {record['replay_id']} of {record['url']} {record['state']}: {record['reason']}. "
+                f"{progress(record)}; a retry, or clearing this task, goes on from there"
+            )
+        self.log.info("Replay %s of %s is done: %s", record["replay_id"], record["url"], progress(record))
+        return record
+
+
+def replay_id_of(context: "Context") -> str:
+    """Return a short id for the task instance: when its run was due, and a digest of what identifies it.
+
+    It is short since it is part of every record's key in Kafka.
+    """
+    instance = context["ti"]
+    identity = f"{instance.dag_id}/{instance.run_id}/{instance.task_id}/{instance.map_index}"
+    due = context["dag_run"].run_after
+    return f"{due:%Y%m%dT%H%M%S}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
