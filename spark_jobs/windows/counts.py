@@ -5,7 +5,7 @@ Runs in Spark's Python workers. A task holds one offset range of one Kafka parti
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -14,11 +14,11 @@ from pyspark import Accumulator
 from pyspark.accumulators import AccumulatorParam
 
 from logpipe.digest import Digest
+from logpipe.settings import TimeMode
 from windows.dimensions import DIMENSIONS, TOTAL
 from windows.identity import Judged, Marks, drop_repeats
 from windows.parse import MAX_KEY_CHARS, parse_frame
 
-TimeMode = Literal["arrival", "event"]
 LATE = "late"
 _AHEAD_MS = 86_400_000  # a time this far ahead of the line's arrival says nothing about the stream's clock
 

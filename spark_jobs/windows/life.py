@@ -119,7 +119,8 @@ class Life:
         if changed:
             raise WindowsError(
                 f"The checkpoint {self._options.checkpoint_url} was made with {', '.join(changed)}: start "
-                "with the old value, or give a new --checkpoint-dir and --windows-dir to count the topic anew"
+                "with the old value, or count the topic anew in new folders: LOGPIPE_HDFS_CHECKPOINT_DIR and "
+                "LOGPIPE_HDFS_WINDOWS_DIR (--checkpoint-dir, --windows-dir)"
             )
 
     def _make_outputs(self) -> bool:

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from logpipe.settings import PROJECT_DIR, Settings
-from windows.counts import TimeMode
-
-ARRIVAL_DELAY_S = 5
-EVENT_DELAY_S = 300
+from logpipe.settings import PROJECT_DIR, WATERMARKS_S, Settings, TimeMode
 
 
 class OptionError(ValueError):
@@ -127,20 +123,20 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
     )
     windows = cli.add_argument_group("windows")
     windows.add_argument(
-        "--time", choices=["arrival", "event"], default="arrival",
+        "--time", choices=["arrival", "event"], default=settings.windows_time,
         help="what dates a line: its arrival in Kafka, or the time written in it",
     )  # fmt: skip
     windows.add_argument("--window-s", type=int, default=settings.window_s, help="length of a window")
     windows.add_argument(
         "--slide-s",
         type=int,
-        help="step from window to window, a divisor of the length (default: the length)",
+        help="step from window to window, a divisor of the length (default: as set, or the length)",
     )
     windows.add_argument(
         "--watermark-s", type=int,
         help="a window is closed when lines dated so much after its end were seen; later lines for it count "
-        f"as late and are added all the same (default: {ARRIVAL_DELAY_S} in arrival time, {EVENT_DELAY_S} "
-        "in event time)",
+        f"as late and are added all the same (default: as set, or {WATERMARKS_S['arrival']} in arrival time, "
+        f"{WATERMARKS_S['event']} in event time)",
     )  # fmt: skip
     windows.add_argument(
         "--idle-s", type=int, default=30, help="in event time: close all windows after so long without a line"
@@ -192,9 +188,11 @@ def from_arguments(arguments: list[str], settings: Settings) -> Options:
     """
     values = vars(parser(settings).parse_args(arguments))
     if values["slide_s"] is None:
-        values["slide_s"] = values["window_s"]
+        as_set = values["window_s"] == settings.window_s
+        values["slide_s"] = settings.slide_s if as_set else values["window_s"]
     if values["watermark_s"] is None:
-        values["watermark_s"] = ARRIVAL_DELAY_S if values["time"] == "arrival" else EVENT_DELAY_S
+        as_set = values["time"] == settings.windows_time
+        values["watermark_s"] = settings.watermark_s if as_set else WATERMARKS_S[values["time"]]
     if not values["master"] and "PYSPARK_GATEWAY_PORT" not in os.environ:
         values["master"] = f"local[{(os.cpu_count() or 1) + 1}]"  # a task also waits for Kafka and Python
     values["windows_topic"] = values["windows_topic"] or f"{values['topic']}_windows"

@@ -81,10 +81,17 @@ def test_a_new_state_folder_is_marked_and_another_formats_mark_is_refused(curren
     stack.check()
     (stack.layout.kafka_dir / "meta.properties").touch()
     stack.check()
-    assert json.loads(stack.layout.format_file.read_text()) == {"version": 2}
+    assert json.loads(stack.layout.format_file.read_text()) == {"version": 2, "topic": "apache_logs"}
     stack.layout.format_file.write_text('{"version": 3}')
     with pytest.raises(StackError, match="format 3, expected 2"):
         stack.check()
+
+
+def test_a_state_folder_of_another_topic_is_refused(current):
+    Stack(current).check()
+    other = Stack(current.model_copy(update={"topic": "other"}))
+    with pytest.raises(StackError, match=r"belongs to topic apache_logs, asked for is other: .*STATE_DIR"):
+        other.check()
 
 
 def test_the_topics_share_of_the_disk_is_parted_among_its_partitions(current):

@@ -26,6 +26,21 @@ def test_the_offset_shifts_every_port_that_is_not_set_by_itself(monkeypatch):
     assert (current.kafka_port, current.netcat_port, current.airflow_port) == (7777, 10099, 8180)
 
 
+def test_another_topic_has_a_group_and_folders_of_its_own():
+    first, second = settings.parse(), settings.parse(topic="shop", hdfs_user="web")
+    names = ("consumer_group", "hdfs_logs_dir", "hdfs_windows_dir", "hdfs_checkpoint_dir", "hdfs_ledger_dir")
+    assert not {getattr(first, name) for name in names} & {getattr(second, name) for name in names}
+    assert second.hdfs_logs_dir == "/user/web/shop"
+    assert settings.parse(topic="shop", hdfs_logs_dir="/logs").hdfs_logs_dir == "/logs"
+
+
+def test_what_the_windows_do_follows_from_few_settings():
+    assert (settings.parse().slide_s, settings.parse().watermark_s) == (60, 5)
+    event = settings.parse(windows_time="event", window_s=300)
+    assert (event.slide_s, event.watermark_s) == (300, 300)
+    assert settings.parse(windows_time="event", watermark_s=0, slide_s=30).watermark_s == 0
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -35,6 +50,15 @@ def test_the_offset_shifts_every_port_that_is_not_set_by_itself(monkeypatch):
         ({"port_offset": 50000, "kafka_controller_port": 1, "thrift_port": 20000}, r"the last port is 65535"),
         ({"profile": "fast"}, r"LOGPIPE_PROFILE=fast: .*'memory' or 'durable'"),
         ({"timezone": "Mars/Olympus"}, r"LOGPIPE_TIMEZONE=Mars/Olympus: .*no time zone"),
+        ({"max_line_bytes": 2 << 20}, r"LOGPIPE_MAX_LINE_BYTES=2097152: .*less than or equal to 2031616"),
+        ({"window_s": 60, "slide_s": 25}, r"slide_s is 25, expected a divisor of window_s, 60"),
+        ({"windows_time": "departure"}, r"LOGPIPE_WINDOWS_TIME=departure: .*'arrival' or 'event'"),
+        ({"hdfs_logs_dir": "logs"}, r"hdfs_logs_dir is logs, expected an absolute path"),
+        ({"hdfs_logs_dir": "/user/_logs"}, r"hdfs_logs_dir is /user/_logs, .*begin with _"),
+        (
+            {"hdfs_windows_dir": "/user/bigdata/apache_logs/w"},
+            r"hdfs_windows_dir, .*is inside of hdfs_logs_dir",
+        ),
     ],
 )
 def test_an_error_names_the_variable_and_the_value(values, message):

@@ -8,6 +8,7 @@ that a second copy needs two variables: the offset and ``LOGPIPE_STATE_DIR``.
 import re
 from datetime import timedelta, timezone, tzinfo
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +21,12 @@ PROJECT_DIR = Path(__file__).resolve().parents[3]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Cron = Annotated[str, Field(pattern=r"^$|^(\S+ ){4}\S+$")]
 DeliveryProfile = Literal["memory", "durable"]
+TimeMode = Literal["arrival", "event"]
+
+DEFAULT_TOPIC = "apache_logs"
+MAX_MESSAGE_BYTES = 2 << 20  # what Kafka and its clients take as one record, with key and envelope
+ENVELOPE_BYTES = 64 << 10  # room for these
+WATERMARKS_S: dict[TimeMode, int] = {"arrival": 5, "event": 300}
 
 
 class SettingsError(ValueError):
@@ -70,7 +77,7 @@ class Settings(BaseSettings):
     supervisor_port: Port = Field(9001, description="Process host (supervisord), XML-RPC")
 
     # Kafka
-    topic: str = Field("apache_logs", pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="Topic of log lines")
+    topic: str = Field(DEFAULT_TOPIC, pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="Topic of log lines")
     topic_partitions: int = Field(3, ge=1, le=10000, description="Partitions of the topic")
     topic_replication: int = Field(1, ge=1, le=100, description="Replicas of each partition")
     kafka_bootstrap: str = Field(
@@ -93,18 +100,28 @@ class Settings(BaseSettings):
         description="The broker on one machine writes through to the disk so often; "
         "0: before each acknowledgement",
     )
-    consumer_group: str = Field("flume_consumer", description="Consumer group of Flume agent 2")
+    consumer_group: str = Field(
+        "",
+        description="Consumer group of Flume agent 2; empty: flume_consumer, and another topic's name",
+    )
 
     # HDFS
     hdfs_url: str = Field("", description="HDFS's address, hdfs://host:port; empty: the NameNode on the host")
     webhdfs_url: str = Field("", description="WebHDFS's, http://host:port; empty: the NameNode on the host")
     hdfs_user: str = Field("bigdata", description="User that owns the pipeline's files on HDFS")
-    hdfs_logs_dir: str = Field("/user/bigdata/apache_logs", description="Holds one directory a day, %y-%m-%d")
-    hdfs_windows_dir: str = Field("/user/bigdata/apache_logs_windows", description="Window counts, Parquet")
-    hdfs_checkpoint_dir: str = Field(
-        "/user/bigdata/apache_logs_checkpoint", description="Progress and state of the Spark job"
+    hdfs_logs_dir: str = Field(
+        "",
+        description="Holds one directory a day, %y-%m-%d; empty: /user/bigdata/apache_logs, by the topic",
     )
-    hdfs_ledger_dir: str = Field("/user/bigdata/apache_logs_ledger", description="What was sent, JSON")
+    hdfs_windows_dir: str = Field(
+        "", description="Window counts, Parquet; empty: /user/bigdata/apache_logs_windows"
+    )
+    hdfs_checkpoint_dir: str = Field(
+        "", description="Progress and state of the Spark job; empty: /user/bigdata/apache_logs_checkpoint"
+    )
+    hdfs_ledger_dir: str = Field(
+        "", description="What was sent, JSON; empty: /user/bigdata/apache_logs_ledger"
+    )
     roll_interval_s: int = Field(300, ge=1, description="A file of agent 2 is closed after this time")
 
     keep_days: int = Field(0, ge=0, description="Sealed days are forgotten after so many days; 0: never")
@@ -113,6 +130,19 @@ class Settings(BaseSettings):
 
     # Windows
     window_s: int = Field(60, ge=1, description="Length of a window")
+    slide_s: int = Field(
+        0, ge=0, description="Step from window to window, a divisor of the length; 0: the length"
+    )
+    windows_time: TimeMode = Field(
+        "arrival",
+        description="What dates a line in the windows: its arrival in Kafka, or event, the time in it",
+    )
+    watermark_s: int | None = Field(
+        None,
+        ge=0,
+        description="A window is closed when lines dated so much after its end were seen; later ones are "
+        "added all the same; empty: 5 in arrival time, 300 in event time",
+    )
 
     # Spark
     spark_master: str = Field(
@@ -136,7 +166,12 @@ class Settings(BaseSettings):
     source_url: str = Field("", description="Log to replay; empty: the bundled one, from the FTP server")
     pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
     profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
-    max_line_bytes: int = Field(1048576, ge=1, description="A longer line is set aside, not sent")
+    max_line_bytes: int = Field(
+        1048576,
+        ge=1,
+        le=MAX_MESSAGE_BYTES - ENVELOPE_BYTES,
+        description="A longer line is set aside, not sent; Kafka's limit is 2 MiB with key and envelope",
+    )
 
     # When Airflow starts runs by itself: cron expressions, in ``timezone``
     maintenance_schedule: Cron = Field(
@@ -194,6 +229,48 @@ class Settings(BaseSettings):
         }
         for name, address in addresses.items():
             object.__setattr__(self, name, getattr(self, name) or address)
+        return self
+
+    @model_validator(mode="after")
+    def _fill_names(self) -> "Settings":
+        """Give the topic group and folders of its own, where they are not set."""
+        home = f"/user/{self.hdfs_user}/{self.topic}"
+        group = "flume_consumer" if self.topic == DEFAULT_TOPIC else f"flume_consumer_{self.topic}"
+        names = {
+            "consumer_group": group,
+            "hdfs_logs_dir": home,
+            "hdfs_windows_dir": f"{home}_windows",
+            "hdfs_checkpoint_dir": f"{home}_checkpoint",
+            "hdfs_ledger_dir": f"{home}_ledger",
+            "slide_s": self.window_s,
+            "watermark_s": WATERMARKS_S[self.windows_time] if self.watermark_s is None else self.watermark_s,
+        }
+        for name, value in names.items():
+            object.__setattr__(self, name, getattr(self, name) or value)
+        return self
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Settings":
+        """Refuse settings that are fine by themselves and cannot work together."""
+        if self.window_s % self.slide_s:
+            raise ValueError(
+                f"slide_s is {self.slide_s}, expected a divisor of window_s, {self.window_s}, "
+                "so that all lines are in equally many windows"
+            )
+        folders = ("hdfs_logs_dir", "hdfs_windows_dir", "hdfs_checkpoint_dir", "hdfs_ledger_dir")
+        for name in folders:
+            path = getattr(self, name)
+            if not re.fullmatch(r"(/[^/]+)+", path) or re.search(r"/[_.]", path):
+                raise ValueError(
+                    f"{name} is {path}, expected an absolute path on HDFS; no part may begin with _ or ., "
+                    "which Hadoop's readers skip"
+                )
+        for name, other in permutations(folders, 2):
+            if f"{getattr(self, name)}/".startswith(f"{getattr(self, other)}/"):
+                raise ValueError(
+                    f"{name}, {getattr(self, name)}, is inside of {other}, {getattr(self, other)}: "
+                    "give one of them another folder"
+                )
         return self
 
     @property

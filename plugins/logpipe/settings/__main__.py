@@ -3,11 +3,15 @@
 from logpipe.settings import PROJECT_DIR, Settings
 
 
+def _default(value: object) -> str:
+    text = "" if value is None else str(value).replace(f"{PROJECT_DIR}/", "")
+    return f"`{text}`" if text else ""
+
+
 def table() -> str:
     """The settings in Markdown."""
     rows = [
-        f"| `LOGPIPE_{name.upper()}` | `{str(field.default).replace(str(PROJECT_DIR) + '/', '') or ' '}` | "
-        f"{field.description} |"
+        f"| `LOGPIPE_{name.upper()}` | {_default(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(

@@ -19,6 +19,11 @@ def windows_job(**kwargs: Any) -> BaseOperator:
         kwargs: as in `SparkStreamingOperator`; what only the process host or Kafka needs is left out on YARN.
     """
     conf = settings.load()
+    kwargs.setdefault(
+        "doc_md",
+        f"Windows of {conf.window_s} s, one each {conf.slide_s} s, by the lines' {conf.windows_time} time, "
+        f"closed {conf.watermark_s} s after their end.",
+    )
     if conf.spark_master != "yarn":
         return SparkStreamingOperator(service=SERVICE, **kwargs)
     kwargs.pop("topic", None)

@@ -6,9 +6,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from logpipe.hosts.machine.layout import AIRFLOW_USER, BUILD_DIR, MACHINE_DIR, USER, Layout, write_private
-from logpipe.settings import PROJECT_DIR, Settings
-
-MAX_MESSAGE_BYTES = 2 * 2**20  # a line of 1 MiB and its envelope
+from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
 
 
 def write_all(settings: Settings, layout: Layout) -> None:

@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
-from logpipe.settings import PROJECT_DIR, Settings
+from logpipe.settings import DEFAULT_TOPIC, PROJECT_DIR, Settings
 
 BUILD_DIR = PROJECT_DIR / "build"
 MACHINE_DIR = Path(__file__).resolve().parent
@@ -76,18 +76,26 @@ class Layout:
         """Tells the format of the state folder."""
         return self.state_dir / "layout.json"
 
-    def claim(self) -> None:
-        """Mark a new state folder with this version's format, or check the mark of an old one.
+    def claim(self, topic: str) -> None:
+        """Mark a new state folder with this version's format and the topic, or check the mark of an old one.
 
         Raises:
-            LayoutError: it holds the data of a version with another format. Nothing is changed.
+            LayoutError: it holds the data of a version with another format, or another topic's. Nothing is
+                changed.
         """
         if self.format_file.exists():
-            found = json.loads(self.format_file.read_text()).get("version")
+            mark = json.loads(self.format_file.read_text())
+            found = mark.get("version")
+            its_topic = mark.get("topic", DEFAULT_TOPIC)
+            if its_topic != topic:
+                raise LayoutError(
+                    f"{self.state_dir} belongs to topic {its_topic}, asked for is {topic}: set "
+                    "LOGPIPE_STATE_DIR to a folder of its own (and LOGPIPE_PORT_OFFSET, to run both)"
+                )
         elif (self.kafka_dir / "meta.properties").exists() or (self.hadoop_dir / "name").exists():
             found = 1
         else:
-            write_private(self.format_file, json.dumps({"version": FORMAT}) + "\n")
+            write_private(self.format_file, json.dumps({"version": FORMAT, "topic": topic}) + "\n")
             return
         if found != FORMAT:
             raise LayoutError(

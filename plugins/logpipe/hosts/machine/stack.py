@@ -67,7 +67,7 @@ class Stack:
             StackError: names every problem found.
         """
         try:
-            self.layout.claim()
+            self.layout.claim(self.settings.topic)
         except LayoutError as error:
             raise StackError(str(error)) from None
         running = self._running_services()
