@@ -58,6 +58,13 @@ class DataPlane:
         for service in ("analytics", "replayer"):
             self.stack.launch(service)
 
+    def start_edge(self) -> None:
+        """Start only what sends: agent 1 and the replayer, for stores that stand elsewhere."""
+        configuration.write_all(self.settings, self.stack.layout)
+        self.stack.host.start()
+        for service, variant in (("flume-agent1", "durable"), ("replayer", "")):
+            self.stack.launch(service, variant)
+
     def stop(self) -> None:
         """Stop everything; the process host kills what does not end in its time."""
         self.stack.host.shut_down()
@@ -99,10 +106,11 @@ class DataPlane:
         """The id of the replay that is begun next."""
         return f"r{self._replays + 1}"
 
-    def submit(self, pace: str = PACE, url: str = "", profile: str = "durable") -> str:
-        """Begin a replay; returns its id."""
-        replay_id = self.next_replay
-        self._replays += 1
+    def submit(self, pace: str = PACE, url: str = "", profile: str = "durable", replay_id: str = "") -> str:
+        """Begin a replay, or have this host go on with it; returns its id."""
+        if not replay_id:
+            replay_id = self.next_replay
+            self._replays += 1
         spec = {"url": url or self.settings.replay_url, "pace": pace, "profile": profile, "limit": None}
         wait_until(
             lambda: self._replayer("POST", "/replays", {"replay_id": replay_id, **spec}), BACK_TIMEOUT_S
