@@ -29,6 +29,7 @@ from logpipe.contracts.chain import (
     in_use_name,
     java_id,
 )
+from logpipe.contracts.sealed import SealedDay, SealedFile
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, parse_key, partition_of
 from logpipe.replayer.feed import Place
@@ -242,6 +243,17 @@ class Pipeline:
             )
         if not is_open:
             self.links.append(link)
+
+    def seal(
+        self, day: str, digest: Digest, files: tuple[SealedFile, ...] = (), *, forgotten_at: str = ""
+    ) -> None:
+        """The sums of a sealed day."""
+        sums = SealedDay(
+            day=day, attempt="0" * 8, digest=digest, anonymous=Digest(), replays={}, repeats=0, foreign=0,
+            expired=0, files=files, parts=(), sealed_at="2026-03-11T00:30:00+00:00",
+            forgotten_at=forgotten_at,
+        )  # fmt: skip
+        self.hdfs.write(f"{self.logs}/_sealed/{day}.json", dumps(sums.to_json()), overwrite=True)
 
     def path(self, link: Link) -> str:
         """Where a link's lines stand."""

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from logpipe.accounting.audit import Audit, audit
-from logpipe.clients.hdfs import dumps
-from logpipe.contracts.chain import digest_to_list
+from logpipe.contracts.sealed import SealedFile
 from logpipe.digest import Digest
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
@@ -130,9 +129,7 @@ def test_a_sealed_day_is_held_against_its_sums(whole: Pipeline) -> None:
     for link in whole.links:
         whole.hdfs.delete(whole.path(link))
     whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-1.log", text)
-    files = [{"name": "apache_logs-1.log", "digest": digest_to_list(digest)}]
-    sums = dumps({"day": DAY, "digest": digest_to_list(digest), "files": files})
-    whole.hdfs.write(f"{whole.logs}/_sealed/{DAY}.json", sums)
+    whole.seal(DAY, digest, (SealedFile("apache_logs-1.log", len(text), digest, 0),))
     assert whole.verify().ok
     assert run(whole, day=DAY).ok
     whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-1.log", text[:-10] + b"X" * 9 + b"\n", overwrite=True)

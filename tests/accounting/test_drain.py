@@ -14,9 +14,9 @@ from threading import Thread
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from logpipe.accounting import drain
+from logpipe.accounting import chain, drain
 from logpipe.accounting.drain import Drain, held_events
-from logpipe.contracts.chain import CHAIN_FOLDER, FINISH_FILE
+from logpipe.contracts.chain import Layout
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="logpipe-airflow-"))
@@ -180,12 +180,12 @@ def test_an_agent_that_was_killed_when_it_had_been_asked_is_asked_again(
     pipeline.write(is_open=True)
     pipeline.count()
     waiting = Drain(pipeline.settings)
-    asked = f"{pipeline.settings.hdfs_logs_dir}/{CHAIN_FOLDER}/{FINISH_FILE}"
+    asked = Layout(pipeline.settings.hdfs_logs_dir).finish
     assert "not yet final" in waiting.undrained()
     pipeline.hdfs.delete(asked)
     assert waiting.undrained()
     assert pipeline.hdfs.status(asked) is None
-    monkeypatch.setattr(drain, "ASK_AGAIN_S", 0)
+    monkeypatch.setattr(chain, "ASK_AGAIN_S", 0)
     assert waiting.undrained()
     assert pipeline.hdfs.status(asked) is not None
     pipeline.write()

@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from logpipe.accounting.chain import own
-from logpipe.clients.hdfs import dumps
-from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Mark, Totals, digest_to_list
+from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Mark, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.sums import Sums
 from tests.accounting.pipeline import DAY, PARTITIONS, Pipeline, nasa_lines
@@ -57,8 +56,7 @@ def write_history(pipeline: Pipeline, julys: int, *, folded: bool) -> None:
         is_old = folded and number < julys // 2
         if is_old:
             path.unlink()
-        sums = {"day": day, "digest": digest_to_list(JULY)} | ({"forgotten": True} if is_old else {})
-        pipeline.hdfs.write(f"{pipeline.logs}/_sealed/{day}.json", dumps(sums))
+        pipeline.seal(day, JULY, forgotten_at="2026-04-11T00:30:00+00:00" if is_old else "")
         if not is_old:
             pipeline.hdfs.write(f"{pipeline.logs}/{day}/apache_logs-1.log", b"")
         totals += Totals(records=JULY.lines, digest=JULY)

@@ -7,8 +7,7 @@ import pytest
 
 from logpipe.accounting.chain import own
 from logpipe.accounting.verify import seal_replays
-from logpipe.clients.hdfs import dumps
-from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Totals, digest_to_list
+from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Totals
 from logpipe.digest import Digest
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
@@ -142,7 +141,7 @@ def test_links_before_the_floor_may_be_gone(whole: Pipeline) -> None:
     later = whole.write(day="26-03-11")
     whole.count()
     day = sum((link.digest for link in whole.links if link.day == DAY), start=Digest())
-    whole.hdfs.write(f"{whole.logs}/_sealed/{DAY}.json", dumps({"day": DAY, "digest": digest_to_list(day)}))
+    whole.seal(DAY, day)
     for link in later:
         whole.hdfs.set_attribute(f"{whole.logs}/_chain/{link.partition}", FLOOR_ATTRIBUTE, link.name.encode())
     for link in whole.links:
@@ -156,8 +155,7 @@ def test_links_before_the_floor_may_be_gone(whole: Pipeline) -> None:
     assert (found.lost, found.hdfs) == (4_000, 3_000)
     assert f"make forget DATE=20{DAY}" in found.problems[0]
 
-    forgotten = dumps({"day": DAY, "digest": digest_to_list(day), "forgotten": True})
-    whole.hdfs.write(f"{whole.logs}/_sealed/{DAY}.json", forgotten, overwrite=True)
+    whole.seal(DAY, day, forgotten_at="2026-04-11T00:30:00+00:00")
     assert "1 days were forgotten" in "\n".join(whole.exact().details)
     assert json.loads((whole.settings.state_dir / "forgotten_days.json").read_text()) == [DAY]
     whole.exact()

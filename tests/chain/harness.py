@@ -156,7 +156,7 @@ class World:
     # ------------------------------------------------------------------ HDFS
 
     def _chain_folder(self, partition: int) -> str:
-        return f"{self.logs_dir}/{chain.CHAIN_FOLDER}/{partition}"
+        return chain.Layout(self.logs_dir).chain(partition)
 
     def _link(self, path: str) -> Link | None:
         attribute = self.hdfs.attribute(path, chain.LINK_ATTRIBUTE)

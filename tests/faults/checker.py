@@ -4,6 +4,7 @@ import time
 from collections import Counter
 
 from logpipe.accounting.audit import audit
+from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.topic import TopicError, records
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError, read_window_state
@@ -70,9 +71,8 @@ def in_use(plane: DataPlane) -> list[str]:
     hdfs, root = Hdfs.of(plane.settings), plane.settings.hdfs_logs_dir
     try:
         names = []
-        for folder in hdfs.list(f"{root}/{chain.CHAIN_FOLDER}"):
-            if folder.is_folder:
-                names += [entry.name for entry in hdfs.list(f"{root}/{chain.CHAIN_FOLDER}/{folder.name}")]
+        for partition in ChainReader(hdfs, root).chains():
+            names += [entry.name for entry in hdfs.list(chain.Layout(root).chain(partition))]
         for day in plane.days():
             names += [entry.name for entry in hdfs.list(f"{root}/{day}")]
     finally:

@@ -14,24 +14,24 @@ from typing import Any
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from logpipe.accounting.topic import describe
+from logpipe.accounting.topic import describe, records
 from logpipe.clients.hdfs import Hdfs, dumps
 from logpipe.contracts.chain import (
-    CHAIN_FOLDER,
     LINK_ATTRIBUTE,
+    Layout,
     Link,
     Mark,
     Totals,
     in_use_name,
     link_name,
 )
+from logpipe.contracts.days import day_name
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, parse_key
 from logpipe.replayer.feed import Place
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.sources import SourceVersion
 from logpipe.sealing import place as day_place
-from logpipe.sealing.topic import day_name, read_range
 from logpipe.settings import parse, zone_of
 from tests.spark import services
 
@@ -120,7 +120,7 @@ class Pipeline:
     # ------------------------------------------------------------------ agent 2
 
     def chain_folder(self, partition: int) -> str:
-        return f"{self.root}/{CHAIN_FOLDER}/{partition}"
+        return Layout(self.root).chain(partition)
 
     def link(
         self, next_: int, partition: int = 0, *, kind: str = "lines", stop_at: str = "", side: bool = False
@@ -135,7 +135,7 @@ class Pipeline:
         anonymous, repeats, foreign = Digest(), 0, 0
         arrivals: list[int] = []
         if kind != "expired":
-            for record in read_range(self.settings, partition, first, next_):
+            for record in records(self.settings, {partition: (first, next_)}):
                 arrivals.append(record.timestamp_ms)
                 verdict = self.identities.judge(partition, record.key)
                 if verdict is Verdict.REPEAT:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from logpipe.accounting.chain import ChainError
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE
 from logpipe.digest import Digest
-from logpipe.sealing.chains import ChainError
 from logpipe.sealing.over import NotOverError
 from logpipe.sealing.rewrite import LinesGoneError
 from logpipe.sealing.seal import seal

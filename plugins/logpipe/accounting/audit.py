@@ -5,7 +5,6 @@ topic as far as it goes back against the links, and each source against the ledg
 counted by other code than the windows job's. Up to the newest links: what is open behind them is in flight.
 """
 
-import json
 import multiprocessing
 import re
 import time
@@ -18,16 +17,16 @@ from itertools import chain as chained
 from typing import Protocol
 
 from logpipe.accounting import lines as hdfs_lines
-from logpipe.accounting import topic
 from logpipe.accounting.difference import Difference
 from logpipe.accounting.judge import compare, judge
+from logpipe.accounting.ranges import PartitionReader, RangeSums
 from logpipe.accounting.source import SourceGoneError, sent_lines
-from logpipe.accounting.verify import Reading, facts_of, read
+from logpipe.accounting.verify import Reading, chain_reader, facts_of, read
 from logpipe.accounting.windows import read_window_state, read_windows
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
-from logpipe.contracts.chain import SEALED_FOLDER, Link, digest_of_list, in_use_name
+from logpipe.contracts.chain import Layout, Link, in_use_name
 from logpipe.digest import Digest, DigestBuilder, line_hash
-from logpipe.identity import Identities, Verdict, credited_to, parse_key
+from logpipe.identity import credited_to, parse_key
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.urls import mask_passwords
 from logpipe.settings import Settings
@@ -150,27 +149,20 @@ class TopicPart:
 
     def read(self, settings: Settings) -> Finding:
         """Read it."""
-        first = self.links[0].first if self.links else self.stretch[0]
-        end = max(self.links[-1].next if self.links else 0, self.stretch[1])
-        identities = Identities({(self.partition, replay): number for replay, number in self.marks.items()})
-        waiting = iter(self.links)
-        link = next(waiting, None)
-        found = _Range()
+        first, end = self.links[0].first, max(self.links[-1].next, self.stretch[1])
+        reader = PartitionReader(settings, self.links[0].topic_id, self.partition, first, end, self.marks)
         wrong: list[str] = []
         stretch, counts = DigestBuilder(), Counter[str]()
         read = 0
-        for record in topic.records(settings, {self.partition: (first, end)}):
-            while link is not None and record.offset >= link.next:
-                wrong += found.against(link)
-                link, found = next(waiting, None), _Range()
-            verdict = identities.judge(self.partition, record.key)
-            read += 1
-            found.add(record, verdict)
-            if verdict is not Verdict.REPEAT and self.stretch[0] <= record.offset < self.stretch[1]:
-                stretch.add(record.value)
-                counts.update(_classes([record.value]))
-        if link is not None:
-            wrong += found.against(link)
+        ranges: list[tuple[int, int, Link | None]] = [(link.first, link.next, link) for link in self.links]
+        for first, next_, link in [*ranges, (self.links[-1].next, end, None)]:
+            for record in reader.records(first, next_):
+                read += 1
+                if self.stretch[0] <= record.offset < self.stretch[1]:
+                    stretch.add(record.value)
+                    counts.update(_classes([record.value]))
+            if link is not None:
+                wrong += _against(link, reader.sums)
         return Finding(read, tuple(wrong), stretch.build(), counts)
 
 
@@ -195,36 +187,15 @@ class SourcePart:
         return Finding(digest.lines, (f"{what}: {_differ(self.record.digest, digest)}",), digest)
 
 
-class _Range:
-    """What the topic holds of one link's offsets."""
-
-    def __init__(self) -> None:
-        self._all = DigestBuilder()
-        self._anonymous = DigestBuilder()
-        self._replays: dict[str, DigestBuilder] = {}
-        self._repeats = 0
-
-    def add(self, record: topic.Record, verdict: Verdict) -> None:
-        if verdict is Verdict.REPEAT:
-            self._repeats += 1
-            return
-        self._all.add(record.value)
-        identity = parse_key(record.key) if verdict is Verdict.NEW and record.key else None
-        if identity is None:
-            self._anonymous.add(record.value)
-        else:
-            self._replays.setdefault(identity[0], DigestBuilder()).add(record.value)
-
-    def against(self, link: Link) -> Iterator[str]:
-        if link.kind not in ("lines", "memory"):
-            return
-        replays = {replay: builder.build() for replay, builder in self._replays.items()}
-        found = (self._all.build(), self._anonymous.build(), self._repeats, replays)
-        if found != (link.digest, link.anonymous, link.repeats, link.replays):
-            yield (
-                f"partition {link.partition}, link {link.name}: the topic holds other records than it says: "
-                f"{_differ(link.digest, found[0])}, {self._repeats:,} repeats where it says {link.repeats:,}"
-            )
+def _against(link: Link, found: RangeSums) -> Iterator[str]:
+    """What a link says against what the topic holds of its offsets."""
+    digest = found.digest.build()
+    held = (digest, found.anonymous.build(), found.repeats, found.by_replay())
+    if held != (link.digest, link.anonymous, link.repeats, link.replays):
+        yield (
+            f"partition {link.partition}, link {link.name}: the topic holds other records than it says: "
+            f"{_differ(link.digest, digest)}, {found.repeats:,} repeats where it says {link.repeats:,}"
+        )
 
 
 Part = FilePart | TopicPart | SourcePart
@@ -290,8 +261,7 @@ class _Plan:
 
     def __init__(self, settings: Settings, reading: Reading, day: str | None, replay: str | None) -> None:
         self.day = day
-        self._links = reading.days.links
-        self._logs = settings.hdfs_logs_dir
+        self._layout = Layout(settings.hdfs_logs_dir)
         self._hdfs = Hdfs.of(settings)
         self.parts: list[Part] = []
         self.days: set[str] = set()
@@ -307,7 +277,7 @@ class _Plan:
             )
         links = [
             link
-            for link in reading.days.links
+            for link in reading.links
             if link.kind == "lines"
             and link.day not in reading.days.sealed
             and day in (None, link.day)
@@ -317,9 +287,9 @@ class _Plan:
         self.days |= {link.day for link in links}
         for name in sorted(reading.days.sealed - set(reading.days.forgotten)):
             if day in (None, name):
-                self.parts += self._sealed(name, replay)
+                self.parts += self._sealed(settings, name, replay)
         if day and day not in self.days:
-            raise ValueError(f"There is no day {day} in {self._logs}, or it was forgotten")
+            raise ValueError(f"There is no day {day} in {self._layout.root}, or it was forgotten")
         if reading.days.memory_files and not day and not replay:
             files, found = reading.days.memory_files, reading.days.memory_found
             self.parts.append(FilePart(files, found, "profile memory's files"))
@@ -329,31 +299,19 @@ class _Plan:
             self.parts += [SourcePart(record) for record in self.records]
 
     def _file(self, link: Link) -> FilePart:
-        path = f"{self._logs}/{link.day}/{link.file_name}"
+        path = f"{self._layout.day(link.day)}/{link.file_name}"
         return FilePart((path,), link.text, path, link)
 
-    def marks_before(self, link: Link) -> dict[str, int] | None:
-        """Highest number of each replay before a link; None when it is not known."""
-        mine = [other for other in self._links if other.partition == link.partition]
-        at = mine.index(link)
-        if at == 0:
-            return {} if link.first == 0 else None
-        return {replay: mark.number for replay, mark in mine[at - 1].marks.items()}
-
-    def _sealed(self, day: str, replay: str | None) -> Iterator[FilePart]:
-        values = json.loads(self._hdfs.read(f"{self._logs}/{SEALED_FOLDER}/{day}.json") or b"{}")
-        if not values or (replay and replay not in map(credited_to, values.get("replays", {replay: 0}))):
+    def _sealed(self, settings: Settings, day: str, replay: str | None) -> Iterator[FilePart]:
+        sums = chain_reader(settings).sealed(day)
+        if sums is None or (replay and replay not in map(credited_to, sums.replays)):
             return
         self.days.add(day)
-        folder = f"{self._logs}/{day}"
-        if "files" not in values:
-            paths = tuple(hdfs_lines.files(self._hdfs, folder))
-            yield FilePart(paths, digest_of_list(values["digest"]), f"sealed day {day}")
-            return
-        for file in values["files"]:
-            path = f"{folder}/{file['name']}"
-            yield FilePart((path,), digest_of_list(file["digest"]), path)
-        known = {file["name"] for file in values["files"]} | set(values.get("memory_files", ()))
+        folder = self._layout.day(day)
+        for file in sums.files:
+            path = f"{folder}/{file.name}"
+            yield FilePart((path,), file.text, path)
+        known = {file.name for file in sums.files} | set(sums.memory_files)
         surplus = [
             path for path in hdfs_lines.files(self._hdfs, folder) if path.rpartition("/")[2] not in known
         ]
@@ -365,23 +323,17 @@ class _Plan:
         """Of each partition the links that the topic still has, from one on whose marks are known."""
         covered = reading.counted.covered_offsets or {}
         for partition, chain in reading.chains.items():
-            mine = [link for link in reading.days.links if link.partition == partition]
             first, end = reading.now.offsets.get(partition, (0, 0))
             links: list[Link] = []
             marks: dict[str, int] = {}
-            before: Link | None = None
-            for link in mine:
+            for link in chain.links:
                 is_there = link.topic_id == reading.now.topic_id and link.kind in ("lines", "memory")
-                is_known = bool(links) or before is not None or link.first == 0
-                if is_there and is_known and link.first >= first and link.next <= end:
-                    if not links:
-                        marks = (
-                            {replay: mark.number for replay, mark in before.marks.items()} if before else {}
-                        )
+                before = chain.marks_before(link)
+                if is_there and before is not None and link.first >= first and link.next <= end:
+                    marks = marks if links else before
                     links.append(link)
                 elif links:  # expired, or another epoch
                     links, marks = [], {}
-                before = link
             if names is not None:
                 if not any(link.name in names for link in links):
                     continue
@@ -447,7 +399,7 @@ def _recount(
             and bridged.get(partition, (0, 0)) == (0, 0)
             for partition, chain in reading.chains.items()
         ),
-        "records hold line ends": any(link.text != link.digest for link in reading.days.links),
+        "records hold line ends": any(link.text != link.digest for link in reading.links),
     }
     if why := [reason for reason, holds in reasons.items() if holds]:
         yield f"the windows are not counted anew: {'; '.join(why)}", False
@@ -525,7 +477,7 @@ def _name_lines(
     for part, finding in findings:
         if not isinstance(part, FilePart) or part.link is None or not finding.wrong:
             continue
-        marks = plan.marks_before(part.link)
+        marks = reading.chains[part.link.partition].marks_before(part.link)
         first, end = reading.now.offsets.get(part.link.partition, (0, 0))
         is_there = (
             part.link.topic_id == reading.now.topic_id and first <= part.link.first and part.link.next <= end
@@ -588,10 +540,8 @@ def _topic_lines(
     settings: Settings, link: Link, marks: dict[str, int], urls: dict[str, str]
 ) -> Iterator[Named]:
     """The lines of a link, from the topic, by replay and number where they have an identity."""
-    identities = Identities({(link.partition, replay): number for replay, number in marks.items()})
-    for record in topic.records(settings, {link.partition: (link.first, link.next)}):
-        if identities.judge(link.partition, record.key) is Verdict.REPEAT:
-            continue
+    reader = PartitionReader(settings, link.topic_id, link.partition, link.first, link.next, marks)
+    for record in reader.records(link.first, link.next):
         identity = parse_key(record.key) if record.key else None
         if identity is None:
             yield f"without identity, partition {link.partition} offset", record.offset, record.value

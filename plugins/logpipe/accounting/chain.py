@@ -5,38 +5,39 @@ are not sealed are read: the rest is in their sums.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from logpipe.accounting.lines import digest_file
 from logpipe.clients.hdfs import Entry, Hdfs, HdfsError
 from logpipe.contracts.chain import (
-    CHAIN_FOLDER,
-    DAY,
     FILE_NAME,
     FILE_PREFIX,
-    FINISH_FILE,
     FLOOR_ATTRIBUTE,
     LINK_ATTRIBUTE,
     LINK_NAME,
+    MEMORY_IN_USE_NAME,
+    MEMORY_NAME,
     OPEN_NAME,
-    SEALED_FOLDER,
-    SEALING_FOLDER,
+    Layout,
     Link,
     Mark,
     Totals,
-    digest_of_list,
     in_use_name,
     link_name,
 )
+from logpipe.contracts.days import DAY
+from logpipe.contracts.sealed import SealedDay
 from logpipe.digest import Digest
 
 THREADS = 8
+ASK_AGAIN_S = 10.0  # an agent 2 that was started since does not heed what was asked before
 _ATTEMPTS = 10
 _Item = TypeVar("_Item")
 _Found = TypeVar("_Found")
@@ -52,15 +53,19 @@ class Chain:
 
     Attributes:
         partition: its number.
-        names: of the links that are kept, in order; those of days that are not sealed, and the newest.
+        names: of the links that are there, in order; those of days that are not sealed, and the newest.
         newest: the last link; None before the first.
         open: what of the range behind it has been flushed; None when there is none.
+        links: those that are kept, from the floor on, once `ChainReader.with_links` has read them.
+        is_pruned: whether links before these were deleted; else the first is the chain's beginning.
     """
 
     partition: int
     names: tuple[str, ...] = ()
     newest: Link | None = None
     open: Link | None = None
+    links: tuple[Link, ...] = ()
+    is_pruned: bool = False
 
     @property
     def held(self) -> Link | None:
@@ -85,6 +90,35 @@ class Chain:
         """Next offset that is in no link, in that topic; 0 when the chain is in another one."""
         return self.newest.next if self.newest and self.newest.topic_id == topic_id else 0
 
+    def before(self, link: Link) -> Link | None:
+        """The link before one of `links`; None when that is the first."""
+        at = [each.name for each in self.links].index(link.name)
+        return self.links[at - 1] if at else None
+
+    def marks_before(self, link: Link) -> dict[str, int] | None:
+        """The highest number of each replay before one of `links`; None when it is not known any more."""
+        before = self.before(link)
+        if before is None:
+            return None if self.is_pruned else {}
+        return {replay: mark.number for replay, mark in before.marks.items()}
+
+    def problems(self) -> "Iterator[Problem]":
+        """Where `links` leave a gap, overlap, or do not add up."""
+        if self.links and not self.is_pruned and _sums(self.links[0].totals) != own(self.links[0]):
+            yield Problem(
+                f"{_place(self.links[0])}: links before it are gone, and no floor says that they may be"
+            )
+        for before, after in pairwise(self.links):
+            if (before.next_epoch, before.next) != (after.epoch, after.first):
+                is_gap = (before.next_epoch, before.next) < (after.epoch, after.first)
+                yield Problem(
+                    f"{'a gap' if is_gap else 'an overlap'} in the chain: {_place(before)} ends at "
+                    f"{link_name(before.next_epoch, before.next)}, and {after.name} follows. Links are not "
+                    "repaired: restore them from a backup of the NameNode"
+                )
+            elif _sums(before.totals + own(after)) != _sums(after.totals):
+                yield Problem(f"{_place(after)}: its sums are not those of the link before it and its own")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -99,7 +133,6 @@ class Days:
     """The days that are not sealed, held against their links.
 
     Attributes:
-        links: those that are kept, of all partitions.
         sealed: names of sealed days.
         forgotten: those of them whose lines were deleted on purpose.
         memory_due: what profile memory should have written of these days, by links.
@@ -109,7 +142,6 @@ class Days:
         notes: what is worth telling and no failure.
     """
 
-    links: tuple[Link, ...] = ()
     sealed: frozenset[str] = frozenset()
     forgotten: tuple[str, ...] = ()
     memory_due: Digest = field(default_factory=Digest)
@@ -136,8 +168,9 @@ class ChainReader:
 
     def __init__(self, hdfs: Hdfs, logs_dir: str, memory_file: Path | None = None) -> None:
         self._hdfs = hdfs
-        self._logs = logs_dir.rstrip("/")
+        self._layout = Layout(logs_dir.rstrip("/"))
         self._memory_file = memory_file
+        self._asked_at_s = -ASK_AGAIN_S
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -150,113 +183,14 @@ class ChainReader:
             HdfsError: HDFS does not answer, or refuses.
             ChainError: a link cannot be read.
         """
-        folders = self._hdfs.list(f"{self._logs}/{CHAIN_FOLDER}")
+        folders = self._hdfs.list(self._layout.chains)
         partitions = sorted(int(entry.name) for entry in folders if entry.is_folder and entry.name.isdigit())
         return {chain.partition: chain for chain in parallel(self._chain, partitions)}
 
-    def finish(self) -> None:
-        """Ask agent 2 to make its open ranges final at once.
-
-        Raises:
-            HdfsError: HDFS does not answer, or refuses.
-        """
-        self._hdfs.write(f"{self._logs}/{CHAIN_FOLDER}/{FINISH_FILE}", b"", overwrite=True)
-
-    def link(self, partition: int, name: str) -> Link | None:
-        """A link by its name; None when it is gone, or says nothing yet.
-
-        Raises:
-            HdfsError: HDFS does not answer, or refuses.
-            ChainError: another version wrote it, or it is damaged.
-        """
-        folder = f"{self._logs}/{CHAIN_FOLDER}/{partition}"
-        text = self._hdfs.attribute(f"{folder}/{name}", LINK_ATTRIBUTE)
-        if text is None:
-            return None
-        try:
-            values = json.loads(text)
-            if "side" in values:
-                side = self._hdfs.read(f"{folder}/{values['side']}")
-                if side is None:
-                    return None
-                values = json.loads(side)
-            return Link.from_json(values)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise ChainError(
-                f"The link {folder}/{name} cannot be read ({type(error).__name__}: {error}): another version "
-                "wrote it, or it is damaged: run the version that wrote it, or bring HDFS back from a backup"
-            ) from None
-
-    def _chain(self, partition: int) -> Chain:
-        """The newest link, and what is open behind it; asked again when a writer came between two calls."""
-        for attempt in range(_ATTEMPTS):
-            listed = [entry.name for entry in self._hdfs.list(f"{self._logs}/{CHAIN_FOLDER}/{partition}")]
-            names = tuple(sorted(name for name in listed if LINK_NAME.fullmatch(name)))
-            newest = self.link(partition, names[-1]) if names else None
-            if names and newest is None:
-                continue
-            end = (newest.next_epoch, newest.next) if newest else None
-            opened = [name for name in listed if _begins_at(name, end)]
-            found = [link for name in opened if (link := self.link(partition, name)) is not None]
-            if len(found) < len(opened) and attempt < _ATTEMPTS // 2:
-                continue
-            return Chain(partition, names, newest, max(found, key=lambda link: link.next, default=None))
-        raise ChainError(
-            f"The link {self._logs}/{CHAIN_FOLDER}/{partition}/{names[-1]} says nothing: it has no attribute "
-            f"{LINK_ATTRIBUTE}; delete it if no agent 2 made it, or bring HDFS back from a backup"
-        )
-
-    def sealed(self) -> frozenset[str]:
-        """Names of the sealed days. Raises HdfsError."""
-        names = [entry.name for entry in self._hdfs.list(f"{self._logs}/{SEALED_FOLDER}")]
-        return frozenset(name[:-5] for name in names if name.endswith(".json") and DAY.fullmatch(name[:-5]))
-
-    def days(self, chains: dict[int, Chain]) -> Days:
-        """Hold the days that are not sealed against their links. Errors as `chains`."""
-        sealed = self.sealed()
-        links, problems = self._kept(chains)
-        folders = self._folders()
-        unsealed = sorted(folders - sealed | {link.day for link in links if link.day} - sealed)
-        listings = dict(zip(unsealed, parallel(self._listing, unsealed), strict=True))
-        later = self.sealed()  # a day that was sealed meanwhile is exchanged under our eyes
-        listings = {day: entries for day, entries in listings.items() if day not in later}
-        memory_files: list[str] = []
-        for day, entries in listings.items():
-            mine = [link for link in links if link.day == day]
-            problems += self._lines_of(day, mine, entries)
-            names = [entry.name for entry in entries if not entry.is_folder]
-            memory_files += [f"{self._logs}/{day}/{name}" for name in names if is_memory_file(name)]
-            problems += self._surplus(day, names, mine, chains)
-        found = [digest_file(self._hdfs, path) for path in memory_files]
-        forgotten, gone, notes = self._gone(sealed, folders)
-        return Days(
-            links=tuple(links),
-            sealed=later,
-            forgotten=forgotten,
-            memory_due=self._memory_due(links, later),
-            memory_found=sum(found, start=Digest()),
-            memory_files=tuple(memory_files),
-            problems=(*problems, *gone),
-            notes=notes,
-        )
-
-    def _folders(self) -> set[str]:
-        return {
-            entry.name
-            for entry in self._hdfs.list(self._logs)
-            if entry.is_folder and DAY.fullmatch(entry.name)
-        }
-
-    def _listing(self, day: str) -> list[Entry]:
-        return self._hdfs.list(f"{self._logs}/{day}")
-
-    def _kept(self, chains: dict[int, Chain]) -> tuple[list[Link], list[Problem]]:
-        """The links from the floor on, and where they do not follow one another."""
+    def with_links(self, chains: dict[int, Chain]) -> dict[int, Chain]:
+        """The same chains with the links that are kept. Errors as `chains`."""
         floors = parallel(
-            lambda partition: self._hdfs.attribute(
-                f"{self._logs}/{CHAIN_FOLDER}/{partition}", FLOOR_ATTRIBUTE
-            ),
-            chains,
+            lambda partition: self._hdfs.attribute(self._layout.chain(partition), FLOOR_ATTRIBUTE), chains
         )
         floor_of = dict(zip(chains, ((floor or b"").decode() for floor in floors), strict=True))
         wanted = [
@@ -267,14 +201,128 @@ class ChainReader:
         ]
         heads = {(chain.partition, chain.names[-1]): chain.newest for chain in chains.values() if chain.names}
         found = parallel(lambda place: heads.get(place) or self.link(*place), wanted)
-        links = [link for link in found if link is not None]
-        problems = []
-        # A link that goes while it is read was sealed: what follows it is judged with the next call.
-        gone = {place[0] for place, link in zip(wanted, found, strict=True) if link is None}
-        for partition in chains.keys() - gone:
-            chain = [link for link in links if link.partition == partition]
-            problems += list(follow(chain, is_pruned=bool(floor_of[partition])))
-        return links, problems
+        links: dict[int, list[Link]] = {partition: [] for partition in chains}
+        is_pruned = {partition: bool(floor) for partition, floor in floor_of.items()}
+        for (partition, _), link in zip(wanted, found, strict=True):
+            if link is not None:
+                links[partition].append(link)
+            else:  # pruned while it was read, and with it all before it
+                links[partition].clear()
+                is_pruned[partition] = True
+        return {
+            partition: replace(chain, links=tuple(links[partition]), is_pruned=is_pruned[partition])
+            for partition, chain in chains.items()
+        }
+
+    def finish(self) -> None:
+        """Ask agent 2 to make its open ranges final at once; heeded each `ASK_AGAIN_S` when it is repeated.
+
+        Raises:
+            HdfsError: HDFS does not answer, or refuses.
+        """
+        if time.monotonic() - self._asked_at_s >= ASK_AGAIN_S:
+            self._hdfs.write(self._layout.finish, b"", overwrite=True)
+            self._asked_at_s = time.monotonic()
+
+    def link(self, partition: int, name: str) -> Link | None:
+        """A link by its name; None when it is gone, or is open and says nothing yet.
+
+        Raises:
+            HdfsError: HDFS does not answer, or refuses.
+            ChainError: another version wrote it, or it is damaged.
+        """
+        folder = self._layout.chain(partition)
+        text = self._hdfs.attribute(f"{folder}/{name}", LINK_ATTRIBUTE)
+        if text is None and (OPEN_NAME.fullmatch(name) or self._hdfs.status(f"{folder}/{name}") is None):
+            return None
+        try:
+            values = json.loads(text or b"")
+            if "side" in values:
+                side = self._hdfs.read(f"{folder}/{values['side']}")
+                if side is None and self._hdfs.status(f"{folder}/{name}") is None:
+                    return None
+                values = json.loads(side or b"")
+            return Link.from_json(values)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ChainError(
+                f"The link {folder}/{name} cannot be read ({type(error).__name__}: {error}): another version "
+                "wrote it, or it is damaged: run the version that wrote it, or bring HDFS back from a backup"
+            ) from None
+
+    def _chain(self, partition: int) -> Chain:
+        """The newest link, and what is open behind it; asked again when a writer came between two calls."""
+        folder = self._layout.chain(partition)
+        for attempt in range(_ATTEMPTS):
+            listed = [entry.name for entry in self._hdfs.list(folder)]
+            names = tuple(sorted(name for name in listed if LINK_NAME.fullmatch(name)))
+            newest = self.link(partition, names[-1]) if names else None
+            if names and newest is None:
+                continue
+            end = (newest.next_epoch, newest.next) if newest else None
+            opened = [name for name in listed if _begins_at(name, end)]
+            found = [link for name in opened if (link := self.link(partition, name)) is not None]
+            if len(found) < len(opened) and attempt < _ATTEMPTS // 2:
+                continue
+            return Chain(partition, names, newest, max(found, key=lambda link: link.next, default=None))
+        raise ChainError(f"The newest link in {folder} was gone at each of {_ATTEMPTS} looks: ask again")
+
+    def sealed_names(self) -> frozenset[str]:
+        """Names of the sealed days. Raises HdfsError."""
+        names = [entry.name for entry in self._hdfs.list(self._layout.sealed_days)]
+        return frozenset(name[:-5] for name in names if name.endswith(".json") and DAY.fullmatch(name[:-5]))
+
+    def sealed(self, day: str) -> SealedDay | None:
+        """A sealed day's sums; None while it is not sealed.
+
+        Raises:
+            HdfsError: HDFS does not answer, or refuses.
+            ChainError: another version wrote it, or it is damaged.
+        """
+        path = self._layout.sealed(day)
+        text = self._hdfs.read(path)
+        try:
+            return None if text is None else SealedDay.from_json(json.loads(text))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ChainError(
+                f"{path} cannot be read ({type(error).__name__}: {error}): another version wrote it, or it "
+                "is damaged: run the version that wrote it, or bring HDFS back from a backup"
+            ) from None
+
+    def days(self, chains: dict[int, Chain]) -> Days:
+        """Hold the days that are not sealed against their links, which are read. Errors as `chains`."""
+        sealed = self.sealed_names()
+        links = [link for chain in chains.values() for link in chain.links]
+        problems = [problem for chain in chains.values() for problem in chain.problems()]
+        folders = self._folders()
+        unsealed = sorted(folders - sealed | {link.day for link in links if link.day} - sealed)
+        listings = dict(zip(unsealed, parallel(self._listing, unsealed), strict=True))
+        later = self.sealed_names()  # a day that was sealed meanwhile is exchanged under our eyes
+        listings = {day: entries for day, entries in listings.items() if day not in later}
+        memory_files: list[str] = []
+        for day, entries in listings.items():
+            mine = [link for link in links if link.day == day]
+            problems += self._lines_of(day, mine, entries)
+            names = [entry.name for entry in entries if not entry.is_folder]
+            memory_files += [f"{self._layout.day(day)}/{name}" for name in names if is_memory_file(name)]
+            problems += self._surplus(day, names, mine, chains)
+        found = [digest_file(self._hdfs, path) for path in memory_files]
+        forgotten, gone, notes = self._gone(sealed, folders)
+        return Days(
+            sealed=later,
+            forgotten=forgotten,
+            memory_due=self._memory_due(links, later),
+            memory_found=sum(found, start=Digest()),
+            memory_files=tuple(memory_files),
+            problems=(*problems, *gone),
+            notes=notes,
+        )
+
+    def _folders(self) -> set[str]:
+        entries = self._hdfs.list(self._layout.root)
+        return {entry.name for entry in entries if entry.is_folder and DAY.fullmatch(entry.name)}
+
+    def _listing(self, day: str) -> list[Entry]:
+        return self._hdfs.list(self._layout.day(day))
 
     def _lines_of(self, day: str, links: list[Link], entries: list[Entry]) -> Iterator[Problem]:
         """Each link's file is there, under its final or its in-use name, as long as the link says."""
@@ -285,7 +333,7 @@ class ChainReader:
             lengths = {entry.name: entry.length_bytes for entry in self._listing(day)}
         for link in lines:
             length = _length(link, lengths)
-            path = f"{self._logs}/{day}/{link.file_name}"
+            path = f"{self._layout.day(day)}/{link.file_name}"
             if length is None:
                 yield Problem(
                     f"{path} is missing, with {link.digest.lines:,} lines: "
@@ -314,8 +362,8 @@ class ChainReader:
                 if (int(found[2]), int(found[3])) >= end:
                     continue  # linked since the chain was read
             yield Problem(
-                f"{self._logs}/{day}/{name} is in no link, its lines are too many for whoever reads the day: "
-                f"`make repair DATE=20{day}` puts it aside"
+                f"{self._layout.day(day)}/{name} is in no link, its lines are too many for whoever reads the "
+                f"day: `make repair DATE=20{day}` puts it aside"
             )
 
     def _memory_due(self, links: list[Link], sealed: frozenset[str]) -> Digest:
@@ -326,40 +374,36 @@ class ChainReader:
             return due
         newest = max(link.last_arrival_ms for link in memory)
         first, last = _day(min(link.first_arrival_ms for link in memory), -1), _day(newest, 1)
-        for day in sorted(day for day in sealed if first <= day <= last):
-            values = json.loads(self._hdfs.read(f"{self._logs}/{SEALED_FOLDER}/{day}.json") or b"{}")
-            due -= memory_part(values, memory)
-        return due
+        days = parallel(self.sealed, sorted(day for day in sealed if first <= day <= last))
+        return due - sum((memory_part(day, memory) for day in days if day), start=Digest())
 
     def _gone(
         self, sealed: frozenset[str], folders: set[str]
     ) -> tuple[tuple[str, ...], list[Problem], tuple[str, ...]]:
         """Sealed days whose folder is not there: forgotten on purpose, being exchanged, or lost."""
         known = self._forgotten()
-        asked = sorted(sealed - folders - known)
-        sums = parallel(lambda day: self._hdfs.read(f"{self._logs}/{SEALED_FOLDER}/{day}.json"), asked)
-        values = {day: json.loads(text) for day, text in zip(asked, sums, strict=True) if text}
-        fresh = {day for day in values if values[day].get("forgotten_at") or values[day].get("forgotten")}
+        asked = [day for day in parallel(self.sealed, sorted(sealed - folders - known)) if day]
+        fresh = {day.day for day in asked if day.forgotten_at}
         if fresh:
             self._remember(known | fresh)
         problems, notes = [], []
-        away = sorted(values.keys() - fresh)
+        away = [day for day in asked if not day.forgotten_at]
         now = self._folders() if away else folders
-        for day in away:
+        for sums in away:
+            day = sums.day
             if day in now:
                 continue
-            if self._hdfs.status(f"{self._logs}/{SEALING_FOLDER}/{day}"):
+            if self._hdfs.status(self._layout.sealing(day)):
                 notes.append(
                     f"{day} is being sealed: its folder is exchanged; the DAG hdfs_partitions ends that"
                 )
                 continue
-            lines = int(values[day]["digest"][0])
             problems.append(
                 Problem(
-                    f"The sealed day {day} is missing, with {lines:,} lines: "
+                    f"The sealed day {day} is missing, with {sums.lines:,} lines: "
                     f"`make repair DATE=20{day}` writes it again as far as Kafka has it, "
                     f"`make forget DATE=20{day}` says that it may be gone",
-                    lines,
+                    sums.lines,
                 )
             )
         return tuple(sorted((known & sealed - folders) | fresh)), problems, tuple(notes)
@@ -381,28 +425,8 @@ class ChainReader:
 
 
 def is_memory_file(name: str) -> bool:
-    """Whether it is a file of profile memory's agent 2: ``apache_logs.<millis>.log``, or that in use."""
-    return name.removeprefix("_").startswith(f"{FILE_PREFIX}.") and name.removesuffix(".tmp").endswith(".log")
-
-
-def follow(links: list[Link], *, is_pruned: bool) -> Iterator[Problem]:
-    """Where one partition's links leave a gap, overlap, or do not add up.
-
-    Args:
-        links: in order.
-        is_pruned: links before these were deleted; else the first one is the chain's beginning.
-    """
-    if links and not is_pruned and _sums(links[0].totals) != own(links[0]):
-        yield Problem(f"{_place(links[0])}: links before it are gone, and no floor says that they may be")
-    for before, after in pairwise(links):
-        if (before.next_epoch, before.next) != (after.epoch, after.first):
-            what = "a gap" if (before.next_epoch, before.next) < (after.epoch, after.first) else "an overlap"
-            yield Problem(
-                f"{what} in the chain: {_place(before)} ends at "
-                f"{link_name(before.next_epoch, before.next)}, and {after.name} follows"
-            )
-        elif _sums(before.totals + own(after)) != _sums(after.totals):
-            yield Problem(f"{_place(after)}: its sums are not those of the link before it and its own")
+    """Whether profile memory's agent 2 wrote it, or is at it."""
+    return bool(MEMORY_NAME.fullmatch(name) or MEMORY_IN_USE_NAME.fullmatch(name))
 
 
 def own(link: Link) -> Totals:
@@ -419,23 +443,25 @@ def _sums(totals: Totals) -> Totals:
     return replace(totals, records=0)
 
 
-def memory_part(sealed: dict[str, Any], links: list[Link]) -> Digest:
+def memory_part(sealed: SealedDay, links: list[Link]) -> Digest:
     """What a sealed day holds of these memory links: written anew from the topic, or as they were."""
-    lines = memory = Digest()
-    for partition, parts in sealed.get("chains", {}).items():
-        for part in parts:
-            for first, _, digest, kind in part["members"]:
-                if kind != "memory":
-                    lines += digest_of_list(digest)
-                elif any(
-                    (link.partition, link.epoch) == (int(partition), part["epoch"])
-                    and link.first <= first < link.next
-                    for link in links
-                ):
-                    memory += digest_of_list(digest)
-    if not sealed.get("unconfirmed"):
-        return memory
-    return sum((digest_of_list(file["digest"]) for file in sealed["files"]), start=Digest()) - lines
+    if sealed.unconfirmed:
+        known = [member.digest for _, member in sealed.members() if member.kind != "memory"]
+        lines = sum(known, start=Digest())
+        return sum((file.text for file in sealed.files), start=Digest()) - lines
+    return sum(
+        (
+            member.digest
+            for part, member in sealed.members()
+            if member.kind == "memory"
+            and any(
+                (link.partition, link.epoch) == (part.partition, part.epoch)
+                and link.first <= member.first < link.next
+                for link in links
+            )
+        ),
+        start=Digest(),
+    )
 
 
 def _day(epoch_ms: int, days: int) -> str:

@@ -1,8 +1,6 @@
 """Says what is still on its way between the sources and the two ends, HDFS and windows."""
 
-import math
 import re
-import time
 from contextlib import closing
 
 import httpx
@@ -14,7 +12,6 @@ from logpipe.clients.hdfs import Hdfs
 from logpipe.settings import Settings
 
 TIMEOUT_S = 3.0
-ASK_AGAIN_S = 10.0  # an agent 2 that was started since does not heed what was asked before
 _CLIENT = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
 _HELD = re.compile(
     r'^flume_channel_Event(Put|Take)SuccessCount\{component="memory"[^}]*\} (\S+)$', re.MULTILINE
@@ -48,7 +45,6 @@ class Drain:
         self._settings = settings
         self._until: topic.Topic | None = None
         self._reader = ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir)
-        self._asked_s = -math.inf
 
     def undrained(self) -> str:
         """What has not arrived yet, for a person; empty when all has, and HDFS has it under final names.
@@ -79,9 +75,7 @@ class Drain:
             return f"the windows are {behind} records behind where the topic ended"
         final = {partition: chain.final(until.topic_id) for partition, chain in chains.items()}
         if not is_memory and (behind := until.behind(final)):
-            if time.monotonic() - self._asked_s >= ASK_AGAIN_S:
-                self._reader.finish()
-                self._asked_s = time.monotonic()
+            self._reader.finish()
             return f"{behind} records are flushed to HDFS, and their files not yet final"
         return ""
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
-from logpipe.contracts.chain import DAY, FILE_PREFIX, IN_USE_NAME, file_name
+from logpipe.contracts.chain import FILE_PREFIX, IN_USE_NAME, file_name
+from logpipe.contracts.days import DAY
 from logpipe.digest import Digest
 
 

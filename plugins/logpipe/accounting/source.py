@@ -14,6 +14,7 @@ from logpipe.replayer.ledger import INTERVAL_S, Copies, LedgerError
 from logpipe.replayer.lines import LineSplitter
 from logpipe.replayer.raw_reader import RawReader, source_of
 from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.sums import Sums
 from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
@@ -25,25 +26,33 @@ class SourceGoneError(Exception):
     """A source cannot be read again, or is another one now; the message names it and the reason."""
 
 
-def replays(settings: Settings) -> list[ReplayRecord]:
-    """The records of all replays of this copy but repairs, oldest first.
+def all_records(settings: Settings) -> list[ReplayRecord]:
+    """The records of all replays of this copy, oldest first, and of the repairs among them.
+
+    With ``replays_on`` ``hdfs`` they are copies, which lag behind by up to `INTERVAL_S`.
 
     Raises:
         SourceGoneError: a record cannot be read.
     """
-    if settings.replays_on == "hdfs":
-        records = _copies(settings)
-    else:
-        records, unreadable = load_records(settings.state_dir / "replays")
-        if unreadable:
-            raise SourceGoneError("; ".join(unreadable.values()))
-    return [record for record in records if not record.is_repair]
+    return _ledger(settings)[0]
+
+
+def replays(settings: Settings) -> list[ReplayRecord]:
+    """The records without repairs; a copy that says that its replay runs is given the time to catch up.
+
+    Raises:
+        SourceGoneError: a record cannot be read.
+    """
+    deadline = time.monotonic() + (COPY_PATIENCE_S if settings.replays_on == "hdfs" else 0)
+    while True:
+        records = all_records(settings)
+        if all(record.state != "running" for record in records) or time.monotonic() > deadline:
+            return [record for record in records if not record.is_repair]
+        time.sleep(1)
 
 
 def ledger(settings: Settings) -> tuple[list[ReplayRecord], Digest, int]:
     """What was sent, as far as it is recorded now; waits for nothing.
-
-    With ``replays_on`` ``hdfs`` the records are copies, which lag behind by up to `INTERVAL_S`.
 
     Returns:
         The records of all replays that are kept, oldest first, without repairs: those send lines of other
@@ -53,33 +62,24 @@ def ledger(settings: Settings) -> tuple[list[ReplayRecord], Digest, int]:
     Raises:
         SourceGoneError: a record or the sums cannot be read.
     """
-    try:
-        if settings.replays_on == "hdfs":
-            with closing(Copies(settings)) as copies:
-                records, sums = copies.all(), copies.sums()
-        else:
-            records, unreadable = load_records(settings.state_dir / "replays")
-            if unreadable:
-                raise SourceGoneError("; ".join(unreadable.values()))
-            sums = load_sums(settings.state_dir / "replays")
-    except (LedgerError, ValueError) as error:
-        raise SourceGoneError(f"The records of the replays: {error}") from None
+    records, sums = _ledger(settings)
     kept = [one for one in records if not one.is_repair and one.spec.replay_id not in sums.folded]
     return kept, sums.digest, sums.replays
 
 
-def _copies(settings: Settings) -> list[ReplayRecord]:
-    """The copies on HDFS; one that says that its replay runs is given the time to catch up."""
-    deadline = time.monotonic() + COPY_PATIENCE_S
-    while True:
-        try:
+def _ledger(settings: Settings) -> tuple[list[ReplayRecord], Sums]:
+    """Records first, then the sums: what is folded in between counts once."""
+    try:
+        if settings.replays_on == "hdfs":
             with closing(Copies(settings)) as copies:
-                records = copies.all()
-        except LedgerError as error:
-            raise SourceGoneError(f"The records of the replays: {error}") from None
-        if all(record.state != "running" for record in records) or time.monotonic() > deadline:
-            return records
-        time.sleep(1)
+                return copies.all(), copies.sums()
+        folder = settings.state_dir / "replays"
+        records, unreadable = load_records(folder)
+        if unreadable:
+            raise SourceGoneError("; ".join(unreadable.values()))
+        return list(records), load_sums(folder)
+    except (LedgerError, ValueError) as error:
+        raise SourceGoneError(f"The records of the replays: {error}") from None
 
 
 def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""Reads the topic from its first record to its end at the time of the call, in bounded memory."""
+"""Reads the topic, or ranges of it, in bounded memory; and what is known of its offsets."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +23,10 @@ class TopicError(Exception):
     """The topic cannot be read; the message names it and says why."""
 
 
+class RangeGoneError(TopicError):
+    """The topic does not hold these offsets any more; the message names them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record of the topic. ``key`` is ``<replay>:<line number>``, or None for a line without identity."""
@@ -40,7 +44,7 @@ def _consumer(settings: Settings, group: str) -> Consumer:
             "bootstrap.servers": settings.kafka_bootstrap,
             "group.id": group,
             "enable.auto.commit": False,
-            "enable.partition.eof": False,
+            "auto.offset.reset": "error",
             # The default of 1 s caps reading at about 130,000 lines/s.
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 32768,
@@ -111,43 +115,84 @@ def committed(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
         raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
 
 
-def records(settings: Settings, ends: dict[int, tuple[int, int]] | None = None) -> Iterator[Record]:
-    """Every record below the given end offsets (default: the ends at the time of the call).
+def offsets_at(settings: Settings, timestamp_ms: int) -> dict[int, int]:
+    """The offset of each partition's first record that is not older, or else of its next record.
 
     Raises:
+        TopicError: no broker, or no such topic.
+    """
+    consumer = _consumer(settings, "logpipe-accounting")
+    try:
+        places = [
+            TopicPartition(settings.topic, partition, timestamp_ms) for partition in end_offsets(settings)
+        ]
+        found = {place.partition: place.offset for place in consumer.offsets_for_times(places, TIMEOUT_S)}
+        # The ends are read after that: what came meanwhile is later than the given time.
+        ends = end_offsets(settings)
+        return {partition: at if at >= 0 else ends[partition][1] for partition, at in found.items()}
+    except KafkaException as error:
+        raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
+    finally:
+        consumer.close()
+
+
+def records(settings: Settings, ranges: dict[int, tuple[int, int]] | None = None) -> Iterator[Record]:
+    """The records ``[first, next)`` of each partition, in the order of offsets; partitions take turns.
+
+    Args:
+        settings: whose topic.
+        ranges: by partition; without them all that the topic holds at the time of the call.
+
+    Raises:
+        RangeGoneError: retention took some of them, or they are beyond the topic's end.
         TopicError: the topic cannot be read, or reading makes no progress for 30 s.
     """
-    ends = end_offsets(settings) if ends is None else ends
-    wanted = {partition: end for partition, (first, end) in ends.items() if end > first}
+    held = end_offsets(settings)
+    ranges = held if ranges is None else ranges
+    places = {partition: place for partition, place in ranges.items() if place[0] < place[1]}
+    for partition, (first, next_) in places.items():
+        low, high = held.get(partition, (0, 0))
+        if first < low or next_ > high:
+            raise RangeGoneError(
+                f"Topic {settings.topic}, partition {partition}: offsets {first} to {next_} are not there "
+                f"any more: it holds {low} to {high}"
+            )
     consumer = _consumer(settings, "logpipe-accounting")
     try:
         consumer.assign(
-            [TopicPartition(settings.topic, partition, ends[partition][0]) for partition in wanted]
+            [TopicPartition(settings.topic, partition, first) for partition, (first, _) in places.items()]
         )
         progress_at = time.monotonic()
-        while wanted:
-            # Waits for a full batch or the whole timeout: at the topic's end there is no full batch.
-            messages = consumer.consume(BATCH_RECORDS, BATCH_WAIT_S)
+        while places:
+            # Waits for that many or the whole timeout: at the topic's end there are no more.
+            left = sum(next_ - first for first, next_ in places.values())
+            messages = consumer.consume(min(BATCH_RECORDS, left), BATCH_WAIT_S)
             if messages:
                 progress_at = time.monotonic()
             elif time.monotonic() - progress_at > TIMEOUT_S:
                 raise TopicError(
-                    f"Topic {settings.topic}: no record for {TIMEOUT_S:.0f} s, "
-                    f"with partitions {sorted(wanted)} not read to their ends"
+                    f"Topic {settings.topic}: no record for {TIMEOUT_S:.0f} s, with offsets {places} of "
+                    "partitions not read"
                 )
             for message in messages:
                 error = message.error()
                 if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF or error.retriable():
+                    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                        raise RangeGoneError(f"Topic {settings.topic}: retention took some of {places}")
+                    if error.retriable():
                         continue
                     raise TopicError(f"Topic {settings.topic}: {error.str()}")
                 partition, offset = cast(int, message.partition()), cast(int, message.offset())
-                end = wanted.get(partition)
-                if end is None or offset >= end:
+                if partition not in places:
                     continue
-                yield Record(partition, offset, message.timestamp()[1], message.key(), message.value() or b"")
-                if offset == end - 1:
-                    del wanted[partition]
+                next_ = places[partition][1]
+                if offset < next_:
+                    yield Record(
+                        partition, offset, message.timestamp()[1], message.key(), message.value() or b""
+                    )
+                places[partition] = (offset + 1, next_)
+                if offset + 1 >= next_:
+                    del places[partition]
     except KafkaException as error:
         raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
     finally:

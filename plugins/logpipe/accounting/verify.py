@@ -16,7 +16,7 @@ from logpipe.accounting.judge import Accounting, Facts, Stage, judge
 from logpipe.accounting.source import ledger
 from logpipe.accounting.windows import WindowTotals, read_commit_totals
 from logpipe.clients.hdfs import Hdfs
-from logpipe.contracts.chain import Totals
+from logpipe.contracts.chain import Link, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.record import ReplayRecord
 from logpipe.settings import Settings
@@ -46,7 +46,7 @@ class Reading:
     Attributes:
         records, folded, folded_replays: as `ledger` gives them.
         now: the topic.
-        chains: of each partition.
+        chains: of each partition, with the links that are kept.
         days: those that are not sealed, held against their links.
         counted: the windows' newest commit.
         ahead: what agent 2's group has committed, where profile memory writes.
@@ -63,6 +63,11 @@ class Reading:
     ahead: dict[int, int]
     held: tuple[int | None, int | None]
 
+    @property
+    def links(self) -> list[Link]:
+        """The links that are kept, of all partitions."""
+        return [link for chain in self.chains.values() for link in chain.links]
+
 
 def read(settings: Settings) -> Reading:
     """Read what an accounting needs. Errors as `verify`."""
@@ -77,7 +82,7 @@ def read(settings: Settings) -> Reading:
         counting = pool.submit(read_commit_totals, settings)
         taken = topic.committed(settings, now.offsets)
         held_2 = drain.held_events(settings, 2)
-        chains = reader.chains()
+        chains = reader.with_links(reader.chains())
         days = reader.days(chains)
         counted = counting.result()
     # Only where profile memory writes can the group be ahead of the chain, and lines be held in memory.
@@ -122,7 +127,7 @@ def facts_of(reading: Reading) -> Facts:
             held=reading.held[0],
         ),
         problems=days.problems,
-        notes=(*days.notes, *_notes(now, chains, days, totals, counted, is_counting=is_counting)),
+        notes=(*days.notes, *_notes(reading, totals, is_counting=is_counting)),
     )
 
 
@@ -167,16 +172,9 @@ def _both(first: int | None, second: int | None) -> int | None:
     return None if first is None or second is None else first + second
 
 
-def _notes(
-    now: topic.Topic,
-    chains: dict[int, Chain],
-    days: Days,
-    totals: Totals,
-    counted: WindowTotals,
-    *,
-    is_counting: bool,
-) -> Iterable[str]:
+def _notes(reading: Reading, totals: Totals, *, is_counting: bool) -> Iterable[str]:
     """What is worth telling, and no failure by itself."""
+    now, chains, days, counted = reading.now, reading.chains, reading.days, reading.counted
     if totals.repeats:
         yield f"{totals.repeats:,} repeated records in the topic, known by their identity and left out"
     if others := totals.anonymous.lines - totals.foreign:
@@ -189,7 +187,7 @@ def _notes(
         yield f"{totals.memory.lines:,} lines were written by profile memory"
     if days.forgotten:
         yield f"{len(days.forgotten):,} days were forgotten on purpose, of which the sums are kept"
-    for link in days.links:
+    for link in reading.links:
         if link.kind == "ended":
             where = f"partition {link.partition}: epoch {link.epoch} ended at offset {link.first:,}"
             yield f"{where}: {link.reason}"

@@ -16,30 +16,69 @@ writes what is read here. ``L`` is the folder of the logs:
     Made anew by whoever wants the open ranges final at once.
 """
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from logpipe.contracts.days import day_name
 from logpipe.digest import Digest
 
 FORMAT = 1
 LINK_ATTRIBUTE = "user.logpipe.link"
 FLOOR_ATTRIBUTE = "user.logpipe.floor"
-CHAIN_FOLDER = "_chain"
-SEALED_FOLDER = "_sealed"  # L/_sealed/<day>.json: the sums of a sealed day, kept when its lines are forgotten
-SEALING_FOLDER = "_sealing"  # L/_sealing/<day>/: a day being sealed or repaired
-ASIDE_FOLDER = "_aside"  # L/_aside/<day>/: files that no link knows, kept for a person
-FINISH_FILE = "_finish"
 FILE_PREFIX = "apache_logs"
 
-DAY = re.compile(r"\d\d-\d\d-\d\d")
 LINK_NAME = re.compile(r"(\d{6})-(\d{19})")
 OPEN_NAME = re.compile(r"_open-(\d{6})-(\d{19})-(\d\d-\d\d-\d\d)-([0-9a-f]{8})")
 FILE_NAME = re.compile(rf"{FILE_PREFIX}-(\d+)-(\d+)-(\d{{19}})\.log")
 IN_USE_NAME = re.compile(rf"_{FILE_PREFIX}-(\d+)-(\d+)-(\d{{19}})\.([0-9a-f]{{8}})\.tmp")
+SIDE_NAME = re.compile(r"side-([0-9a-f]{8})-.*")
+MEMORY_NAME = re.compile(rf"{FILE_PREFIX}\.\d+\.log")  # a file of profile memory's agent 2
+MEMORY_IN_USE_NAME = re.compile(rf"_{FILE_PREFIX}\.\d+\.log\.tmp")
 
 Kind = Literal["lines", "memory", "expired", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where what is, below the folder of the logs."""
+
+    root: str
+
+    @property
+    def chains(self) -> str:
+        """The folder that holds one of links for each partition."""
+        return f"{self.root}/_chain"
+
+    @property
+    def finish(self) -> str:
+        """The file that is made anew by whoever wants the open ranges final at once."""
+        return f"{self.chains}/_finish"
+
+    def chain(self, partition: int) -> str:
+        """The folder of a partition's links."""
+        return f"{self.chains}/{partition}"
+
+    def day(self, day: str) -> str:
+        """The folder in which readers find a day's lines."""
+        return f"{self.root}/{day}"
+
+    @property
+    def sealed_days(self) -> str:
+        """The folder of the sums of sealed days, which stay when the lines are forgotten."""
+        return f"{self.root}/_sealed"
+
+    def sealed(self, day: str) -> str:
+        """The sums of a sealed day."""
+        return f"{self.sealed_days}/{day}.json"
+
+    def sealing(self, day: str) -> str:
+        """The folder in which a day is sealed or repaired."""
+        return f"{self.root}/_sealing/{day}"
+
+    def aside(self, day: str) -> str:
+        """The folder of files that no link knows, kept for a person."""
+        return f"{self.root}/_aside/{day}"
 
 
 def java_id(kafka_id: object) -> str:
@@ -187,6 +226,19 @@ class Link:
         """Length of its file: each line has a line end."""
         return self.digest.size_bytes + self.digest.lines
 
+    def days(self, zone: str) -> tuple[str, str] | None:
+        """First and last day of its lines; None when it has none. Only a memory link may have several."""
+        if self.kind not in ("lines", "memory") or not self.day:
+            return None
+        if self.kind == "lines" or not self.last_arrival_ms:
+            return self.day, self.day
+        return day_name(self.first_arrival_ms, zone), day_name(self.last_arrival_ms, zone)
+
+    def holds_day(self, day: str, zone: str) -> bool:
+        """Whether lines of a day may be in it."""
+        days = self.days(zone)
+        return days is not None and days[0] <= day <= days[1]
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values; what is empty is left out."""
         totals = self.totals
@@ -286,8 +338,3 @@ class Link:
 
 
 _NONE: list[Any] = [0, 0, "0"]
-
-
-def parse_link(attribute: bytes) -> Link:
-    """Read a link's attribute. Raises as `Link.from_json`."""
-    return Link.from_json(json.loads(attribute))

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+from logpipe.accounting.chain import ChainReader
 from logpipe.clients.hdfs import Hdfs
+from logpipe.contracts.days import date_of
 from logpipe.contracts.sealed import SealedDay
-from logpipe.sealing.place import Place, Reached, nowhere, sealed_days
+from logpipe.sealing.place import Place, Reached, nowhere
 from logpipe.sealing.seal import finish
 from logpipe.settings import Settings, zone_of
 
@@ -43,8 +45,10 @@ def forget_old(settings: Settings) -> list[date]:
     today = datetime.now(zone_of(settings.timezone)).date()
     hdfs = Hdfs.of(settings)
     try:
-        old = [day for day in sealed_days(hdfs, settings) if day < today - timedelta(days=settings.keep_days)]
-        gone = [day for day in old if (found := Place(hdfs, settings, day).load()) and not found.forgotten_at]
+        reader = ChainReader(hdfs, settings.hdfs_logs_dir)
+        days = {date_of(name): name for name in sorted(reader.sealed_names())}
+        old = [day for day in days if day < today - timedelta(days=settings.keep_days)]
+        gone = [day for day in old if (found := reader.sealed(days[day])) and not found.forgotten_at]
     finally:
         hdfs.close()
     for day in gone:

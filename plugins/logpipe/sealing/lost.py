@@ -6,30 +6,30 @@ loses that said it had it.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+from logpipe.accounting import lines as hdfs_lines
+from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.difference import Difference
 from logpipe.accounting.drain import held_events
-from logpipe.accounting.source import SourceGoneError, replays, sent_lines
-from logpipe.accounting.topic import describe, end_offsets
+from logpipe.accounting.source import all_records, replays, sent_lines
+from logpipe.accounting.topic import describe, end_offsets, offsets_at, records
 from logpipe.clients.hdfs import Hdfs
-from logpipe.contracts.chain import CHAIN_FOLDER, FINISH_FILE
+from logpipe.contracts.chain import Layout
+from logpipe.contracts.days import name_of
 from logpipe.digest import Digest, DigestBuilder, line_hash
 from logpipe.identity import Identities, Verdict, credited_to, parse_key
-from logpipe.replayer.journal import load_records
-from logpipe.replayer.ledger import Copies, LedgerError
 from logpipe.replayer.record import ReplayRecord
-from logpipe.sealing.chains import newest_link, partitions
-from logpipe.sealing.place import Place, Reached
-from logpipe.sealing.topic import offsets_at, read_range
+from logpipe.sealing.place import Reached
 from logpipe.settings import Settings, zone_of
 
 CLOCKS_MS = 3_600_000  # the broker's clock and the replayer's differ by less
-PASS_WAIT_S = 30.0  # for agent 2 to make its ranges final
+PASS_WAIT_S = 60.0  # for agent 2 to make its ranges final; it may have been restarted just now
+PASS_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def resend(
         TopicError, HdfsError, ChainError: the topic, HDFS or a chain cannot be read.
     """
     folder = settings.state_dir / "repairs"
-    states = {record.spec.replay_id: record.state for record in _records(settings)}
+    states = {record.spec.replay_id: record.state for record in all_records(settings)}
     unfinished = [path for path in sorted(folder.glob("repair-*.log")) if states.get(path.stem) != "done"]
     if not unfinished:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,32 +79,22 @@ def resend(
             done.append(f"{sum(1 for _ in file)} lines that never reached Kafka are sent again: {path.stem}")
 
 
-def _records(settings: Settings) -> list[ReplayRecord]:
-    """The records of all replays, repairs included."""
-    if settings.replays_on != "hdfs":
-        return list(load_records(settings.state_dir / "replays")[0])
-    try:
-        with closing(Copies(settings)) as copies:
-            return copies.all()
-    except LedgerError as error:
-        raise SourceGoneError(f"The records of the replays: {error}") from None
-
-
 def _write_lost(
     hdfs: Hdfs, settings: Settings, folder: Path, taken: set[str], failed: list[str]
 ) -> list[Path]:
     """Write the lost lines of each replay that is done to a file of its own."""
-    records = [
+    ended = [
         record
         for record in replays(settings)
         # What is sealed was equal everywhere, and its marks may have left the links.
         if record.state == "done" and not record.sealed_at
     ]
-    by_memory = [record for record in records if record.spec.profile == "memory"]
+    by_memory = [record for record in ended if record.spec.profile == "memory"]
+    reader = ChainReader(hdfs, settings.hdfs_logs_dir)
     written = []
-    if lacking := _lacking(hdfs, settings, records):
-        if _have_passed(hdfs, settings):
-            for record, lost in _lacking(hdfs, settings, [record for record, _ in lacking]):
+    if lacking := _lacking(reader, ended):
+        if _have_passed(reader, settings):
+            for record, lost in _lacking(reader, [record for record, _ in lacking]):
                 written += _write_difference(hdfs, settings, folder, [record], lost, taken, failed)
         else:
             names = ", ".join(record.spec.replay_id for record, _ in lacking)
@@ -118,12 +108,16 @@ def _write_lost(
     return written
 
 
-def _lacking(hdfs: Hdfs, settings: Settings, records: list[ReplayRecord]) -> list[tuple[ReplayRecord, _Lost]]:
+def _lacking(reader: ChainReader, ended: list[ReplayRecord]) -> list[tuple[ReplayRecord, _Lost]]:
     """The replays of profile durable of which the chains do not hold all, with what they lack."""
-    held = _held(hdfs, settings)
+    held = [
+        (credited_to(replay), mark.digest)
+        for chain in reader.chains().values()
+        for replay, mark in (chain.newest.marks if chain.newest else {}).items()
+    ]
     lacking = []
-    for record in records:
-        marks = [found for replay, found in held.items() if credited_to(replay) == record.spec.replay_id]
+    for record in ended:
+        marks = [digest for replay, digest in held if replay == record.spec.replay_id]
         missing = record.digest - sum(marks, Digest())
         # One of which there is too much is for `make audit`.
         if record.spec.profile != "memory" and missing != Digest() and missing.lines >= 0:
@@ -131,31 +125,16 @@ def _lacking(hdfs: Hdfs, settings: Settings, records: list[ReplayRecord]) -> lis
     return lacking
 
 
-def _have_passed(hdfs: Hdfs, settings: Settings) -> bool:
-    """Whether the chains pass the topic's end of now; agent 2 is asked to make its ranges final."""
+def _have_passed(reader: ChainReader, settings: Settings) -> bool:
+    """Wait until the chains pass the topic's end of now, for which agent 2 is asked; false: they did not."""
     now = describe(settings)
-    hdfs.write(f"{settings.hdfs_logs_dir}/{CHAIN_FOLDER}/{FINISH_FILE}", b"", overwrite=True)
     deadline = time.monotonic() + PASS_WAIT_S
-    while True:
-        links = {partition: newest_link(hdfs, settings.hdfs_logs_dir, partition) for partition in now.offsets}
-        if all(
-            (link.next if (link := links[partition]) and link.topic_id == now.topic_id else 0) >= end
-            for partition, (_, end) in now.offsets.items()
-        ):
-            return True
+    while now.behind({number: chain.final(now.topic_id) for number, chain in reader.chains().items()}):
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.5)
-
-
-def _held(hdfs: Hdfs, settings: Settings) -> dict[str, Digest]:
-    """What the chains hold of each replay and each repair."""
-    held: dict[str, Digest] = {}
-    for partition in partitions(hdfs, settings.hdfs_logs_dir):
-        link = newest_link(hdfs, settings.hdfs_logs_dir, partition)
-        for replay, mark in link.marks.items() if link else ():
-            held[replay] = held.get(replay, Digest()) + mark.digest
-    return held
+        reader.finish()
+        time.sleep(PASS_POLL_S)
+    return True
 
 
 def _write_difference(
@@ -254,7 +233,7 @@ def _in_topic(settings: Settings, group: list[ReplayRecord]) -> Iterator[bytes] 
     def lines() -> Iterator[bytes]:
         identities = Identities()
         for partition, (_, end) in bounds.items():
-            for record in read_range(settings, partition, starts[partition], end):
+            for record in records(settings, {partition: (starts[partition], end)}):
                 verdict = identities.judge(partition, record.key)
                 if verdict is Verdict.NEW:
                     identity = parse_key(record.key or b"")
@@ -274,10 +253,8 @@ def _on_hdfs(hdfs: Hdfs, settings: Settings, record: ReplayRecord) -> Iterator[b
         for text in (record.started_at, record.finished_at or record.updated_at)
     )
     for number in range((last - first).days + 2):
-        place = Place(hdfs, settings, first + timedelta(days=number))
-        for entry in hdfs.list(place.folder):
-            if not entry.name.startswith(("_", ".")):
-                rest = b""
-                for block in hdfs.blocks(f"{place.folder}/{entry.name}"):
-                    *lines, rest = (rest + block).split(b"\n")
-                    yield from lines
+        folder = Layout(settings.hdfs_logs_dir).day(name_of(first + timedelta(days=number)))
+        for path in hdfs_lines.files(hdfs, folder):
+            if path == hdfs_lines.final_name(path):
+                for some in hdfs_lines.lines(hdfs, path):
+                    yield from some

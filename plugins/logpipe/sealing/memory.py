@@ -1,41 +1,17 @@
 """Lines of profile memory: a chain says what HDFS should hold of them, and the topic is where they are."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 
-from logpipe.contracts.chain import FILE_PREFIX, Link
+from logpipe.accounting.chain import Chain
+from logpipe.accounting.ranges import TextDigest
+from logpipe.contracts.chain import Link
 from logpipe.digest import Digest
-from logpipe.sealing.chains import Chain
 from logpipe.sealing.place import Place
-from logpipe.sealing.ranges import PartitionReader, TextDigest, blocks_of
-
-MEMORY_NAME = re.compile(rf"{FILE_PREFIX}\.\d+\.log")  # a file that profile memory wrote
-MEMORY_IN_USE_NAME = re.compile(rf"_{FILE_PREFIX}\.\d+\.log\.tmp")
+from logpipe.sealing.rewrite import reader_of
 
 
 class NotConfirmedError(Exception):
     """The topic holds other lines than a memory link says; the message names both."""
-
-
-def reader_of(place: Place, chain: Chain, link: Link) -> PartitionReader:
-    """Reads a link's range again. Raises as `PartitionReader`."""
-    before = chain.before(link)
-    latest_ms = before.last_arrival_ms if before else 0
-    return PartitionReader(
-        place.settings,
-        link.topic_id,
-        link.partition,
-        link.first,
-        link.next,
-        chain.marks_before(link),
-        latest_ms,
-    )
-
-
-def blocks_of_day(place: Place, chain: Chain, link: Link) -> Iterator[bytes]:
-    """The day's lines of a memory link, from the topic. Raises as `PartitionReader`."""
-    return blocks_of(reader_of(place, chain, link).lines(link.first, link.next, place.between_ms))
 
 
 def part_of_day(place: Place, chain: Chain, link: Link) -> Link:
@@ -47,7 +23,7 @@ def part_of_day(place: Place, chain: Chain, link: Link) -> Link:
     """
     reader = reader_of(place, chain, link)
     text = TextDigest()
-    for block in blocks_of(reader.lines(link.first, link.next, place.between_ms)):
+    for block in reader.blocks(link.first, link.next, place.between_ms):
         text.add(block)
     sums = reader.sums
     found = sums.digest.build()
@@ -63,7 +39,7 @@ def part_of_day(place: Place, chain: Chain, link: Link) -> Link:
         digest=found,
         anonymous=sums.anonymous.build(),
         text=text.digest,
-        replays={replay: builder.build() for replay, builder in sums.replays.items()},
+        replays=sums.by_replay(),
         repeats=sums.repeats,
         foreign=sums.foreign,
     )

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime
 
 from confluent_kafka import KafkaException
 
-from logpipe.accounting.topic import TIMEOUT_S, describe
+from logpipe.accounting.chain import ChainReader
+from logpipe.accounting.topic import TIMEOUT_S, describe, offsets_at
 from logpipe.clients.hdfs import Hdfs
 from logpipe.committed import committed_offsets
-from logpipe.sealing.chains import newest_link
-from logpipe.sealing.topic import end_of_day_ms, offsets_at
+from logpipe.contracts.days import end_of_day_ms
 from logpipe.settings import Settings
 
 
@@ -30,11 +30,11 @@ def still_missing(hdfs: Hdfs, settings: Settings, day: date) -> str:
     if time.time() * 1000 < end_ms:
         return f"{day} ends at {datetime.fromtimestamp(end_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
     now = describe(settings).topic_id
+    chains = ChainReader(hdfs, settings.hdfs_logs_dir).chains()
     behind = []
     late: dict[int, int] = {}
     for partition, offset in sorted(offsets_at(settings, end_ms).items()):
-        link = newest_link(hdfs, settings.hdfs_logs_dir, partition)
-        reached = link.next if link and link.topic_id == now else 0
+        reached = chains[partition].final(now) if partition in chains else 0
         if reached < offset:
             late[partition] = reached
             behind.append(f"partition {partition}: {offset - reached} records before offset {offset}")

@@ -1,15 +1,15 @@
 """A day's places on HDFS, and what may happen there."""
 
-import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from logpipe.accounting.chain import ChainReader
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsExistsError, dumps
-from logpipe.contracts.chain import ASIDE_FOLDER, DAY, SEALED_FOLDER, SEALING_FOLDER
+from logpipe.contracts.chain import Layout
+from logpipe.contracts.days import end_of_day_ms, name_of
 from logpipe.contracts.sealed import MANIFEST_FILE, SUCCESS_FILE, SealedDay
-from logpipe.sealing.topic import end_of_day_ms
 from logpipe.settings import Settings
 
 Reached = Callable[[str], None]  # told about each step; the batch program may die there
@@ -25,12 +25,6 @@ def new_attempt() -> str:
     return secrets.token_hex(4)
 
 
-def sealed_days(hdfs: Hdfs, settings: Settings) -> list[date]:
-    """The days that are sealed, forgotten ones included."""
-    names = [entry.name for entry in hdfs.list(f"{settings.hdfs_logs_dir}/{SEALED_FOLDER}")]
-    return [date.fromisoformat(f"20{name[:8]}") for name in names if DAY.fullmatch(name[:-5])]
-
-
 @dataclass(frozen=True)
 class Place:
     """One day of the logs."""
@@ -42,27 +36,27 @@ class Place:
     @property
     def name(self) -> str:
         """``%y-%m-%d``."""
-        return f"{self.day:%y-%m-%d}"
+        return name_of(self.day)
 
     @property
-    def root(self) -> str:
-        """The folder of the logs."""
-        return self.settings.hdfs_logs_dir
+    def layout(self) -> Layout:
+        """Where what is."""
+        return Layout(self.settings.hdfs_logs_dir)
+
+    @property
+    def reader(self) -> ChainReader:
+        """Reads the chains and the sums of sealed days."""
+        return ChainReader(self.hdfs, self.layout.root)
 
     @property
     def folder(self) -> str:
         """Where readers find the day's lines."""
-        return f"{self.root}/{self.name}"
+        return self.layout.day(self.name)
 
     @property
     def sealing(self) -> str:
         """Where it is sealed or repaired, a folder an attempt."""
-        return f"{self.root}/{SEALING_FOLDER}/{self.name}"
-
-    @property
-    def sealed_file(self) -> str:
-        """Its sums once it is sealed."""
-        return f"{self.root}/{SEALED_FOLDER}/{self.name}.json"
+        return self.layout.sealing(self.name)
 
     @property
     def between_ms(self) -> tuple[int, int]:
@@ -71,13 +65,8 @@ class Place:
         return end_of_day_ms(self.day - timedelta(days=1), zone), end_of_day_ms(self.day, zone)
 
     def load(self) -> SealedDay | None:
-        """Its sums; None while it is not sealed.
-
-        Raises:
-            ValueError, KeyError, TypeError: the file is not what this version writes.
-        """
-        content = self.hdfs.read(self.sealed_file)
-        return None if content is None else SealedDay.from_json(json.loads(content))
+        """Its sums; None while it is not sealed. Raises as `ChainReader.sealed`."""
+        return self.reader.sealed(self.name)
 
     def save(self, sealed: SealedDay, *, overwrite: bool) -> None:
         """Write its sums at once.
@@ -85,11 +74,11 @@ class Place:
         Raises:
             HdfsExistsError: it is sealed already, and ``overwrite`` is not set.
         """
-        self.hdfs.make_folder(f"{self.root}/{SEALED_FOLDER}")
-        temporary = f"{self.root}/{SEALED_FOLDER}/_{self.name}.{new_attempt()}.tmp"
+        self.hdfs.make_folder(self.layout.sealed_days)
+        temporary = f"{self.layout.sealed_days}/_{self.name}.{new_attempt()}.tmp"
         self.hdfs.write(temporary, dumps(sealed.to_json()))
         try:
-            self.hdfs.rename(temporary, self.sealed_file, overwrite=overwrite)
+            self.hdfs.rename(temporary, self.layout.sealed(self.name), overwrite=overwrite)
         except HdfsExistsError:
             self.hdfs.delete(temporary)
             raise
@@ -101,7 +90,7 @@ class Place:
 
     def put_aside(self, path: str) -> str:
         """Keep a file for a person; returns where, or nothing when it has gone by itself."""
-        aside = f"{self.root}/{ASIDE_FOLDER}/{self.name}"
+        aside = self.layout.aside(self.name)
         self.hdfs.make_folder(aside)
         name = path.rpartition("/")[2].lstrip("_")
         for target in (f"{aside}/{name}", f"{aside}/{name}.{new_attempt()}"):

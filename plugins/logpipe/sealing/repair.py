@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from logpipe.accounting.chain import Chain, ChainReader
 from logpipe.clients.hdfs import Entry, Hdfs
-from logpipe.contracts.chain import DAY, IN_USE_NAME
+from logpipe.contracts.chain import IN_USE_NAME, MEMORY_IN_USE_NAME, MEMORY_NAME
+from logpipe.contracts.days import DAY, date_of
 from logpipe.contracts.sealed import MANIFEST_FILE, SUCCESS_FILE
-from logpipe.sealing.chains import Chain, ChainError, read_chains
 from logpipe.sealing.lock import alone
 from logpipe.sealing.lost import resend
-from logpipe.sealing.memory import MEMORY_IN_USE_NAME, MEMORY_NAME
-from logpipe.sealing.place import Place, Reached, nowhere, sealed_days
+from logpipe.sealing.place import Place, Reached, nowhere
 from logpipe.sealing.rewrite import LinesGoneError, is_whole, rewrite_link, rewrite_sealed, settle
 from logpipe.sealing.seal import finish
 from logpipe.settings import Settings
@@ -70,19 +70,15 @@ def _repair_days(
     hdfs: Hdfs, settings: Settings, only: date | None, outcome: Outcome, reached: Reached
 ) -> None:
     root = settings.hdfs_logs_dir
-    sealed = sealed_days(hdfs, settings)
+    reader = ChainReader(hdfs, root)
+    sealed = reader.sealed_names()
     # Folders are listed before links are read: a file that is final has its link by then.
     names = {entry.name for entry in hdfs.list(root) if DAY.fullmatch(entry.name)}
     found = {name: hdfs.list(f"{root}/{name}") for name in names}
-    chains = read_chains(hdfs, root)
-    for chain in chains:
-        try:
-            chain.check()
-        except ChainError as error:
-            outcome.failed.append(str(error))
+    chains = list(reader.with_links(reader.chains()).values())
+    outcome.failed += [problem.text for chain in chains for problem in chain.problems()]
     names |= {link.day for chain in chains for link in chain.links if link.kind == "lines"}
-    days = {date.fromisoformat(f"20{name}") for name in names} | set(sealed)
-    for day in [only] if only else sorted(days):
+    for day in [only] if only else sorted(map(date_of, names | sealed)):
         place = Place(hdfs, settings, day)
         try:
             if place.load() is not None:

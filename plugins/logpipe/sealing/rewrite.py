@@ -2,16 +2,17 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from logpipe.accounting.chain import Chain
+from logpipe.accounting.lines import digest_file
+from logpipe.accounting.ranges import PartitionReader, TextDigest
 from logpipe.accounting.topic import TopicError
 from logpipe.clients.hdfs import Entry, HdfsAbsentError, HdfsError, HdfsExistsError
 from logpipe.contracts.chain import Link, in_use_name
 from logpipe.contracts.sealed import Member, Part, SealedDay
 from logpipe.digest import Digest
-from logpipe.sealing.chains import Chain
 from logpipe.sealing.place import Place, Reached, new_attempt
-from logpipe.sealing.ranges import PartitionReader, TextDigest, blocks_of
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,21 @@ def is_whole(
     """Whether a file of the day is there with its length and, when it is to be read, its digest."""
     if found is None or found.length_bytes != length_bytes:
         return False
-    seen = TextDigest()
     try:
-        for block in place.hdfs.blocks(f"{place.folder}/{name}") if read else ():
-            seen.add(block)
+        return not read or digest_file(place.hdfs, f"{place.folder}/{name}") == text
     except HdfsError as error:  # its blocks are lost or damaged
         log.warning("%s", error)
         return False
-    return not read or (seen.length_bytes, seen.digest) == (length_bytes, text)
+
+
+def reader_of(place: Place, chain: Chain, link: Link) -> PartitionReader:
+    """Reads a link's range again. Raises as `PartitionReader`."""
+    before = chain.before(link)
+    marks = chain.marks_before(link) or {}
+    latest_ms = before.last_arrival_ms if before else 0
+    return PartitionReader(
+        place.settings, link.topic_id, link.partition, link.first, link.next, marks, latest_ms
+    )
 
 
 def rewrite_link(place: Place, chain: Chain, link: Link, reached: Reached) -> None:
@@ -53,26 +61,9 @@ def rewrite_link(place: Place, chain: Chain, link: Link, reached: Reached) -> No
     Raises:
         LinesGoneError: the topic does not hold the range any more, or something else.
     """
-    marks = chain.marks_before(link)
-    attempt = new_attempt()
-    staged = f"{place.sealing}/{attempt}/{link.file_name}"
-    try:
-        reader = PartitionReader(place.settings, link.topic_id, link.partition, link.first, link.next, marks)
-        place.hdfs.write(staged, blocks_of(reader.lines(link.first, link.next)))
-        found = reader.sums.digest.build()
-        if found != link.digest:
-            raise LinesGoneError(f"the topic holds {found.lines} lines that are not the {link.digest.lines}")
-    except (TopicError, LinesGoneError) as error:
-        place.delete_attempts([attempt])
-        raise LinesGoneError(
-            f"{place.folder}/{link.file_name} is missing or damaged and cannot be written again: {error}. "
-            "Restore it from a backup; until then this day stays as it is"
-        ) from None
-    reached("range-written")
-    place.put_in_place(staged, link.file_name)
-    reached("range-in-place")
-    place.delete_attempts([attempt])
-    log.info("%s/%s is written again from the topic", place.folder, link.file_name)
+    with _told(place, link.file_name, "; until then this day stays as it is"):
+        blocks = reader_of(place, chain, link).blocks(link.first, link.next)
+        _write_again(place, link.file_name, blocks, link.length_bytes, link.text, reached)
 
 
 def rewrite_sealed(place: Place, sealed: SealedDay, damaged: set[str], reached: Reached) -> None:
@@ -81,32 +72,45 @@ def rewrite_sealed(place: Place, sealed: SealedDay, damaged: set[str], reached: 
     Raises:
         LinesGoneError: the topic does not hold their records any more, or the files were not made of records.
     """
-    attempt = new_attempt()
     readers: dict[int, PartitionReader] = {}
     members = iter(sealed.members())
     for file in sealed.files:  # each is made of the next members
         own = [next(members) for _ in range(file.members)]
         if file.name not in damaged:
             continue
-        staged = f"{place.sealing}/{attempt}/{file.name}"
-        text = TextDigest()
-        try:
+        with _told(place, file.name, ", or `make forget` the day"):
             if file is sealed.files[-1] and sealed.unconfirmed:
                 raise LinesGoneError(f"it holds files of profile memory ({sealed.unconfirmed})")
-            place.hdfs.write(staged, _observed(_blocks(place, own, readers), text))
-            if (text.length_bytes, text.digest) != (file.length_bytes, file.text):
-                raise LinesGoneError(f"the topic holds {text.digest.lines} lines, not its {file.text.lines}")
-        except (TopicError, LinesGoneError) as error:
-            place.delete_attempts([attempt])
-            raise LinesGoneError(
-                f"{place.folder}/{file.name} is missing or damaged and cannot be written again: {error}. "
-                "Restore it from a backup, or `make forget` the day"
-            ) from None
+            blocks = _blocks(place, own, readers)
+            _write_again(place, file.name, blocks, file.length_bytes, file.text, reached)
+
+
+@contextlib.contextmanager
+def _told(place: Place, name: str, way_out: str) -> Iterator[None]:
+    try:
+        yield
+    except (TopicError, LinesGoneError) as error:
+        raise LinesGoneError(
+            f"{place.folder}/{name} is missing or damaged and cannot be written again: {error}. "
+            f"Restore it from a backup{way_out}"
+        ) from None
+
+
+def _write_again(
+    place: Place, name: str, blocks: Iterable[bytes], length_bytes: int, text: Digest, reached: Reached
+) -> None:
+    attempt, seen = new_attempt(), TextDigest()
+    staged = f"{place.sealing}/{attempt}/{name}"
+    try:
+        place.hdfs.write(staged, seen.through(blocks))
+        if (seen.length_bytes, seen.digest) != (length_bytes, text):
+            raise LinesGoneError(f"the topic holds {seen.digest.lines} lines that are not its {text.lines}")
         reached("range-written")
-        place.put_in_place(staged, file.name)
+        place.put_in_place(staged, name)
         reached("range-in-place")
-        log.info("%s/%s is written again from the topic", place.folder, file.name)
-    place.delete_attempts([attempt])
+    finally:
+        place.delete_attempts([attempt])
+    log.info("%s/%s is written again from the topic", place.folder, name)
 
 
 def _blocks(
@@ -124,10 +128,4 @@ def _blocks(
                 part.marks,
             )
         between_ms = None if member.kind == "lines" else place.between_ms
-        yield from blocks_of(readers[id(part)].lines(member.first, member.next, between_ms))
-
-
-def _observed(blocks: Iterator[bytes], text: TextDigest) -> Iterator[bytes]:
-    for block in blocks:
-        text.add(block)
-        yield block
+        yield from readers[id(part)].blocks(member.first, member.next, between_ms)

@@ -25,8 +25,11 @@ from datetime import UTC, date, datetime
 from functools import partial
 from itertools import groupby
 
+from logpipe.accounting.chain import Chain, ChainError
+from logpipe.accounting.ranges import TextDigest
+from logpipe.accounting.topic import RangeGoneError
 from logpipe.clients.hdfs import Entry, Hdfs, HdfsAbsentError, HdfsError, HdfsExistsError
-from logpipe.contracts.chain import IN_USE_NAME, Link, file_name
+from logpipe.contracts.chain import IN_USE_NAME, MEMORY_NAME, Link, file_name
 from logpipe.contracts.sealed import (
     MANIFEST_FILE,
     SUCCESS_FILE,
@@ -37,20 +40,11 @@ from logpipe.contracts.sealed import (
     merged_name,
 )
 from logpipe.digest import Digest
-from logpipe.sealing.chains import Chain, holds_day, read_chains
-from logpipe.sealing.memory import (
-    MEMORY_NAME,
-    NotConfirmedError,
-    blocks_of_day,
-    nothing_of,
-    part_of_day,
-)
+from logpipe.sealing.memory import NotConfirmedError, nothing_of, part_of_day
 from logpipe.sealing.over import NotOverError, still_missing
 from logpipe.sealing.place import Place, Reached, new_attempt, nowhere
 from logpipe.sealing.prune import prune
-from logpipe.sealing.ranges import TextDigest
-from logpipe.sealing.rewrite import rewrite_link, settle
-from logpipe.sealing.topic import RangeGoneError
+from logpipe.sealing.rewrite import reader_of, rewrite_link, settle
 from logpipe.settings import Settings
 
 TARGET_BYTES = 512 << 20  # of a merged file
@@ -140,7 +134,7 @@ class _Sealing:
         folder = f"{place.sealing}/{attempt}/new"
         mended: set[str] = set()
         while True:
-            chains = read_chains(self._hdfs, place.root)
+            chains = place.reader.with_links(place.reader.chains())
             try:
                 plan = self._plan(chains)
                 if not plan.parts:
@@ -152,8 +146,7 @@ class _Sealing:
                 if error.link.file_name in mended:
                     raise HdfsError(f"{error.link.file_name} is damaged as soon as it is written") from None
                 mended.add(error.link.file_name)
-                chain = next(chain for chain in chains if chain.partition == error.link.partition)
-                rewrite_link(place, chain, error.link, self._reached)
+                rewrite_link(place, chains[error.link.partition], error.link, self._reached)
         sealed = SealedDay(
             day=place.name,
             attempt=attempt,
@@ -180,20 +173,21 @@ class _Sealing:
         self._reached("committed")
         return sealed
 
-    def _plan(self, chains: list[Chain]) -> _Plan:
+    def _plan(self, chains: dict[int, Chain]) -> _Plan:
         plan = _Plan()
         place = self._place
         found = {entry.name: entry for entry in self._hdfs.list(place.folder)}
         memory = self._memory(chains, plan)
-        for chain in chains:
-            chain.check()
+        for chain in chains.values():
+            for problem in chain.problems():
+                raise ChainError(problem.text)
             links: list[Link] = []
             expired = 0
             for link in chain.links:
                 if link.kind == "expired":
                     expired += link.next - link.first
                 elif link.kind in ("lines", "memory"):
-                    if holds_day(link, place.name, place.settings.timezone):
+                    if link.holds_day(place.name, place.settings.timezone):
                         plan.expired += expired
                         links.append(link)
                     expired = 0
@@ -205,20 +199,20 @@ class _Sealing:
                     plan.count(counted)
                     plan.sources.append(self._source(chain, counted, found, is_kept=bool(plan.unconfirmed)))
                     members.append(Member(link.first, link.next, counted.digest, link.kind))
-                marks = chain.marks_before(own[0])
+                marks = chain.marks_before(own[0]) or {}
                 plan.parts.append(Part(chain.partition, topic_id, epoch, marks, tuple(members)))
         if memory:
             self._plan_memory_files(plan, memory.values(), found)
         return plan
 
-    def _memory(self, chains: list[Chain], plan: _Plan) -> dict[tuple[int, str], Link]:
+    def _memory(self, chains: dict[int, Chain], plan: _Plan) -> dict[tuple[int, str], Link]:
         """The day's memory links, by partition and name, with the sums of the day only."""
         place = self._place
         links = [
             (chain, link)
-            for chain in chains
+            for chain in chains.values()
             for link in chain.links
-            if link.kind == "memory" and holds_day(link, place.name, place.settings.timezone)
+            if link.kind == "memory" and link.holds_day(place.name, place.settings.timezone)
         ]
         try:
             return {(link.partition, link.name): part_of_day(place, chain, link) for chain, link in links}
@@ -230,7 +224,12 @@ class _Sealing:
         if link.kind == "memory":
             if is_kept:
                 return _Source(0, lambda: iter(()), link)
-            return _Source(link.length_bytes, lambda: blocks_of_day(self._place, chain, link), link)
+            place = self._place
+            return _Source(
+                link.length_bytes,
+                lambda: reader_of(place, chain, link).blocks(link.first, link.next, place.between_ms),
+                link,
+            )
         entry = found.get(link.file_name) or settle(self._place, link)
         path = f"{self._place.folder}/{link.file_name}"
         if entry is None or entry.length_bytes != link.length_bytes:
@@ -295,9 +294,7 @@ class _Sealing:
         for source in sources:
             text = TextDigest()
             try:
-                for block in source.blocks():
-                    text.add(block)
-                    yield block
+                yield from text.through(source.blocks())
             except HdfsError as error:  # its blocks are lost or damaged
                 if source.link is None or source.link.kind != "lines":
                     raise

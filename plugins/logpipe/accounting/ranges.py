@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from logpipe.accounting.topic import Record, describe, end_offsets
+from logpipe.accounting.topic import RangeGoneError, Record, describe, records
 from logpipe.clients.hdfs import BLOCK_BYTES
 from logpipe.digest import Digest, DigestBuilder
 from logpipe.identity import Identities, Verdict, parse_key
-from logpipe.sealing.topic import RangeGoneError, read_range
 from logpipe.settings import Settings
 
 
@@ -31,28 +30,20 @@ class TextDigest:
         if self._rest:
             self.add(b"\n")
 
+    def through(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same blocks, digested as they pass."""
+        for block in blocks:
+            self.add(block)
+            yield block
+
     def join(self, other: "TextDigest") -> None:
         """Add what another one, whose last line has its end, digested."""
         self.digest += other.digest
         self.length_bytes += other.length_bytes
 
 
-def blocks_of(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines as a file's blocks, each line with its end."""
-    held: list[bytes] = []
-    size = 0
-    for line in lines:
-        held.append(line)
-        size += len(line) + 1
-        if size >= BLOCK_BYTES:
-            yield b"\n".join(held) + b"\n"
-            held, size = [], 0
-    if held:
-        yield b"\n".join(held) + b"\n"
-
-
 @dataclass
-class Sums:
+class RangeSums:
     """What a range holds."""
 
     digest: DigestBuilder = field(default_factory=DigestBuilder)
@@ -73,6 +64,10 @@ class Sums:
             self.foreign += verdict is Verdict.FOREIGN
         else:
             self.replays.setdefault(identity[0], DigestBuilder()).add(record.value)
+
+    def by_replay(self) -> dict[str, Digest]:
+        """Of each replay its lines."""
+        return {replay: builder.build() for replay, builder in self.replays.items()}
 
 
 class PartitionReader:
@@ -101,35 +96,34 @@ class PartitionReader:
         marks: dict[str, int],
         latest_ms: int = 0,
     ) -> None:
-        now = describe(settings).topic_id
-        if of_topic != now:
+        now = describe(settings)
+        if of_topic != now.topic_id:
             raise RangeGoneError(
-                f"Topic {settings.topic} is another one now (id {now}, expected {of_topic}): what it held "
-                "cannot be read again"
+                f"Topic {settings.topic} is another one now (id {now.topic_id}, expected {of_topic}): what "
+                "it held cannot be read again"
             )
         self._settings = settings
         self._partition = partition
-        self._at = at
+        # What lies before and is gone only told of repeats; the digest says whether any was one.
+        self._at = max(at, now.offsets.get(partition, (0, 0))[0])
         self._until = until
         self._latest_ms = latest_ms
         self._identities = Identities({(partition, replay): number for replay, number in marks.items()})
         self._records: Iterator[Record] | None = None
-        self.sums = Sums()
+        self.sums = RangeSums()
 
-    def lines(self, first: int, next_: int, between_ms: tuple[int, int] | None = None) -> Iterator[bytes]:
-        """The lines of ``[first, next_)``, each identity once; afterwards ``sums`` are theirs.
+    def records(self, first: int, next_: int, between_ms: tuple[int, int] | None = None) -> Iterator[Record]:
+        """The records of ``[first, next_)``, each identity once; afterwards ``sums`` are theirs.
 
         Args:
             first: not before what was read already.
             next_: the offset after the last one.
             between_ms: only those of these times, Kafka's, ``[from, to)``.
         """
-        self.sums = Sums()
+        self.sums = RangeSums()
         if self._records is None:
-            low, _ = end_offsets(self._settings).get(self._partition, (0, 0))
-            # What lies before and is gone only told of repeats; the digest says whether any was one.
-            self._at = min(first, max(self._at, low))
-            self._records = read_range(self._settings, self._partition, self._at, self._until)
+            self._at = min(first, self._at)
+            self._records = records(self._settings, {self._partition: (self._at, self._until)})
         while self._at < next_ and (record := next(self._records, None)) is not None:
             verdict = self._identities.judge(self._partition, record.key)
             self._latest_ms = max(self._latest_ms, record.timestamp_ms)
@@ -140,4 +134,17 @@ class PartitionReader:
                 continue
             self.sums.add(record, verdict)
             if verdict is not Verdict.REPEAT:
-                yield record.value
+                yield record
+
+    def blocks(self, first: int, next_: int, between_ms: tuple[int, int] | None = None) -> Iterator[bytes]:
+        """The lines of `records` as a file's blocks, each line with its end."""
+        held: list[bytes] = []
+        size = 0
+        for record in self.records(first, next_, between_ms):
+            held.append(record.value)
+            size += len(record.value) + 1
+            if size >= BLOCK_BYTES:
+                yield b"\n".join(held) + b"\n"
+                held, size = [], 0
+        if held:
+            yield b"\n".join(held) + b"\n"
