@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from logpipe.clients import hdfs as client
 from logpipe.contracts import chain
 from logpipe.contracts.chain import Link
+from logpipe.contracts.days import DAY
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict
 from logpipe.settings import PROJECT_DIR
@@ -163,7 +164,7 @@ class World:
         if attribute is not None and attribute.startswith(b'{"side"'):
             side = json.loads(attribute)["side"]
             attribute = self.hdfs.read(f"{path.rpartition('/')[0]}/{side}")
-        return None if attribute is None else chain.parse_link(attribute)
+        return None if attribute is None else Link.from_json(json.loads(attribute))
 
     def links(self, partition: int) -> list[Link]:
         """The chain of a partition."""
@@ -204,7 +205,7 @@ class World:
         """Content of every file in a dated folder, in use or not."""
         found = {}
         for folder in self.hdfs.list(self.logs_dir):
-            if chain.DAY.fullmatch(folder.name):
+            if DAY.fullmatch(folder.name):
                 for entry in self.hdfs.list(f"{self.logs_dir}/{folder.name}"):
                     path = f"{self.logs_dir}/{folder.name}/{entry.name}"
                     found[path] = self.hdfs.read(path) or b""
