@@ -34,7 +34,7 @@ status: install ## A table of the services; JSON=1 prints one JSON object
 	@$(CLI) status $(if $(JSON),--json)
 
 replay: install ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines; ends when all are in HDFS and windows
-	@$(CLI) replay $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)')
+	@$(CLI) replay $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(CONNECTION),--connection '$(CONNECTION)')
 
 verify: install ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 	@$(CLI) verify
@@ -89,7 +89,7 @@ cluster-up: install ## The same pipeline on a cluster of containers (docker/): b
 	@$(CLUSTER) up
 
 cluster-run: install ## Start the cluster, replay URL=… at PACE=…, account for every line
-	@$(CLUSTER) run $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)')
+	@$(CLUSTER) run $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(CONNECTION),--connection '$(CONNECTION)')
 
 cluster-status: install ## A table of the cluster's services; JSON=1 prints one JSON object
 	@$(CLUSTER) status $(if $(JSON),--json)

@@ -44,7 +44,7 @@ def main() -> None:
 def measure(cluster: Cluster, edges: int, partitions: str, lines: int) -> dict[str, Any]:
     """Measure one shape."""
     copies = lines // edges // BUNDLED_LINES
-    repeat = f"for _ in $(seq {copies}); do gunzip -c {BUNDLED}; done > /data/bench.log"
+    repeat = f"for _ in $(seq {copies}); do gunzip -c {BUNDLED}; done > /home/logpipe/bench.log"
     for number in range(1, edges + 1):
         cluster.compose.output_of(f"edge{number}", "bash", "-c", repeat)
     arguments = (INSIDE.read_text(), str(edges), partitions, str(copies * BUNDLED_LINES))

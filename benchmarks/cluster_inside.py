@@ -67,7 +67,7 @@ def main() -> None:
     replayers = {f"bench-{edge}-{int(time.time())}": ReplayerApi(at(edge), layout) for edge in edges}
     began = time.monotonic()
     for replay_id, replayer in replayers.items():
-        replayer.submit(replay_id, "file:///data/bench.log", "durable")
+        replayer.submit(replay_id, "file:///home/logpipe/bench.log", "durable")
     wait("the replays", lambda: all(is_done(replayers[name], name) for name in replayers))
     acknowledged_s = time.monotonic() - began
     wait("HDFS", lambda: sum(consumer_lag(current).values()) == 0)

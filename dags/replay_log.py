@@ -48,7 +48,8 @@ with DAG(
     default_args={"owner": "logpipe", "retries": 1, "retry_delay": 1.0},
     params=replay_params(conf),
 ) as dag:
-    source = SourceFileSensor(task_id="source", url=dag.param("url"), wait_s=dag.param("wait_s"))
+    log = {"url": dag.param("url"), "source_conn_id": dag.param("source_conn_id")}
+    source = SourceFileSensor(task_id="source", **log, wait_s=dag.param("wait_s"))
     stream_services = EnsureDagRunOperator(
         task_id="stream_services",
         trigger_dag_id="stream_services",
@@ -75,7 +76,7 @@ with DAG(
     spark_job = windows_job(task_id="spark_job")
     replay = ReplayOperator(
         task_id="replay",
-        url=dag.param("url"),
+        **log,
         pace=dag.param("pace"),
         profile=dag.param("profile"),
         limit=dag.param("limit"),

@@ -60,6 +60,7 @@ def pipeline(tmp_path_factory):
     environment |= free_ports() | {
         "LOGPIPE_STATE_DIR": str(state_dir),
         "LOGPIPE_ROLL_INTERVAL_S": "20",
+        "LOGPIPE_FILE_ROOTS": str(tmp_path_factory.getbasetemp()),
     }
     copy = Pipeline(environment, state_dir)
     try:

@@ -19,8 +19,10 @@ from pyftpdlib.filesystems import AbstractedFS
 from pyftpdlib.handlers import DTPHandler, FTPHandler, ThrottledDTPHandler, TLS_FTPHandler
 from pyftpdlib.servers import FTPServer
 
-USER, USER_PASSWORD = "reader", "s@cret"  # the @ must be escaped in a URL
-LOGIN = "reader:s%40cret"
+from logpipe.replayer.urls import Login
+
+USER, USER_PASSWORD = "reader", "s@cret"
+LOGIN = Login(USER, USER_PASSWORD)
 
 
 class Faults:
@@ -127,12 +129,14 @@ def web_server(
     can_seek: bool = True,
     status: int = 0,
     end: Literal["length", "chunks", "close"] = "length",
+    redirect_to: str = "",
 ) -> Iterator[int]:
     """Serves a folder to one user; gives the port.
 
     Args:
         status: every request is answered by it; 0: none.
         end: how a client learns where a file ends.
+        redirect_to: where every request is sent on to.
     """
     token = "Basic " + base64.b64encode(f"{USER}:{USER_PASSWORD}".encode()).decode()
 
@@ -141,6 +145,11 @@ def web_server(
             path = folder / self.path.lstrip("/")
             if self.headers.get("Authorization") != token:
                 return self.send_error(401)
+            if redirect_to:
+                self.send_response(302)
+                self.send_header("Location", redirect_to)
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
             if status:
                 return self.send_error(status)
             if not path.is_file():

@@ -19,10 +19,11 @@ from logpipe.replayer.sums import Sums, to_fold
 
 SPEC = {
     "replay_id": "r1",
-    "url": "ftp://me:secret@host/a.gz",
+    "url": "ftp://host/a.gz",
     "pace": "max",
     "profile": "durable",
     "limit": None,
+    "login": {"user": "me", "password": "secret"},
 }
 
 
@@ -53,7 +54,7 @@ def sealed(replay_id: str, *, days_ago: float, sealed: bool = True, lines: int =
 def test_a_record_of_an_earlier_version_keeps_kafkas_partitioner() -> None:
     values = record().to_file()
     del values["partitions"], values["sealed_at"]
-    old = ReplayRecord.from_file(values, str(SPEC["url"]))
+    old = ReplayRecord.from_file(values)
     assert (old.partitions, old.sealed_at) == (0, None)
 
 
@@ -93,8 +94,8 @@ def test_old_sealed_records_are_folded_and_counted_once_even_after_a_kill(tmp_pa
     }  # fmt: skip
     journal.fold([])
     assert {path.name for path in tmp_path.glob("*.*") if not path.name.startswith(".")} == {
-        "young.json", "young.url", "open.json", "open.url",
-        "repair-1+open.json", "repair-1+open.url", SUMS_FILE,
+        "young.json", "young.login", "open.json", "open.login",
+        "repair-1+open.json", "repair-1+open.login", SUMS_FILE,
     }  # fmt: skip
     journal.fold([sealed("last", days_ago=40, lines=1)])
     sums = load_sums(tmp_path)

@@ -1,13 +1,12 @@
 import pytest
 
-from logpipe.replayer.urls import SourceUrl, mask_passwords
+from logpipe.replayer.urls import Login, SourceUrl
 
 
-def test_login_and_path_are_decoded_and_the_password_is_masked() -> None:
-    url = SourceUrl.parse("ftp://me:s%40cret@host:2121/logs/a%20b.gz")
-    assert (url.user, url.password, url.host, url.port) == ("me", "s@cret", "host", 2121)
-    assert url.masked == "ftp://me:***@host:2121/logs/a%20b.gz"
-    assert url.without_login == "ftp://host:2121/logs/a%20b.gz"
+def test_user_and_path_are_decoded() -> None:
+    url = SourceUrl.parse("ftp://me%40home@host:2121/logs/a%20b.gz")
+    assert (url.user, url.host, url.port, url.path) == ("me@home", "host", 2121, "/logs/a b.gz")
+    assert url.without_user == "ftp://host:2121/logs/a%20b.gz"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,17 @@ def test_what_is_no_source_is_refused_without_showing_a_password(text: str) -> N
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["http://a:pw@b/c and ftp://d:pw@e/f", "ftp://a:p:w@b/c"])
-def test_masks_every_password_in_a_text(text: str) -> None:
-    assert "pw" not in mask_passwords(text)
-    assert "p:w" not in mask_passwords(text)
+@pytest.mark.parametrize("text", ["ftp://me:pw@host/a", "http://a:p:w@b/c", "https://:pw@host:99999/a"])
+def test_a_password_is_refused_with_the_way_to_do_it_right(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\*\*\*@.* Airflow connection .*CONNECTION=") as caught:
+        SourceUrl.parse(text)
+    assert "pw" not in str(caught.value)
+    assert "p:w" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", ["secret", {"user": "me"}, {"user": "me", "password": 7}, {"secret": ""}])
+def test_a_login_is_two_texts_and_is_not_shown(values: object) -> None:
+    assert "secret" not in repr(Login("me", "secret"))
+    with pytest.raises(ValueError, match="texts user and password") as caught:
+        Login.from_json(values)
+    assert "secret" not in str(caught.value)

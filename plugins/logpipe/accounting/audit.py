@@ -28,7 +28,6 @@ from logpipe.contracts.chain import Layout, Link, in_use_name
 from logpipe.digest import Digest, DigestBuilder, line_hash
 from logpipe.identity import credited_to, parse_key
 from logpipe.replayer.record import ReplayRecord
-from logpipe.replayer.urls import mask_passwords
 from logpipe.settings import Settings
 
 PROCESSES = 2
@@ -175,7 +174,7 @@ class SourcePart:
     def read(self, settings: Settings) -> Finding:
         """Read it."""
         builder = DigestBuilder()
-        what = f"source of replay {self.record.spec.replay_id}, {mask_passwords(self.record.spec.url)}"
+        what = f"source of replay {self.record.spec.replay_id}, {self.record.spec.url}"
         try:
             for _, line in sent_lines(self.record, settings):
                 builder.add(line)
@@ -473,7 +472,7 @@ def _name_lines(
 ) -> Iterator[str]:
     """The very lines that differ: damaged files against the topic, then all sources against HDFS."""
     left = EXAMPLES
-    urls = {record.spec.replay_id: mask_passwords(record.spec.url) for record in reading.records}
+    urls = {record.spec.replay_id: record.spec.url for record in reading.records}
     for part, finding in findings:
         if not isinstance(part, FilePart) or part.link is None or not finding.wrong:
             continue
@@ -552,7 +551,7 @@ def _topic_lines(
 
 def _source_lines(settings: Settings, records: list[ReplayRecord]) -> Iterator[Named]:
     for record in records:
-        where = f"replay {record.spec.replay_id}, {mask_passwords(record.spec.url)}"
+        where = f"replay {record.spec.replay_id}, {record.spec.url}"
         try:
             for number, line in sent_lines(record, settings):
                 yield where, number, line

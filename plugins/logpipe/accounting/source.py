@@ -7,6 +7,7 @@ from itertools import chain
 
 from logpipe.digest import Digest
 from logpipe.replayer.errors import SourceError
+from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.gunzip import gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import load_records, load_sums
@@ -101,13 +102,12 @@ def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, 
             if number >= last:
                 return
     except SourceError as error:
-        raise SourceGoneError(
-            f"{SourceUrl.parse(record.spec.url).masked} cannot be read again: {error}"
-        ) from None
+        raise SourceGoneError(f"{record.spec.url} cannot be read again: {error}") from None
 
 
 def _lines(record: ReplayRecord, settings: Settings) -> Iterator[object]:
-    source = source_of(SourceUrl.parse(record.spec.url))
+    spec = record.spec
+    source = source_of(SourceUrl.parse(spec.url), FrontDoor.of(settings, spec.replay_id), spec.login)
     reader = RawReader(source, Halt(), pinned=record.version, patience_s=PATIENCE_S)
     blocks = iter(reader)
     head = next(blocks, b"")

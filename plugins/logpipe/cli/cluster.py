@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--pace", help="delay:SECONDS, speed:FACTOR or max")
     replay.add_argument("--limit", help="stop after so many lines; default: all")
     replay.add_argument("--profile", choices=("memory", "durable"), help="delivery profile")
+    replay.add_argument("--connection", help="Airflow connection with user and password for the log's server")
     add("status", status).add_argument("--json", action="store_true", help="one JSON object")
     add("verify", verify)
     add("repair", repair).add_argument("--date", help="one day, such as 2026-11-23; default: every day")
@@ -92,7 +93,7 @@ def run(settings: Settings, options: argparse.Namespace, console: Console) -> in
     cluster.compose.check()
     if not cluster.is_up():
         cluster = _up(settings, console)
-    names = ("url", "pace", "limit", "profile")
+    names = ("url", "pace", "limit", "profile", "connection")
     chosen = [f"--{name}={getattr(options, name)}" for name in names if getattr(options, name) is not None]
     status = cluster.compose.execute(
         cluster.airflow_container(), *INSIDE, "replay", *chosen, terminal=console.is_terminal

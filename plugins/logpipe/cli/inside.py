@@ -72,7 +72,7 @@ def replay(settings: Settings, options: argparse.Namespace) -> int:
     layout = Layout.of(settings)
     airflow = AirflowApi(at(AIRFLOW_HOST), layout)
     await_dags(airflow)
-    names = ("url", "pace", "limit", "profile")
+    names = ("url", "pace", "limit", "profile", "source_conn_id")
     conf = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     follower = RunFollower(console, airflow, FleetRecords(layout), DriverOutput(settings))
     run_id = airflow.trigger(PIPELINE_DAG, conf)
@@ -205,6 +205,7 @@ def main() -> int:
         if command is replay:
             for option, kind in (("url", str), ("pace", str), ("limit", int), ("profile", str)):
                 sub.add_argument(f"--{option}", type=kind)
+            sub.add_argument("--connection", dest="source_conn_id")
         if command is repair_all:
             sub.add_argument("--date")
     options = made.parse_args()

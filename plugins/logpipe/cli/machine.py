@@ -32,6 +32,7 @@ from logpipe.hosts.machine.process_host import ProcessHostError
 from logpipe.hosts.machine.programs import SERVICES, STORES
 from logpipe.hosts.machine.replayer_api import ReplayerApi
 from logpipe.hosts.machine.stack import Stack, StackError
+from logpipe.replayer.front_door import check_source
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
 from logpipe.sealing.lock import alone
@@ -90,6 +91,11 @@ def parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--limit", type=int, help="stop after so many lines; default: all")
         sub.add_argument("--profile", choices=("memory", "durable"), help="delivery profile")
+        sub.add_argument(
+            "--connection",
+            dest="source_conn_id",
+            help="Airflow connection with user and password for the log's server",
+        )
     add("stop", stop)
     add("status", status).add_argument("--json", action="store_true", help="one JSON object")
     add("verify", verify_command)
@@ -120,12 +126,17 @@ def replay(settings: Settings, options: argparse.Namespace, console: Console) ->
 
 
 def _replay(settings: Settings, options: argparse.Namespace, console: Console) -> int:
+    try:
+        check_source(options.url or settings.replay_url, settings)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     stack = Stack(settings)
     with StartDisplay(console) as display:
         stack.up(display)
     airflow = AirflowApi(settings, stack.layout)
     await_dags(airflow)
-    names = ("url", "pace", "limit", "profile")
+    names = ("url", "pace", "limit", "profile", "source_conn_id")
     conf = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     follower = RunFollower(
         console,

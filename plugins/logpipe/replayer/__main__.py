@@ -33,6 +33,7 @@ what it does
 how to talk to it (user {USER}, password from {_PASSWORD} in secrets.json)
   curl -u {USER}:PASSWORD localhost:9010/replays --json \\
     '{{"replay_id": "first", "url": "file:///path/to/access.log.gz", "pace": "max", "profile": "memory"}}'
+                                        with "login": {{"user": "me", "password": "…"}} for the log's server
   curl -u {USER}:PASSWORD localhost:9010/replays/first            lines, bytes, digest, state, reason
   curl -u {USER}:PASSWORD -X POST localhost:9010/replays/first/stop
   curl -u {USER}:PASSWORD localhost:9010/replays/first/seal --json '{{"sealed_at": "2026-01-31T00:00:00Z"}}'
@@ -49,7 +50,8 @@ where things are, below LOGPIPE_STATE_DIR
 settings, from the environment
   LOGPIPE_HOST, LOGPIPE_REPLAYER_PORT (9010), LOGPIPE_THRIFT_PORT (9998), LOGPIPE_NETCAT_PORT (9999),
   LOGPIPE_KAFKA_BOOTSTRAP (localhost:9092) and LOGPIPE_TOPIC (apache_logs), to ask for its partitions,
-  LOGPIPE_STATE_DIR, LOGPIPE_MAX_LINE_BYTES (1048576)
+  LOGPIPE_STATE_DIR, LOGPIPE_MAX_LINE_BYTES (1048576),
+  LOGPIPE_FILE_ROOTS, the folders of files that may be replayed
 
 SIGTERM ends it within eight seconds with what is in flight recorded and copied; replays stay running.
 """
@@ -85,6 +87,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each copy of a record
     try:
         current = settings.load()
         password = read_password(current.state_dir)

@@ -15,6 +15,10 @@ class SourceError(Exception):
         self.transient = transient
 
 
+class SourceRefusedError(SourceError, ValueError):
+    """A source that may not be read, whatever it holds; the reason names the way out."""
+
+
 class SourceDamagedError(SourceError):
     """The bytes themselves are cut short or broken: what stands before the damage is still sent."""
 

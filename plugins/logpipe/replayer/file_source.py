@@ -3,9 +3,8 @@
 from datetime import UTC, datetime
 from typing import IO
 
-from fsspec.implementations.local import LocalFileSystem
-
 from logpipe.replayer.errors import SourceError
+from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.sources import SourceVersion, close_quietly
 from logpipe.replayer.urls import SourceUrl
 
@@ -33,25 +32,23 @@ class FileStream:
 
 
 class FileSource:
-    """A file named by a file:// URL."""
+    """A file named by a file:// URL, which the door lets through."""
 
-    def __init__(self, url: SourceUrl) -> None:
+    def __init__(self, url: SourceUrl, door: FrontDoor) -> None:
         self._path = url.path
-        self._files = LocalFileSystem()
+        self._door = door
 
     def open(self, offset: int) -> FileStream:
         """Open and seek; every failure is final, since nothing but a person changes it."""
         try:
-            found = self._files.info(self._path)
-            if found["type"] != "file":
-                raise SourceError(f"{self._path} is a {found['type']}, not a file")
-            file = self._files.open(self._path, "rb")
-            file.seek(offset)
+            descriptor, status = self._door.open(self._path)
         except FileNotFoundError as error:
             raise SourceError(f"there is no file {self._path}") from error
         except PermissionError as error:
             raise SourceError(f"no permission to read {self._path}") from error
         except OSError as error:
             raise SourceError(f"opening {self._path} failed: {error.strerror}") from error
-        modified_at = datetime.fromtimestamp(found["mtime"], UTC).isoformat()
-        return FileStream(file, SourceVersion(found["size"], modified_at), offset)
+        file = open(descriptor, "rb")  # noqa: SIM115 - the stream closes it
+        file.seek(offset)
+        modified_at = datetime.fromtimestamp(status.st_mtime, UTC).isoformat()
+        return FileStream(file, SourceVersion(status.st_size, modified_at), offset)

@@ -12,12 +12,14 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from ftplib import FTP
+from typing import Any
 
 from fsspec.implementations.ftp import FTPFileSystem
 
-from logpipe.replayer.errors import SourceError
+from logpipe.replayer.errors import SourceError, SourceRefusedError
+from logpipe.replayer.front_door import LinkLocalAddressError, connect
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
-from logpipe.replayer.urls import SourceUrl, mask_passwords
+from logpipe.replayer.urls import Login, SourceUrl
 
 _NOT_LOGGED_IN = "530"
 _NO_FILE = "550"
@@ -30,7 +32,7 @@ def ftp_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except ftplib.error_perm as error:
-        reply = mask_passwords(str(error))
+        reply = str(error)
         if reply.startswith(_NOT_LOGGED_IN):
             raise SourceError(f"the FTP server refused user or password ({reply})") from error
         if reply.startswith(_NO_FILE):
@@ -38,6 +40,8 @@ def ftp_errors(doing: str) -> Iterator[None]:
                 f"the FTP server has no such file, or does not let it be read ({reply})"
             ) from error
         raise SourceError(f"{doing} was refused by the FTP server ({reply})") from error
+    except LinkLocalAddressError as error:
+        raise SourceRefusedError(str(error)) from error
     except ssl.SSLCertVerificationError as error:
         raise SourceError(
             f"the FTP server's certificate is not trusted ({error.verify_message}): "
@@ -49,8 +53,27 @@ def ftp_errors(doing: str) -> Iterator[None]:
             transient=error.errno == socket.EAI_AGAIN,
         ) from error
     except (ftplib.Error, EOFError, OSError) as error:
-        text = mask_passwords(str(error)) or "the connection was closed"
+        text = str(error) or "the connection was closed"
         raise SourceError(f"{doing} failed: {text}", transient=True) from error
+
+
+class _Plain(FTP):
+    """ftplib's client, which asks no link-local address. A transfer goes to the address of the control."""
+
+    timeout: float
+
+    def connect(self, host: str = "", port: int = 0, *_: Any, **__: Any) -> str:
+        """Connect and read the greeting."""
+        self.host, self.port = host, port
+        self.sock = connect(host, port, self.timeout)
+        self.af = self.sock.family
+        self.file = self.sock.makefile("r", encoding=self.encoding)
+        self.welcome = self.getresp()
+        return self.welcome
+
+
+class _WithTls(_Plain, ftplib.FTP_TLS):
+    """The same, with TLS."""
 
 
 class _Server(FTPFileSystem):
@@ -59,11 +82,9 @@ class _Server(FTPFileSystem):
     ftp: FTP
 
     def _connect(self) -> None:
-        if not self.tls:
-            super()._connect()
-            return
-        self.ftp = ftplib.FTP_TLS(  # noqa: S321 - with TLS
-            timeout=self.timeout, encoding=self.encoding, context=ssl.create_default_context()
+        options = {"timeout": self.timeout, "encoding": self.encoding}
+        self.ftp = (
+            _WithTls(**options, context=ssl.create_default_context()) if self.tls else _Plain(**options)
         )
         self.ftp.connect(self.host, self.port)
         self.ftp.login(*self.cred)
@@ -97,8 +118,9 @@ class FtpStream:
 class FtpSource:
     """A file named by an ftp:// or ftps:// URL; without a user the login is anonymous."""
 
-    def __init__(self, url: SourceUrl, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
+    def __init__(self, url: SourceUrl, login: Login | None, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
         self._url = url
+        self._login = login
         self._timeout_s = timeout_s
 
     def open(self, offset: int) -> FtpStream:
@@ -107,8 +129,8 @@ class FtpSource:
             server = _Server(
                 self._url.host,
                 port=self._url.port or ftplib.FTP_PORT,
-                username=self._url.user,
-                password=self._url.password,
+                username=self._login.user if self._login else self._url.user,
+                password=self._login.password if self._login else None,
                 timeout=self._timeout_s,
                 tls=self._url.scheme == "ftps",
                 skip_instance_cache=True,

@@ -9,6 +9,7 @@ default is five minutes), only one on silence.
 """
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -18,9 +19,10 @@ import aiohttp
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.http import HTTPFileSystem
 
-from logpipe.replayer.errors import SourceChangedError, SourceError
+from logpipe.replayer.errors import SourceChangedError, SourceError, SourceRefusedError
+from logpipe.replayer.front_door import LinkLocalAddressError, must_not_be_link_local
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
-from logpipe.replayer.urls import SourceUrl, mask_passwords
+from logpipe.replayer.urls import Login, SourceUrl
 
 _TRANSIENT_STATUSES = (408, 425, 429)
 _RANGE_NOT_SATISFIABLE = 416
@@ -50,7 +52,11 @@ def http_errors(doing: str) -> Iterator[None]:
     except aiohttp.InvalidURL as error:
         raise SourceError("the URL is not valid") from error
     except (aiohttp.ClientError, FSTimeoutError, OSError) as error:
-        text = mask_passwords(str(error)) or f"nothing arrived in time ({type(error).__name__})"
+        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+            error.os_error, LinkLocalAddressError
+        ):
+            raise SourceRefusedError(str(error.os_error)) from error
+        text = str(error) or f"nothing arrived in time ({type(error).__name__})"
         raise SourceError(f"{doing} failed: {text}", transient=True) from error
 
 
@@ -104,16 +110,29 @@ class _Session:
             self._files.close_session(self._files.loop, session)
 
 
+def _socket_to(address: tuple[Any, ...]) -> socket.socket:
+    """A socket for an address that is about to be connected to, after a redirect as well."""
+    family, kind, protocol, _, place = address
+    must_not_be_link_local(str(place[0]))
+    return socket.socket(family, kind, protocol)
+
+
+async def _client(**options: Any) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_socket_to), **options)
+
+
 class HttpSource:
     """A file named by an http:// or https:// URL; user and password become basic authentication."""
 
-    def __init__(self, url: SourceUrl, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
+    def __init__(self, url: SourceUrl, login: Login | None, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
         self._url = url
+        self._login = login or (Login(url.user, "") if url.user is not None else None)
         self._timeout_s = timeout_s
 
     def open(self, offset: int) -> HttpStream | BehindTheEnd:
         """Send the GET, with a Range from the offset on."""
         files = HTTPFileSystem(
+            get_client=_client,
             client_kwargs={
                 "auto_decompress": False,
                 "timeout": aiohttp.ClientTimeout(
@@ -123,14 +142,14 @@ class HttpSource:
             skip_instance_cache=True,
         )
         headers = {"Accept-Encoding": "identity"}
-        if self._url.user is not None:  # aiohttp drops it where a redirect leads to another host
-            headers["Authorization"] = aiohttp.encode_basic_auth(self._url.user, self._url.password or "")
+        if self._login:  # aiohttp drops it where a redirect leads to another host
+            headers["Authorization"] = aiohttp.encode_basic_auth(self._login.user, self._login.password)
         if offset:
             headers["Range"] = f"bytes={offset}-"
         try:
             with http_errors("asking for the file"):
                 # A size is passed so that fsspec does not ask for it by a request of its own.
-                file = files.open(self._url.without_login, "rb", block_size=0, size=1, headers=headers)
+                file = files.open(self._url.without_user, "rb", block_size=0, size=1, headers=headers)
         except BaseException as error:
             close_quietly(_Session(files))
             refusal = error.__cause__

@@ -5,15 +5,17 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
+from logpipe.replayer.urls import Login
 
 log = logging.getLogger(__name__)
 
-_FULL_URL_SUFFIX = ".url"  # holds the URL where it has a password; mode 600
+_LOGIN_SUFFIX = ".login"  # user and password for the source's server; mode 600
 SUMS_FILE = "sums.json"
 
 
@@ -57,11 +59,11 @@ class Journal:
         self._write(self._folder / f"{record.spec.replay_id}.json", text, mode=0o644)
 
     def save_new(self, record: ReplayRecord) -> None:
-        """Write the first record of a replay, or one with another URL, and sync the folder too."""
+        """Write the first record of a replay, or one with another login, and sync the folder too."""
         spec = record.spec
-        secret = self._folder / f"{spec.replay_id}{_FULL_URL_SUFFIX}"
-        if spec.to_json()["url"] != spec.url:
-            self._write(secret, spec.url, mode=0o600)
+        secret = self._folder / f"{spec.replay_id}{_LOGIN_SUFFIX}"
+        if spec.login:
+            self._write(secret, json.dumps(asdict(spec.login)), mode=0o600)
         else:
             secret.unlink(missing_ok=True)
         self.save_synced(record)
@@ -96,7 +98,7 @@ class Journal:
 
     def _delete(self, replay_ids: Sequence[str]) -> None:
         folded = set(replay_ids)
-        for suffix in (_FULL_URL_SUFFIX, ".json"):
+        for suffix in (_LOGIN_SUFFIX, ".json"):
             for path in self._folder.glob(f"*{suffix}"):
                 if path.name.removesuffix(suffix) in folded:
                     path.unlink()
@@ -159,5 +161,6 @@ def load_records(folder: Path) -> tuple[list[ReplayRecord], dict[str, str]]:
 
 def _load_one(path: Path) -> ReplayRecord:
     values: dict[str, Any] = json.loads(path.read_text())
-    secret = path.with_name(path.stem + _FULL_URL_SUFFIX)
-    return ReplayRecord.from_file(values, secret.read_text() if secret.exists() else values["url"])
+    secret = path.with_name(path.stem + _LOGIN_SUFFIX)
+    login = Login.from_json(json.loads(secret.read_text())) if secret.exists() else None
+    return ReplayRecord.from_file(values, login)

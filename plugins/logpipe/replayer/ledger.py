@@ -49,11 +49,11 @@ class Copies:
         self._hdfs.close()
 
     def get(self, replay_id: str) -> ReplayRecord | None:
-        """A replay's copy, without the URL's password; None when there is none."""
+        """A replay's copy, without its login; None when there is none."""
         text = self._read(f"{self._folder}/{replay_id}.json")
         try:
             values = None if text is None else json.loads(text)
-            return None if values is None else ReplayRecord.from_file(values, values["url"])
+            return None if values is None else ReplayRecord.from_file(values)
         except (KeyError, TypeError, ValueError) as error:
             raise LedgerError(
                 f"The copy of the record of {replay_id} on HDFS can't be read: {error}"

@@ -10,23 +10,30 @@ from collections.abc import Callable, Iterator
 from logpipe.replayer.backoff import Backoff
 from logpipe.replayer.errors import InterruptedReplayError, SourceChangedError, SourceError
 from logpipe.replayer.file_source import FileSource
+from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.ftp_source import FtpSource
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.http_source import HttpSource
 from logpipe.replayer.sources import BLOCK_BYTES, Source, SourceStream, SourceVersion
-from logpipe.replayer.urls import SourceUrl
+from logpipe.replayer.urls import Login, SourceUrl
 
 SOURCE_PATIENCE_S = 600.0  # without a byte from a source that was reached before
 FIRST_CONTACT_PATIENCE_S = 60.0  # for a source that was never reached
 
 
-def source_of(url: SourceUrl) -> Source:
-    """Choose the kind of source by the URL's scheme."""
+def source_of(url: SourceUrl, door: FrontDoor, login: Login | None = None) -> Source:
+    """Choose the kind of source by the URL's scheme.
+
+    Args:
+        url: of the source.
+        door: which files may be read.
+        login: for a server that asks for one.
+    """
     if url.scheme == "file":
-        return FileSource(url)
+        return FileSource(url, door)
     if url.scheme in ("ftp", "ftps"):
-        return FtpSource(url)
-    return HttpSource(url)
+        return FtpSource(url, login)
+    return HttpSource(url, login)
 
 
 class RawReader:

@@ -11,7 +11,7 @@ from logpipe.replayer.feed import Place
 from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.pin import Pin
 from logpipe.replayer.sources import SourceVersion
-from logpipe.replayer.urls import SourceUrl, mask_passwords
+from logpipe.replayer.urls import Login, SourceUrl
 
 State = Literal["running", "done", "failed", "stopped"]
 PROFILES = ("memory", "durable")
@@ -25,13 +25,14 @@ def now_text() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReplaySpec:
-    """What was asked for. ``url`` may hold a password and is never shown."""
+    """What was asked for. ``login`` is for the source's server: it is never shown, and may change."""
 
     replay_id: str
-    url: str = field(repr=False)
+    url: str
     pace: str
     profile: str
     limit: int | None
+    login: Login | None = None
 
     @classmethod
     def from_request(cls, values: Any) -> "ReplaySpec":
@@ -61,13 +62,14 @@ class ReplaySpec:
             raise ValueError(f"profile is {profile!r}, expected one of {PROFILES}")
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise ValueError(f"limit is {limit!r}, expected null or a number of lines from 1")
-        return cls(replay_id, values["url"], values["pace"], profile, limit)
+        login = None if values.get("login") is None else Login.from_json(values["login"])
+        return cls(replay_id, values["url"], values["pace"], profile, limit, login)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, with the password masked."""
+        """As JSON values, without the login."""
         return {
             "replay_id": self.replay_id,
-            "url": mask_passwords(self.url),
+            "url": self.url,
             "pace": self.pace,
             "profile": self.profile,
             "limit": self.limit,
@@ -153,17 +155,17 @@ class ReplayRecord:
         }
 
     @classmethod
-    def from_file(cls, values: dict[str, Any], url: str) -> "ReplayRecord":
-        """Rebuild what `to_file` gave; the URL comes from where its password is kept.
+    def from_file(cls, values: dict[str, Any], login: Login | None = None) -> "ReplayRecord":
+        """Rebuild what `to_file` gave; the login comes from where it is kept.
 
         Raises:
             KeyError, TypeError, ValueError: the values are not what `to_file` gives.
         """
-        names = [item.name for item in fields(ReplaySpec)]
+        names = [item.name for item in fields(ReplaySpec) if item.name != "login"]
         resume = values["resume"]
         version = SourceVersion(values["source_size_bytes"], resume["source_modified_at"])
         return cls(
-            spec=ReplaySpec.from_request({**{name: values[name] for name in names}, "url": url}),
+            spec=replace(ReplaySpec.from_request({name: values[name] for name in names}), login=login),
             state=values["state"],
             reason=values["reason"],
             digest=Digest.from_json(values),

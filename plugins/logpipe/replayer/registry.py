@@ -4,9 +4,10 @@ import logging
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from logpipe.identity import REPAIR_PREFIX
+from logpipe.replayer.errors import SourceRefusedError
+from logpipe.replayer.front_door import check_source
 from logpipe.replayer.journal import SUMS_FILE, Journal
 from logpipe.replayer.ledger import Copies, Ledger, LedgerError
 from logpipe.replayer.record import ReplayRecord, ReplaySpec, now_text
@@ -56,7 +57,7 @@ class Registry:
     def submit(self, spec: ReplaySpec) -> tuple[ReplayRecord, bool]:
         """Start a replay, reattach to it, or let a failed or stopped one go on.
 
-        The password is no part of what must be equal, so that a wrong one can be put right.
+        The login is no part of what must be equal, so that a wrong one can be put right.
 
         Where several hosts may send, a replay that another host began goes on after the last line that its
         copy on HDFS knows of.
@@ -65,11 +66,11 @@ class Registry:
             The record, and whether the replay is new.
 
         Raises:
-            ValueError: the id is not for a replay of this source.
+            ValueError: the id is not for a replay of this source, or the source may not be read.
             ConflictError: the id is taken by another specification, or was, or its record can't be read.
             LedgerError: whether another host sent a part of it is not known: HDFS is away.
         """
-        _check_id(spec, self._settings.state_dir / "repairs")
+        _check(spec, self._settings)
         with self._lock:
             if spec.replay_id in self._unreadable:
                 raise ConflictError(self._unreadable[spec.replay_id])
@@ -229,20 +230,26 @@ class Registry:
             )
 
 
-def _check_id(spec: ReplaySpec, repairs: Path) -> None:
-    """Keep the ids of repairs to repairs, and that of the sums to nobody.
+def _check(spec: ReplaySpec, settings: Settings) -> None:
+    """Keep files to those that may be read, the ids of repairs to repairs, and that of the sums to nobody.
 
     Raises:
-        ValueError: the id is not for this source.
+        ValueError: the id is not for this source, or the source may not be read.
     """
-    if spec.replay_id.startswith(REPAIR_PREFIX):
-        url = SourceUrl.parse(spec.url)
-        if url.scheme != "file" or not Path(url.path).resolve().is_relative_to(repairs.resolve()):
-            raise ValueError(
-                f"replay_id is {spec.replay_id!r}, expected one that does not begin with {REPAIR_PREFIX!r}: "
-                f"that is kept for repairs, whose lines stand below {repairs}"
-            )
-    elif len(spec.replay_id) > MAX_ID_CHARACTERS:
+    is_repair = spec.replay_id.startswith(REPAIR_PREFIX)
+    try:
+        check_source(spec.url, settings, spec.replay_id)
+        is_kept = not is_repair or SourceUrl.parse(spec.url).scheme == "file"
+    except SourceRefusedError:
+        if not is_repair:
+            raise
+        is_kept = False
+    if not is_kept:
+        raise ValueError(
+            f"replay_id is {spec.replay_id!r}, expected one that does not begin with {REPAIR_PREFIX!r}: "
+            f"that is kept for repairs, whose lines stand below {settings.state_dir / 'repairs'}"
+        )
+    if not is_repair and len(spec.replay_id) > MAX_ID_CHARACTERS:
         raise ValueError(
             f"replay_id has {len(spec.replay_id)} characters, expected at most {MAX_ID_CHARACTERS}"
         )

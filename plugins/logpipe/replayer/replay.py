@@ -12,6 +12,7 @@ from logpipe.digest import Digest
 from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import Batch, LineFeed, SetAside
+from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.gunzip import PlainBlock, gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import Journal
@@ -181,14 +182,14 @@ class Replay:
 
     def _set_aside(self, item: SetAside) -> None:
         reason = f"longer than {self._settings.max_line_bytes} bytes"
-        self._insist(lambda: self._dead_letters.add(item, source=self._url.masked, reason=reason))
+        self._insist(lambda: self._dead_letters.add(item, source=self._url.text, reason=reason))
         self._change(set_aside=self._record.set_aside + 1, place=item.end)
         self._save()
 
     def _open_raw(self) -> RawReader:
         record = self._record
         return RawReader(
-            source_of(self._url),
+            source_of(self._url, FrontDoor.of(self._settings, record.spec.replay_id), record.spec.login),
             self._halt,
             pinned=record.version,
             offset=0 if record.is_compressed else record.place.pin.offset,
@@ -256,9 +257,9 @@ class Replay:
                 if text is None:
                     self._troubles.pop(part, None)
                 else:
-                    self._troubles[part] = f"{self._url.masked}: {text}" if part == "source" else text
+                    self._troubles[part] = f"{self._url.text}: {text}" if part == "source" else text
             if text and part == "source":
-                log.warning("%s: %s", self._url.masked, text)
+                log.warning("%s: %s", self._url.text, text)
 
         return note
 
@@ -293,7 +294,7 @@ class Replay:
         digest = self._record.digest
         self._finish(
             state="failed",
-            reason=f"{self._url.masked}: {reason} ({digest.lines} lines were sent and acknowledged)",
+            reason=f"{self._url.text}: {reason} ({digest.lines} lines were sent and acknowledged)",
         )
 
     def _finish_halted(self) -> None:

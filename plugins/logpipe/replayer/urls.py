@@ -1,36 +1,49 @@
-"""URLs of sources: parsed, checked, and shown without their password."""
+"""URLs of sources: parsed and checked. They hold no password: see `Login`."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from logpipe.settings import PASSWORD_IN_URL
+
 SCHEMES = ("ftp", "ftps", "http", "https", "file")
-_PASSWORD = re.compile(r"(?<=://)([^/?#\s]*?):[^/?#\s]*(?=@)")
 _LOGIN = re.compile(r"(?<=://).*(?=@)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def mask_passwords(text: str) -> str:
-    """Replace the password of every URL in a text by ``***``."""
-    return _PASSWORD.sub(r"\1:***", text)
+@dataclass(frozen=True, slots=True)
+class Login:
+    """User and password at a source's server, from an Airflow connection; never shown."""
+
+    user: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Login":
+        """Rebuild a login.
+
+        Raises:
+            ValueError: the value is no object of two texts; the message does not show it.
+        """
+        if (
+            not isinstance(values, dict)
+            or set(values) != {"user", "password"}
+            or not all(isinstance(value, str) for value in values.values())
+        ):
+            raise ValueError("login is not what was expected: an object of the texts user and password")
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceUrl:
-    """An absolute URL of a log file.
-
-    Attributes:
-        text: the URL as given, password included: never to be shown.
-        masked: the URL to show.
-    """
+    """An absolute URL of a log file."""
 
     text: str
-    masked: str
     scheme: str
     host: str
     port: int | None
     user: str | None
-    password: str | None
     path: str
 
     @classmethod
@@ -38,11 +51,18 @@ class SourceUrl:
         """Parse a URL.
 
         Raises:
-            ValueError: it is no absolute URL of one of `SCHEMES` with a path; the message masks passwords.
+            ValueError: it is no absolute URL of one of `SCHEMES` with a path, or holds a password, which the
+                message does not show.
         """
-        masked = mask_passwords(text)
+        masked = PASSWORD_IN_URL.sub(r"\1:***", text)
+        if masked != text:
+            raise ValueError(
+                f"url {masked!r} holds a password, which many places would show: keep user and password in "
+                "an Airflow connection to that host (Admin, Connections), take them out of the URL, and give "
+                "the connection's id (CONNECTION=… with make, source_conn_id in Airflow)"
+            )
         if not text or " " in text or _CONTROL.search(unquote(text)):
-            raise ValueError(f"url {masked!r} is empty or holds a blank or control character")
+            raise ValueError(f"url {text!r} is empty or holds a blank or control character")
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -53,29 +73,27 @@ class SourceUrl:
                 f"url {shown!r} is not valid: check host and port, escape / ? # @ as %.."
             ) from None
         if parts.scheme not in SCHEMES:
-            raise ValueError(f"url {masked!r} has the scheme {parts.scheme!r}, expected one of {SCHEMES}")
+            raise ValueError(f"url {text!r} has the scheme {parts.scheme!r}, expected one of {SCHEMES}")
         if parts.scheme == "file" and (
             parts.netloc not in ("", "localhost") or not parts.path.startswith("/")
         ):
-            raise ValueError(f"url {masked!r} is not an absolute file URL: write file:///path/to/file")
+            raise ValueError(f"url {text!r} is not an absolute file URL: write file:///path/to/file")
         if parts.scheme != "file" and not parts.hostname:
-            raise ValueError(f"url {masked!r} has no host")
+            raise ValueError(f"url {text!r} has no host")
         if parts.path in ("", "/"):
-            raise ValueError(f"url {masked!r} names no file")
+            raise ValueError(f"url {text!r} names no file")
         return cls(
             text=text,
-            masked=masked,
             scheme=parts.scheme,
             host=parts.hostname or "",
             port=port,
             user=None if parts.username is None else unquote(parts.username),
-            password=None if parts.password is None else unquote(parts.password),
             path=unquote(parts.path),
         )
 
     @property
-    def without_login(self) -> str:
-        """The URL without user and password."""
+    def without_user(self) -> str:
+        """The URL without a user's name."""
         parts = urlsplit(self.text)
         netloc = parts.netloc.rpartition("@")[2]
         return urlunsplit(SplitResult(parts.scheme, netloc, parts.path, parts.query, ""))

@@ -5,6 +5,7 @@ Each field is overridden by an environment variable: ``LOGPIPE_`` and the field'
 that a second copy needs two variables: the offset and ``LOGPIPE_STATE_DIR``.
 """
 
+import os
 import re
 from datetime import timedelta, timezone, tzinfo
 from functools import cache
@@ -17,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parents[3]
+PASSWORD_IN_URL = re.compile(r"(?<=://)([^/?#\s]*?):[^/?#\s]*(?=@)")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Cron = Annotated[str, Field(pattern=r"^$|^(\S+ ){4}\S+$")]
@@ -164,6 +166,14 @@ class Settings(BaseSettings):
         "where another host may go on with them",
     )
     source_url: str = Field("", description="Log to replay; empty: the bundled one, from the FTP server")
+    source_conn_id: str = Field(
+        "", description="Airflow connection with user and password for the log's server; empty: none"
+    )
+    file_roots: str = Field(
+        "",
+        description="Folders, with colons between them, below which files may be replayed, but for hidden "
+        "ones and the state folder; empty: `/var/log`, the project's folder, the home of who runs it",
+    )
     pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
     profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
     max_line_bytes: int = Field(
@@ -199,6 +209,22 @@ class Settings(BaseSettings):
     def _is_a_zone(cls, name: str) -> str:
         zone_of(name)
         return name
+
+    @field_validator("source_url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        if PASSWORD_IN_URL.search(url):
+            raise ValueError("it holds a password: put that into the connection LOGPIPE_SOURCE_CONN_ID")
+        return url
+
+    @field_validator("file_roots")
+    @classmethod
+    def _are_folders(cls, folders: str) -> str:
+        if any(not folder.startswith("/") for folder in folders.split(":") if folder):
+            raise ValueError(
+                "expected absolute folders with colons between them, such as /var/log:/data/logs"
+            )
+        return folders
 
     @model_validator(mode="after")
     def _shift_ports(self) -> "Settings":
@@ -279,6 +305,14 @@ class Settings(BaseSettings):
         return "127.0.0.1" if self.host == "localhost" else self.host
 
     @property
+    def file_root_folders(self) -> list[Path]:
+        """Below these, files may be replayed."""
+        if self.file_roots:
+            return [Path(folder) for folder in self.file_roots.split(":") if folder]
+        home = Path(os.path.expanduser("~"))  # some users have none, or the root
+        return [Path("/var/log"), PROJECT_DIR, *([home] if home.is_absolute() and home != Path("/") else [])]
+
+    @property
     def spark_application(self) -> str:
         """Name of the windows job on YARN: one application a checkpoint."""
         return f"logpipe windows {self.hdfs_checkpoint_dir}"
@@ -307,6 +341,7 @@ def parse(**overrides: Any) -> Settings:
         lines = []
         for item in error.errors():
             field = "_".join(str(part) for part in item["loc"]).upper()
-            name = f"LOGPIPE_{field}={item['input']}: " if field else ""
+            value = PASSWORD_IN_URL.sub(r"\1:***", str(item["input"]))
+            name = f"LOGPIPE_{field}={value}: " if field else ""
             lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
         raise SettingsError("\n".join(lines)) from None

@@ -20,6 +20,7 @@ from logpipe.airflow.hooks.replayer import ReplayerHook, ReplayRefusedError
 from logpipe.airflow.operators.replay import ReplayFailedError, ReplayOperator
 from logpipe.airflow.triggers.replay import ReplayTrigger
 from tests.airflow.real_parts import ProcessHostUnderTest, connect
+from tests.replayer.servers import LOGIN, Faults, ftp_server
 from tests.replayer.stack import Agent
 
 pytestmark = pytest.mark.integration
@@ -205,6 +206,30 @@ def test_a_missing_source_is_named_with_the_reason(host: ProcessHostUnderTest, t
     url = (tmp_path / "absent.log").as_uri()
     with pytest.raises(ReplayFailedError, match=rf"of {url} failed: .*absent.log"):
         Run("fifth").execute(url)
+
+
+def test_a_login_reaches_the_server_and_stands_nowhere_else(
+    host: ProcessHostUnderTest, log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, "logs", host="localhost", login=LOGIN.user, password=LOGIN.password)
+    run = Run("ninth")
+    with ftp_server(tmp_path, Faults()) as port:
+        url = f"ftp://localhost:{port}/{Path(log).name}"
+        with pytest.raises(TaskDeferred) as deferral:
+            run.execute(url, source_conn_id="logs", pace="delay:0.01", limit=300, first_look_s=0.1)
+
+        async def record() -> dict[str, Any]:
+            watching = asyncio.create_task(anext(aiter(deferral.value.trigger.run())))
+            await ProcessHostHook().kill("replayer")  # which then knows the login from its own disk
+            payload: dict[str, Any] = (await asyncio.wait_for(watching, 40)).payload
+            return payload["record"]  # type: ignore[no-any-return]
+
+        final = asyncio.run(record())
+    assert (final["state"], final["lines"]) == ("done", 300)
+    shown = [final, run.pushed, deferral.value.trigger.serialize()]
+    assert LOGIN.password not in str(shown)
+    kept = [path for path in host.folder.rglob("*") if path.is_file() and LOGIN.password in path.read_text()]
+    assert [path.name for path in kept] == [f"{final['replay_id']}.login"]
 
 
 def test_a_refused_value_is_named(host: ProcessHostUnderTest, log: str) -> None:

@@ -1,13 +1,16 @@
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from logpipe.airflow.sensors.source_file import SourceFileSensor
+from tests.airflow.real_parts import connect
+from tests.replayer.servers import LOGIN, Faults, ftp_server
 
 
-def sensor(url: str, **more: float) -> SourceFileSensor:
+def sensor(url: str, **more: Any) -> SourceFileSensor:
     return SourceFileSensor(task_id="check_source", url=url, **{"wait_s": 1, "poke_interval": 0.1} | more)
 
 
@@ -42,8 +45,42 @@ def test_a_source_that_comes_later_is_left_to_the_triggerer(tmp_path: Path) -> N
     assert late.execute_complete({}, asyncio.run(event())).startswith("9 bytes")
 
 
-def test_a_password_is_not_told() -> None:
-    with pytest.raises(AirflowSensorTimeout) as error:
-        sensor("ftp://reader:hidden-word@127.0.0.1:1/access.log", first_look_s=30).execute({})
-    assert "127.0.0.1" in str(error.value)
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("ftp://reader:hidden-word@127.0.0.1:1/a.log", "connection's id"),
+        ("file:///etc/x", "LOGPIPE_FILE_ROOTS"),
+    ],
+)
+def test_what_may_not_be_read_is_not_waited_for(url: str, told: str) -> None:
+    with pytest.raises(AirflowFailException, match=told) as error:
+        sensor(url, wait_s=3600, first_look_s=30).execute({})
+    assert "hidden-word" not in str(error.value)
+
+
+def test_the_login_is_a_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "access.log").write_bytes(b"one line\n")
+    connect(monkeypatch, "logs", host="localhost", login=LOGIN.user, password=LOGIN.password)
+    with ftp_server(tmp_path, Faults()) as port:
+        url = f"ftp://localhost:{port}/access.log"
+        assert sensor(url, source_conn_id="logs").execute({}).startswith("9 bytes")
+        with pytest.raises(AirflowSensorTimeout, match="refused user or password"):
+            sensor(url, first_look_s=30).execute({})
+
+
+@pytest.mark.parametrize(
+    ("conn_id", "fields", "told"),
+    [
+        ("elsewhere", {"host": "example.org", "login": "me"}, "for host 'example.org', not for 'localhost'"),
+        ("other_port", {"host": "localhost", "port": 22, "login": "me"}, "for port 22"),
+        ("nobody", {"host": "localhost"}, "has no login"),
+        ("replayer_default", {"host": "localhost", "login": "me"}, "replayer_default is for host"),
+    ],
+)
+def test_a_password_goes_to_its_own_server_only(
+    monkeypatch: pytest.MonkeyPatch, conn_id: str, fields: dict[str, Any], told: str
+) -> None:
+    connect(monkeypatch, conn_id, password="hidden-word", **fields)
+    with pytest.raises(AirflowFailException, match=told) as error:
+        sensor("ftp://localhost/a.log", source_conn_id=conn_id, first_look_s=30).execute({})
     assert "hidden-word" not in str(error.value)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from logpipe.airflow.hooks.http_service import HttpReply, HttpServiceHook, ServiceUnreachableError
+from logpipe.airflow.hooks.source_login import source_login
 
 ReplayRecord = dict[str, Any]
 
@@ -39,12 +40,16 @@ class ReplayerHook(HttpServiceHook):
     async def submit(self, replay_id: str, spec: dict[str, Any]) -> ReplayRecord:
         """Start a replay, or find the one with this id: a running one is joined, a failed one goes on.
 
-        ``spec`` holds url, pace, profile and limit (lines, or null).
+        ``spec`` holds url, pace, profile, limit (lines, or null), and may hold source_conn_id: the connection
+        whose login goes along.
 
         Raises:
             ReplayRefusedError: a value is refused, or the id stands for another spec.
+            SourceLoginError: the connection is not for the log's server.
         """
-        return self._record(await self.call("POST", "/replays", json={"replay_id": replay_id, **spec}))
+        body = {"replay_id": replay_id, **spec}
+        body["login"] = await source_login(body.pop("source_conn_id", None), spec["url"])
+        return self._record(await self.call("POST", "/replays", json=body))
 
     async def get(self, replay_id: str) -> ReplayRecord:
         """Return the record of a replay.

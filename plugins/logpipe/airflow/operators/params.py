@@ -4,6 +4,8 @@ from airflow.sdk import Param
 
 from logpipe.settings import Settings
 
+_URL = r"^((ftps?|https?)://(?![^/?#]*:[^/?#]*@).+|file://(localhost)?/(?!\.)(?!.*/\.).+)$"
+
 
 def profile_param(conf: Settings) -> Param:
     """Offer the delivery profiles."""
@@ -31,8 +33,14 @@ def replay_params(conf: Settings) -> dict[str, Param]:
         "url": Param(
             conf.replay_url,
             type="string",
-            pattern=r"^(ftps?|https?|file)://.+",
-            description="The log, plain or gz: ftp://, ftps://, http://, https:// or file://",
+            pattern=_URL,
+            description="The log, plain or gz: ftp://, ftps://, http:// or https:// without a password, or "
+            "file:/// below LOGPIPE_FILE_ROOTS and in no hidden folder",
+        ),
+        "source_conn_id": Param(
+            conf.source_conn_id or None,
+            type=["null", "string"],
+            description="Connection with user and password for the log's server; empty when it asks for none",
         ),
         "pace": Param(
             conf.pace,

@@ -28,6 +28,7 @@ class ReplayOperator(FirstLookMixin):
         pace: ``delay:SECONDS``, ``speed:FACTOR`` or ``max``.
         profile: delivery profile, ``memory`` or ``durable``.
         limit: stop after so many lines; None for all.
+        source_conn_id: connection with user and password for the log's server; None when it asks for none.
         replayer_conn_id: connection to the replayer.
         process_host_conn_id: connection to the process host that keeps the replayer.
         service: the replayer's name there.
@@ -36,7 +37,7 @@ class ReplayOperator(FirstLookMixin):
         first_look_s: the task keeps its worker this long before it defers.
     """
 
-    template_fields: Sequence[str] = ("url", "pace", "profile", "limit", "replayer_conn_id")
+    template_fields: Sequence[str] = ("url", "pace", "profile", "limit", "source_conn_id", "replayer_conn_id")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class ReplayOperator(FirstLookMixin):
         pace: str,
         profile: str,
         limit: int | None = None,
+        source_conn_id: str | None = None,
         replayer_conn_id: str = "replayer_default",
         process_host_conn_id: str = "process_host_default",
         service: str = "replayer",
@@ -58,6 +60,7 @@ class ReplayOperator(FirstLookMixin):
         self.pace = pace
         self.profile = profile
         self.limit = limit
+        self.source_conn_id = source_conn_id
         self.replayer_conn_id = replayer_conn_id
         self.process_host_conn_id = process_host_conn_id
         self.service = service
@@ -75,7 +78,8 @@ class ReplayOperator(FirstLookMixin):
         from logpipe.airflow.triggers.ownership import OWNER_KEY
         from logpipe.airflow.triggers.replay import ReplayTrigger
 
-        spec = {"url": self.url, "pace": self.pace, "profile": self.profile, "limit": self.limit}
+        names = ("url", "pace", "profile", "limit", "source_conn_id")
+        spec = {name: getattr(self, name) for name in names}
         replay_id = replay_id_of(context)
         context["ti"].xcom_push(key="replay_id", value=replay_id)  # whoever follows this run finds the replay
         record = asyncio.run(self._submit(replay_id, spec))

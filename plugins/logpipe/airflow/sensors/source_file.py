@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from logpipe.airflow.operators.first_look import FirstLookMixin
 
@@ -17,17 +17,27 @@ class SourceFileSensor(FirstLookMixin, BaseSensorOperator):
     """True once a log can be opened and is not empty: ftp, ftps, http, https or file.
 
     Args:
-        url: the log; its password, if it has one, is never logged.
+        url: the log.
+        source_conn_id: connection with user and password for the log's server; None when it asks for none.
         wait_s: wait so long for it; 0 looks once.
         first_look_s: the task keeps its worker this long before it defers.
         kwargs: ``poke_interval`` as in every sensor, in seconds.
     """
 
-    template_fields: Sequence[str] = ("url", "wait_s")
+    template_fields: Sequence[str] = ("url", "source_conn_id", "wait_s")
 
-    def __init__(self, *, url: str, wait_s: float = 3600, first_look_s: float = 3, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        source_conn_id: str | None = None,
+        wait_s: float = 3600,
+        first_look_s: float = 3,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.url = url
+        self.source_conn_id = source_conn_id
         self.wait_s = wait_s
         self.first_look_s = first_look_s
 
@@ -37,6 +47,7 @@ class SourceFileSensor(FirstLookMixin, BaseSensorOperator):
 
         trigger = SourceFileTrigger(
             url=self.url,
+            source_conn_id=self.source_conn_id,
             deadline_epoch_s=time.time() + float(self.wait_s),
             poll_interval_s=self.poke_interval,
         )
@@ -46,13 +57,15 @@ class SourceFileSensor(FirstLookMixin, BaseSensorOperator):
         """Return what the event tells.
 
         Raises:
+            AirflowFailException: the source may not be read, by this login or at all.
             AirflowSensorTimeout: the source could not be read in time; the message names it and the reason.
         """
         from logpipe.airflow.triggers.source_file import SourceFileEvent
-        from logpipe.replayer.urls import mask_passwords
 
         outcome = SourceFileEvent.from_payload(event)
+        if outcome.refused:
+            raise AirflowFailException(f"The source is refused: {outcome.told}")
         if not outcome.readable:
-            raise AirflowSensorTimeout(f"{mask_passwords(self.url)} cannot be read: {outcome.told}")
-        self.log.info("Found %s: %s", mask_passwords(self.url), outcome.told)
+            raise AirflowSensorTimeout(f"{self.url} cannot be read: {outcome.told}")
+        self.log.info("Found %s: %s", self.url, outcome.told)
         return outcome.told

@@ -1,0 +1,39 @@
+"""User and password for the server of a log, from an Airflow connection."""
+
+from urllib.parse import urlsplit
+
+from airflow.sdk import BaseHook
+
+_OWN = ("process_host_default", "replayer_default")  # theirs is the pipeline itself
+_PORTS = {"ftp": 21, "ftps": 21, "http": 80, "https": 443}
+
+
+class SourceLoginError(RuntimeError):
+    """A connection has no login for a log's server; the message names both, and no password."""
+
+
+async def source_login(conn_id: str | None, url: str) -> dict[str, str] | None:
+    """Return ``user`` and ``password`` of a connection, None without one.
+
+    They go to the connection's own host, and its port if it names one: who may start a replay is not by that
+    given the passwords of all connections.
+
+    Raises:
+        SourceLoginError: the connection is another server's, or has no login.
+    """
+    if not conn_id:
+        return None
+    connection = await BaseHook.aget_connection(conn_id)
+    parts = urlsplit(url)
+    if conn_id in _OWN or (connection.host or "").lower() != parts.hostname:
+        raise SourceLoginError(
+            f"Connection {conn_id} is for host {connection.host!r}, not for {parts.hostname!r} of the URL: "
+            "its password goes nowhere else; give the connection of that host"
+        )
+    if connection.port and connection.port != (parts.port or _PORTS.get(parts.scheme)):
+        raise SourceLoginError(
+            f"Connection {conn_id} is for port {connection.port} of {connection.host}, not for the URL's"
+        )
+    if not connection.login:
+        raise SourceLoginError(f"Connection {conn_id} has no login: enter user and password there")
+    return {"user": connection.login, "password": connection.password or ""}

@@ -1,0 +1,22 @@
+import pytest
+from airflow.sdk.exceptions import ParamValidationError
+
+from logpipe import settings
+from logpipe.airflow.operators.params import replay_params
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://me:pw@host/a", "https://:p@host/a", "file:///a/.b/c", "file:///.a", "gopher://h/a", "file://h/a"],
+)
+def test_the_form_refuses_what_the_replayer_would(url: str) -> None:
+    with pytest.raises(ParamValidationError):
+        replay_params(settings.parse())["url"].resolve(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://me@host/a", "ftps://host:2121/a:b@c", "http://host/?q=a:b@c", "file:///a/b.c", "file:///a..b"],
+)
+def test_the_form_takes_sources(url: str) -> None:
+    assert replay_params(settings.parse())["url"].resolve(url) == url
