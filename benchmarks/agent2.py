@@ -13,24 +13,21 @@ from pathlib import Path
 
 import psutil
 from confluent_kafka import Producer
-from confluent_kafka.admin import NewTopic
-from tests.spark.services import HDFS_USER, JARS_DIR, Service, free_ports, running, wait_until
+from tests.machine import agent, running
+from tests.waiting import wait_until
 
 from benchmarks import july
 from logpipe.accounting.chain import ChainReader
 from logpipe.clients.hdfs import Hdfs as HdfsClient
 from logpipe.digest import Digest
 from logpipe.identity import partition_of
-from logpipe.settings import PROJECT_DIR
 
-TOPIC = "apache_logs"
-LOGS_DIR = f"/user/{HDFS_USER}/apache_logs"
 PARTITIONS = 3
 COLD_LINES = 1_000_000
 COUNTED_EVERY = 100_000
 
 
-def fill(bootstrap: str, times: int) -> Digest:
+def fill(bootstrap: str, topic: str, times: int) -> Digest:
     """Send the lines as the replayer's go, a chunk a partition; the digest of all."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 262144, "acks": 1})
     sent = Digest()
@@ -40,7 +37,7 @@ def fill(bootstrap: str, times: int) -> Digest:
             key = f"july-{turn}:{number}".encode()
             while True:
                 try:
-                    producer.produce(TOPIC, line, key, partition=partition_of(number, PARTITIONS))
+                    producer.produce(topic, line, key, partition=partition_of(number, PARTITIONS))
                     break
                 except BufferError:
                     producer.poll(0.1)
@@ -60,28 +57,13 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3, help="how many Julys, of 1.9 million lines each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as (kafka, hdfs):
-        admin = kafka.admin()
-        config = {"message.timestamp.type": "LogAppendTime"}
-        admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1, config=config)])[TOPIC].result(20)
-        wait_until(lambda: kafka.exists(TOPIC), 20, "the topic")
-        sent = fill(kafka.bootstrap, options.times)
-        conf = PROJECT_DIR / "flume_conf"
-        environment = {
-            "HADOOP_USER_NAME": HDFS_USER,
-            "LOGPIPE_KAFKA_BOOTSTRAP": kafka.bootstrap,
-            "LOGPIPE_HDFS_URL": hdfs.url,
-            "LOGPIPE_HDFS_LOGS_DIR": LOGS_DIR,
-        }
-        command = [
-            "java", "-Xmx512m", f"-Dlog4j2.configurationFile={conf}/log4j2.properties",
-            f"-javaagent:{JARS_DIR}/flume/jmx_prometheus_javaagent-1.0.1.jar=127.0.0.1:{free_ports(1)[0]}:{conf}/metrics.yaml",
-            "-cp", f"{hdfs.folder}/etc:{JARS_DIR}/flume/*", "org.apache.flume.node.Application",
-            "--no-reload-conf", "-f", str(conf / "durable" / "agent2.properties"), "-n", "agent2",
-        ]  # fmt: skip
-        agent = Service("agent 2", command, Path(folder) / "agent.log", lambda: True, environment)
-        reader = ChainReader(HdfsClient(hdfs.webhdfs_url, HDFS_USER), LOGS_DIR)
-        agent.start()
-        process = psutil.Process(agent.process.pid)
+        settings = hdfs.settings
+        kafka.create_topic(settings.topic, PARTITIONS)
+        sent = fill(kafka.bootstrap, settings.topic, options.times)
+        reader = ChainReader(HdfsClient.of(settings), settings.hdfs_logs_dir)
+        agent2 = agent(2, settings, Path(folder) / "agent.log").start()
+        assert agent2.process is not None
+        process = psutil.Process(agent2.process.pid)
 
         def seen() -> tuple[int, float, float]:
             """Lines flushed, CPU seconds of the agent, and the clock."""
@@ -94,7 +76,7 @@ def main() -> None:
         end = wait_until(lambda: (now := seen())[0] >= sent.lines and now, 600, "all lines")
         memory_mb = process.memory_info().rss >> 20
         held = sum((chain.totals.digest for chain in reader.chains().values()), start=Digest())
-        agent.kill()
+        agent2.kill()
     print(
         json.dumps(
             {

@@ -29,10 +29,9 @@ from typing import Any
 import httpx
 import psutil
 from tests.data_plane import DataPlane
-from tests.ports import free_ports
+from tests.machine import own_settings
 from tests.waiting import wait_until
 
-from logpipe import settings as project_settings
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
 from logpipe.hosts.machine.programs import AIRFLOW_SERVICES
 from logpipe.hosts.machine.stack import StartProgress
@@ -231,9 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="logpipe-soak-"))
-    ports = {name.removeprefix("LOGPIPE_").lower(): value for name, value in free_ports().items()}
-    settings = project_settings.parse(state_dir=folder / "state", roll_interval_s=30, **ports)
-    plane = DataPlane(settings)
+    plane = DataPlane(own_settings(folder / "state", roll_interval_s=30))
     try:
         result = soak(plane, options)
     finally:

@@ -21,7 +21,9 @@ from typing import Any
 
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
-from tests.spark.services import HDFS_USER, Hdfs, Kafka, free_ports, running, wait_until
+from tests.machine import HDFS_USER, Hdfs, Kafka, running
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 from benchmarks import july
 from logpipe.accounting.windows import WindowStore
@@ -83,7 +85,7 @@ def job(
         sys.executable, str(PROJECT_DIR / "spark_jobs" / "stream_windows.py"), "--bootstrap", kafka.bootstrap,
         "--hdfs-url", hdfs.url, "--topic", topic, "--windows-topic", f"{name}_windows",
         "--dead-letters-topic", f"{name}_dead", "--checkpoint-dir", f"{folder}/checkpoint",
-        "--windows-dir", f"{folder}/windows", "--ui-port", str(free_ports(1)[0]), *arguments,
+        "--windows-dir", f"{folder}/windows", "--ui-port", str(free_port()), *arguments,
     ]  # fmt: skip
     environment = {key: value for key, value in os.environ.items() if key != "HADOOP_USER_NAME"}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:

@@ -1,8 +1,27 @@
+"""For all suites: one broker and one HDFS a test process; each test has a topic and folders of its own."""
+
 import os
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from logpipe.settings import Settings
+from tests.machine import Hdfs, Kafka, own_settings
+
+# Tests start many Java programs that live for seconds: compiled quickly is better than compiled well.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # Logs of the tests stand in temporary folders; what a test starts finds it in its environment.
 os.environ.setdefault("LOGPIPE_FILE_ROOTS", tempfile.gettempdir())
+
+# Airflow reads its configuration when it is imported, which is after this.
+_AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="logpipe-airflow-")
+os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+TESTS_DIR = Path(__file__).parent
 
 
 def pytest_addoption(parser):
@@ -13,3 +32,57 @@ def pytest_addoption(parser):
         default="found",
         help="tests of the cluster: the Docker engine that is there, or on Debian as root one of their own",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Suites run side by side, each as a whole in one process: its tests share what it has started.
+
+    Within a suite, what leaves its mark on what is shared comes last.
+    """
+    suites = list(dict.fromkeys(_suite(item) for item in items))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_suite(item)))
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        last = item.get_closest_marker("last")
+        return suites.index(_suite(item)), last.args[0] if last else 0
+
+    items.sort(key=place)
+
+
+def _suite(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS_DIR).parts[0]
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The copy that the shared broker and HDFS are of."""
+    return own_settings(tmp_path_factory.mktemp("machine") / "state")
+
+
+@pytest.fixture(scope="session")
+def kafka_of_all(machine: Settings) -> Iterator[Kafka]:
+    made = Kafka(machine)
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def hdfs_of_all(machine: Settings) -> Iterator[Hdfs]:
+    made = Hdfs(machine)
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def kafka(kafka_of_all: Kafka) -> Kafka:
+    """The broker; it runs, whatever the test before has done to it."""
+    return kafka_of_all.ensure()
+
+
+@pytest.fixture
+def hdfs(hdfs_of_all: Hdfs) -> Hdfs:
+    """HDFS; it runs, whatever the test before has done to it."""
+    return hdfs_of_all.ensure()

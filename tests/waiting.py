@@ -7,10 +7,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], deadline_s: float, poll_s: float = 0.2) -> T:
-    """Return the first true value of the condition."""
+def wait_until(
+    condition: Callable[[], T | None], deadline_s: float, what: str = "", poll_s: float = 0.1
+) -> T:
+    """Return the first true value of the condition; ``what`` says what is waited for."""
     end = time.monotonic() + deadline_s
     while not (value := condition()):
-        assert time.monotonic() < end, f"{condition.__name__} not true after {deadline_s} s, last: {value!r}"
+        what = what or condition.__name__
+        assert time.monotonic() < end, f"waited {deadline_s} s for {what}; last seen: {value!r}"
         time.sleep(poll_s)
     return value

@@ -34,7 +34,8 @@ from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, parse_key, partition_of
 from logpipe.replayer.feed import Place
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
-from tests.spark.services import HDFS_USER, Hdfs, Kafka, free_ports, wait_until
+from tests.machine import HDFS_USER, Hdfs, Kafka
+from tests.ports import free_port
 
 PARTITIONS = 3
 DAY = "26-03-10"
@@ -70,7 +71,6 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         root = f"/user/{HDFS_USER}/{self.name}"
-        ports = free_ports(3)
         self.settings = project_settings.parse(
             topic=self.name,
             kafka_bootstrap=self.kafka.bootstrap,
@@ -82,9 +82,9 @@ class Pipeline:
             hdfs_ledger_dir=f"{root}/ledger",
             consumer_group=f"group-{self.name}",
             state_dir=self.folder / "state",
-            agent1_metrics_port=ports[0],
-            agent2_metrics_port=ports[1],
-            replayer_port=ports[2],
+            agent1_metrics_port=free_port(),
+            agent2_metrics_port=free_port(),
+            replayer_port=free_port(),
         )
         self.logs = self.settings.hdfs_logs_dir
         self.hdfs = HdfsClient.of(self.settings)
@@ -373,4 +373,4 @@ class Pipeline:
         return found
 
 
-__all__ = ["DAY", "NOON_MS", "PARTITIONS", "Pipeline", "nasa_lines", "wait_until"]
+__all__ = ["DAY", "NOON_MS", "PARTITIONS", "Pipeline", "nasa_lines"]

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +16,6 @@ from logpipe.accounting import chain, drain
 from logpipe.accounting.drain import Drain, held_events
 from logpipe.contracts.chain import Layout
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
-
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="logpipe-airflow-"))
-os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -1,8 +1,6 @@
 """The task `account`: waits while lines are in flight or a store is away, then judges."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from threading import Timer
 from typing import Any
@@ -10,10 +8,8 @@ from typing import Any
 import pytest
 
 from logpipe import settings as project_settings
+from logpipe.airflow.operators.verify import LinesUnaccountedError, VerifyOperator
 from tests.accounting.pipeline import Pipeline, nasa_lines
-
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="logpipe-airflow-"))
-os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -23,8 +19,6 @@ LINES = nasa_lines(300)
 @pytest.fixture
 def account(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the task on this pipeline; its replayer is away."""
-    from logpipe.airflow.operators.verify import VerifyOperator
-
     away = {"conn_type": "http", "host": "127.0.0.1", "port": pipeline.settings.replayer_port}
     monkeypatch.setenv("AIRFLOW_CONN_REPLAYER_DEFAULT", json.dumps(away))
     monkeypatch.setattr(project_settings, "load", lambda: pipeline.settings)
@@ -45,8 +39,6 @@ def test_it_waits_for_lines_in_flight(pipeline: Pipeline, account: Callable[...,
 def test_it_fails_when_lines_stay_in_flight_or_are_lost(
     pipeline: Pipeline, account: Callable[..., dict[str, Any]]
 ) -> None:
-    from logpipe.airflow.operators.verify import LinesUnaccountedError
-
     pipeline.send("a", LINES[:-1])
     pipeline.record("a", LINES)
     pipeline.write()

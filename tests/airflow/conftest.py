@@ -1,13 +1,9 @@
-"""Real parts for the control plane's tests: a process host with small programs, a Kafka broker."""
+"""Real parts for the control plane's tests: a process host with small programs, the broker of all suites."""
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 import xmlrpc.client
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +11,10 @@ from tests.airflow.real_parts import (
     SMALL_SERVICE,
     ProcessHostUnderTest,
     SmallService,
-    accepts,
     connect,
     free_port,
-    wait_until,
 )
-
-# Airflow reads its configuration at import, so these stand before any import of it.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="logpipe-airflow-")
-os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-
-PROJECT_DIR = Path(__file__).resolve().parents[2]
+from tests.machine import Kafka
 
 
 @pytest.fixture(scope="session")
@@ -111,42 +100,9 @@ def process_host(
             file.unlink()
 
 
-@pytest.fixture(scope="session")
-def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run one broker with its own storage; the value is its address."""
-    folder = tmp_path_factory.mktemp("kafka")
-    port, controller_port = free_port(), free_port()
-    properties = {
-        "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": folder / "data",
-        "auto.create.topics.enable": "false",
-        "offsets.topic.replication.factor": 1,
-        "offsets.topic.num.partitions": 1,
-        "group.initial.rebalance.delay.ms": 0,
-    }
-    conf = folder / "server.properties"
-    conf.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-    java = ["java", "-Xmx256m", "-cp", f"{PROJECT_DIR}/build/jars/kafka/*"]
-    storage = ["kafka.tools.StorageTool", "format", "-t", "abcdefghijklmnopqrstuv", "-c", str(conf)]
-    subprocess.run([*java, *storage], check=True, capture_output=True)
-    with (folder / "broker.log").open("wb") as log:
-        broker = subprocess.Popen([*java, "kafka.Kafka", str(conf)], stdout=log, stderr=log)
-    try:
-        wait_until(lambda: accepts(port), "Kafka", 60)
-        yield f"127.0.0.1:{port}"
-    finally:
-        broker.terminate()
-        broker.wait(30)
-
-
 @pytest.fixture
-def kafka(kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Connect to the broker; the value is its address."""
-    extra = {"bootstrap.servers": kafka_bootstrap}
+def kafka(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> Kafka:
+    """The broker, and the connection to it."""
+    extra = {"bootstrap.servers": kafka.bootstrap}
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": extra}))
-    return kafka_bootstrap
+    return kafka

@@ -1,7 +1,6 @@
 """Agent 2 of profile durable, with its own configuration, against a real topic and a real HDFS."""
 
 import json
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from logpipe.clients import hdfs as client
 from logpipe.contracts import chain
@@ -18,8 +16,8 @@ from logpipe.contracts.chain import Link
 from logpipe.contracts.days import DAY
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict
-from logpipe.settings import PROJECT_DIR
-from tests.spark.services import HDFS_USER, JARS_DIR, Hdfs, Kafka, Service, free_ports, wait_until
+from tests.machine import HDFS_USER, Hdfs, Kafka, Service, agent
+from tests.waiting import wait_until
 
 CHUNK = 1000
 ROLL_INTERVAL_S = 5
@@ -67,10 +65,7 @@ class World:
     # ------------------------------------------------------------------ Kafka
 
     def make_topic(self) -> None:
-        admin = self.kafka.admin()
-        config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(4 << 20)}
-        admin.create_topics([NewTopic(self.name, self.partitions, 1, config=config)])[self.name].result(20)
-        wait_until(lambda: self.kafka.exists(self.name), 20, f"topic {self.name}")
+        self.kafka.create_topic(self.name, self.partitions, max_message_bytes=str(4 << 20))
 
     def send(self, records: Iterable[Sent]) -> None:
         """Produce in this order; returns when all is acknowledged."""
@@ -85,17 +80,7 @@ class World:
 
     def ends(self) -> dict[int, int]:
         """End offset of each partition."""
-        admin: AdminClient = self.kafka.admin()
-        places = {TopicPartition(self.name, number): OffsetSpec.latest() for number in range(self.partitions)}
-        return {
-            place.partition: found.result(20).offset for place, found in admin.list_offsets(places).items()
-        }
-
-    def forget_before(self, partition: int, offset: int) -> None:
-        """What retention does."""
-        place = TopicPartition(self.name, partition, offset)
-        admin = self.kafka.admin()
-        admin.delete_records([place])[place].result(20)
+        return self.kafka.end_offsets(self.name)
 
     def commit_as_profile_memory(self, offsets: dict[int, int]) -> None:
         """What agent 2 of profile memory leaves: offsets without a word."""
@@ -107,48 +92,24 @@ class World:
 
     # ------------------------------------------------------------------ agents
 
-    def agent(self, fault: str = "", **settings: str) -> Service:
-        """Start an agent 2 as the process host would."""
-        number = len(self.agents) + 1
-        port = free_ports(1)[0]
-        conf = PROJECT_DIR / "flume_conf"
-        command = [
-            "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            f"-Dlog4j2.configurationFile={conf}/log4j2.properties",
-            f"-javaagent:{JARS_DIR}/flume/jmx_prometheus_javaagent-1.0.1.jar=127.0.0.1:{port}:{conf}/metrics.yaml",
-            "-cp", f"{self.hdfs_service.folder}/etc:{JARS_DIR}/flume/*",
-            "org.apache.flume.node.Application", "--no-reload-conf",
-            "-f", str(conf / "durable" / "agent2.properties"), "-n", "agent2",
-        ]  # fmt: skip
-        environment = {
-            "HADOOP_USER_NAME": HDFS_USER,
-            "LOGPIPE_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
-            "LOGPIPE_TOPIC": self.name,
-            "LOGPIPE_CONSUMER_GROUP": self.group,
-            "LOGPIPE_HDFS_URL": self.hdfs_service.url,
-            "LOGPIPE_HDFS_LOGS_DIR": self.logs_dir,
-            "LOGPIPE_HDFS_LEDGER_DIR": f"{self.logs_dir}_ledger",
-            "LOGPIPE_ROLL_INTERVAL_S": str(ROLL_INTERVAL_S),
-            "LOGPIPE_FAULT": fault,
+    def agent(self, fault: str = "", **settings: object) -> Service:
+        """Start an agent 2 as the process host would; its faults are those of `LOGPIPE_FAULT`."""
+        values = {
+            "topic": self.name,
+            "consumer_group": self.group,
+            "hdfs_logs_dir": self.logs_dir,
+            "hdfs_ledger_dir": f"{self.logs_dir}_ledger",
+            "roll_interval_s": ROLL_INTERVAL_S,
             **settings,
         }
-        log = self.folder / f"agent-{self.name}-{number}.log"
-        agent = Service(
-            f"agent 2 ({number})",
-            command,
-            log,
-            lambda: "SINK, name: hdfs started" in log.read_text(),
-            environment,
-        )
-        agent.start()
-        self.agents.append(agent)
-        return agent
+        log = self.folder / f"agent-{self.name}-{len(self.agents) + 1}.log"
+        made = agent(2, self.hdfs_service.settings, log, fault=fault, **values)
+        self.agents.append(made)
+        return made.start()
 
     def stop(self) -> None:
-        for agent in self.agents:
-            if agent.process is not None and agent.process.poll() is None:
-                agent.process.send_signal(signal.SIGCONT)
-            agent.kill(signal.SIGTERM)
+        for each in self.agents:
+            each.end()
 
     def ask_to_finish(self) -> None:
         """What a replay's end does."""
@@ -238,7 +199,7 @@ class World:
                     assert sum((digest for digest in link.replays.values()), link.anonymous) == link.digest
                 else:
                     assert f"{self.logs_dir}/{link.day}/{link.file_name}" not in files
-            assert self.open_links(partition) == [] or self.agents[-1].process is not None
+            assert self.open_links(partition) == [] or self.agents[-1].is_running
             everything += links
         assert files == {}, f"files that no link knows: {list(files)}"
         assert on_hdfs == self.expected()

@@ -1,13 +1,12 @@
 """Agent 2 writes each record once: whatever is in it, whoever is killed, and when."""
 
-import os
 import random
 import signal
 
 import pytest
 
 from tests.chain.harness import Sent, World, numbered
-from tests.spark.services import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -37,7 +36,7 @@ def test_every_line_once_whatever_is_in_it(world: World) -> None:
 
 
 def test_what_arrives_is_flushed_within_a_second_and_told(world: World) -> None:
-    world.agent(LOGPIPE_ROLL_INTERVAL_S="300")
+    world.agent(roll_interval_s=300)
     world.send(numbered("r1", 1, 10))
     wait_until(lambda: world.reached(0, flushed=True) == 10, 30, "ten lines to be flushed")
     (flushed,) = world.open_links(0)
@@ -64,9 +63,8 @@ def test_killed_at_each_instant(world: World, instant: str) -> None:
     first = world.agent(f"{instant}:halt:2")
     world.send(numbered("r1", 1, 6000))
     world.ask_to_finish()
-    assert first.process is not None
-    wait_until(lambda: first.process.poll() is not None, 60, f"the agent to die at {instant}")
-    assert first.process.returncode == 99, first.log.read_text()[-2000:]
+    wait_until(lambda: not first.is_running, 60, f"the agent to die at {instant}")
+    assert first.kill() == 99, first.log.read_text()[-2000:]
     world.agent()
     world.send(numbered("r1", 6001, 8000))
     world.await_final()
@@ -80,12 +78,11 @@ def test_one_that_slept_finds_that_others_went_on(world: World, instant: str) ->
     sleeper = world.agent(f"{instant}:stop:2")
     world.send(numbered("r1", 1, 6000))
     world.ask_to_finish()
-    assert sleeper.process is not None
-    wait_until(lambda: _state(sleeper.process.pid) == "T", 60, f"the agent to stop at {instant}")
+    wait_until(lambda: sleeper.state() == "T", 60, f"the agent to stop at {instant}")
     successor = world.agent()
     world.send(numbered("r1", 6001, 8000))
     world.await_final()
-    sleeper.process.send_signal(signal.SIGCONT)
+    sleeper.send_signal(signal.SIGCONT)
     world.send(numbered("r1", 8001, 12000))
     wait_until(
         lambda: "assigned" in sleeper.log.read_text().rpartition("lost")[2], 60, "the sleeper to be back"
@@ -114,7 +111,7 @@ def test_partitions_go_from_agent_to_agent_and_new_ones_come(world: World) -> No
 
 def test_what_retention_took_is_said(world: World) -> None:
     world.send(numbered("r1", 1, 6000))
-    world.forget_before(1, 400)
+    world.kafka.forget_before(world.name, 1, 400)
     world.agent()
     world.await_final()
     expired, lines = world.links(1)[:2]
@@ -181,18 +178,12 @@ def test_a_chain_of_another_topic_is_refused(world: World) -> None:
     assert [link.topic for link in world.links(0)] == [name]
 
 
-def _state(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
-
-
 def test_it_ends_by_sigterm_with_everything_final(world: World) -> None:
-    agent = world.agent(LOGPIPE_ROLL_INTERVAL_S="300")
+    agent = world.agent(roll_interval_s=300)
     world.send(numbered("r1", 1, 5000))
     wait_until(
         lambda: all(world.reached(p, flushed=True) == e for p, e in world.ends().items()), 30, "the flush"
     )
-    os.kill(agent.process.pid, signal.SIGTERM)
-    agent.process.wait(30)
+    agent.kill(signal.SIGTERM)
     assert [world.reached(partition) for partition in range(3)] == list(world.ends().values())
     world.check()

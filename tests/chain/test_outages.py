@@ -2,26 +2,14 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.chain.harness import World, numbered
-from tests.spark.services import Hdfs, Kafka, running, wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def own_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kafka, Hdfs]]:
-    with running(tmp_path_factory.mktemp("outages")) as both:
-        yield both
-
-
-@pytest.fixture
-def world(own_services: tuple[Kafka, Hdfs], make_world: Callable[[Kafka, Hdfs], World]) -> World:
-    return make_world(*own_services)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +24,7 @@ def test_a_broker_that_lost_its_tail_is_noticed_though_its_log_is_longer_again(
     world.send(numbered("r1", 1, 3000))
     world.await_final()
     kafka.service.kill(signal.SIGTERM)
-    data, kept = kafka.folder / "log", tmp_path / "kept"
+    data, kept = kafka.data_dir, tmp_path / "kept"
     shutil.copytree(data, kept)
     kafka.service.start()
     world.send(numbered("r1", 3001, 6000))  # written by the agent, then lost by the broker
@@ -65,8 +53,7 @@ def test_a_part_that_is_away_is_waited_for(world: World, part: str, name: str) -
     world.agent()
     world.send(numbered("r1", 1, 6000))
     wait_until(lambda: world.reached(0, flushed=True) > 0, 60, "the first flush")
-    process = service.process
-    process.send_signal(getattr(signal, name))
+    service.send_signal(getattr(signal, name))
     if name == "SIGSTOP":
         if part != "kafka":
             world.send(numbered("r1", 6001, 9000))
@@ -74,12 +61,11 @@ def test_a_part_that_is_away_is_waited_for(world: World, part: str, name: str) -
             wait_until(
                 lambda: "begins again at the newest links" in log.read_text(), 120, "the agent to notice"
             )
-        process.send_signal(signal.SIGCONT)
+        service.send_signal(signal.SIGCONT)
     else:
-        process.wait(20)
+        service.kill()
         if part != "kafka":
             world.send(numbered("r1", 6001, 9000))
-        service.process = None
         service.start()
     world.send(numbered("r1", 9001, 12_000))
     world.await_final(120)

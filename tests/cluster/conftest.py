@@ -9,7 +9,7 @@ import pytest
 from logpipe.hosts.cluster.compose import Compose, ComposeError
 from logpipe.settings import PROJECT_DIR
 from tests.cluster.under_test import ClusterUnderTest, Row, write_table
-from tests.ports import free_ports
+from tests.ports import free_port
 
 ENGINE = PROJECT_DIR / "docker" / "engine"
 ROWS: list[Row] = []
@@ -52,7 +52,7 @@ def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     environment = kept | engine | {
         "LOGPIPE_CLUSTER_NAME": f"logpipe-test-{os.getpid()}",
         "LOGPIPE_STATE_DIR": str(tmp_path_factory.mktemp("cluster") / "state"),
-        "LOGPIPE_AIRFLOW_PORT": free_ports()["LOGPIPE_AIRFLOW_PORT"],
+        "LOGPIPE_AIRFLOW_PORT": str(free_port()),
         "LOGPIPE_ROLL_INTERVAL_S": "10",
     }  # fmt: skip
     under_test = ClusterUnderTest(environment)

@@ -6,11 +6,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from logpipe import settings as project_settings
 from logpipe.settings import PROJECT_DIR
 from tests.data_plane import DataPlane, Row, write_table
 from tests.faults.load import Load
-from tests.ports import free_ports
+from tests.machine import own_settings
 
 ROWS: list[Row] = []
 HAS_FAILED = pytest.StashKey[bool]()
@@ -19,9 +18,9 @@ SHORT_SEEDS = (1, 2, 3)
 MIDNIGHT_AFTER_S = 200  # the shared data plane's first day is over by the time that it is sealed
 
 
-def own_settings(state_dir: Path, **overrides):
-    ports = {name.removeprefix("LOGPIPE_").lower(): value for name, value in free_ports().items()}
-    return project_settings.parse(state_dir=state_dir, roll_interval_s=10, **ports, **overrides)
+def short_rolls(state_dir: Path, **overrides):
+    """Settings of a copy with ports of its own, whose agent 2 makes its files final soon."""
+    return own_settings(state_dir, roll_interval_s=10, **overrides)
 
 
 def zone_with_midnight(after_s: float) -> tuple[str, datetime]:
@@ -48,11 +47,6 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("seed", seeds)
 
 
-def pytest_collection_modifyitems(items):
-    """What leaves its mark on the shared data plane, or needs its first day to be over, comes last."""
-    items.sort(key=lambda item: mark.args[0] if (mark := item.get_closest_marker("last")) else 0)
-
-
 @pytest.fixture
 def is_short(request):
     return request.config.getoption("--short-faults")
@@ -77,7 +71,7 @@ class Shared:
         if self.plane is None:
             folder = self._make_folder("faults")
             zone, self.midnight = zone_with_midnight(MIDNIGHT_AFTER_S)
-            self.plane = DataPlane(own_settings(folder / "state", timezone=zone))
+            self.plane = DataPlane(short_rolls(folder / "state", timezone=zone))
             self.load = Load(self.plane, folder / "logs")
             try:
                 self.plane.start()

@@ -25,9 +25,10 @@ def test_agent_2_dies(data_plane, load, instant, is_short):
     data_plane.await_lines(replay_id, IN_FLIGHT_LINES)
     with (
         own.instead_of(data_plane, "flume-agent2"),
-        own.running(data_plane, *own.agent2(data_plane, f"{instant}:halt:1")) as agent,
+        own.running(own.agent2(data_plane, f"{instant}:halt:1")) as agent,
     ):
-        assert agent.process.wait(own.SEEN_S) == own.HALTED, agent.log
+        wait_until(lambda: not agent.is_running, own.SEEN_S, f"agent 2 to die, see {agent.log}")
+        assert agent.kill() == own.HALTED, agent.log
         assert f"met {instant}: halt" in agent.log.read_text()
     ROWS.append(check(data_plane, load, f"agent 2 dies: {instant}"))
 
@@ -35,16 +36,16 @@ def test_agent_2_dies(data_plane, load, instant, is_short):
 def test_agent_2_sleeps_before_its_link_and_wakes_beside_its_successor(data_plane, load, long_form):
     replay_id = load.replay(PACE)
     data_plane.await_lines(replay_id, IN_FLIGHT_LINES)
-    with own.running(data_plane, *own.agent2(data_plane, "told:stop:1")) as agent:
+    with own.running(own.agent2(data_plane, "told:stop:1")) as agent:
         with own.instead_of(data_plane, "flume-agent2"):
             wait_until(lambda: agent.state() == "T", own.SEEN_S)
         data_plane.await_done(replay_id)
         data_plane.await_drained()
-        agent.process.send_signal(signal.SIGCONT)
+        agent.send_signal(signal.SIGCONT)
         load.replay(PACE)
         log = agent.log
         wait_until(lambda: "assigned" in log.read_text().rpartition("met told")[2], own.SEEN_S)
-        agent.end(signal.SIGTERM)
+        agent.kill(signal.SIGTERM)
     ROWS.append(check(data_plane, load, "agent 2 sleeps before its link, wakes beside its successor"))
 
 
@@ -53,12 +54,12 @@ def test_replayer_dies_between_send_and_acknowledgement(data_plane, load):
     with (
         Proxy(data_plane.settings.thrift_port) as proxy,
         own.instead_of(data_plane, "replayer"),
-        own.running(data_plane, *own.replayer(data_plane, proxy.port)) as replayer,
+        own.running(own.replayer(data_plane, proxy.port)) as replayer,
     ):
         replay_id = load.replay(PACE)
         data_plane.await_lines(replay_id, IN_FLIGHT_LINES)
         proxy.holds.set()
         assert proxy.has_held.wait(own.SEEN_S)
-        replayer.end(signal.SIGKILL)
+        replayer.kill(signal.SIGKILL)
     ROWS.append(check(data_plane, load, "replayer dies between send and acknowledgement"))
     assert repeats(data_plane, replay_id) > 0

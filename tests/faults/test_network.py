@@ -19,12 +19,12 @@ def test_answers_are_late_and_cut_in_their_middle(data_plane, load):
     with (
         Proxy(data_plane.settings.thrift_port, delay_s=DELAY_S, cut_every=CUT_EVERY) as proxy,
         own.instead_of(data_plane, "replayer"),
-        own.running(data_plane, *own.replayer(data_plane, proxy.port)) as replayer,
+        own.running(own.replayer(data_plane, proxy.port)) as replayer,
     ):
         replays = [load.replay("max", copies=2), load.replay("max")]
         for replay_id in replays:
             data_plane.await_done(replay_id)
-        replayer.end(signal.SIGTERM)
+        replayer.kill(signal.SIGTERM)
     ROWS.append(check(data_plane, load, f"answers {DELAY_S * 1000:.0f} ms late, each {CUT_EVERY}th cut"))
     assert proxy.cut >= 3
     assert sum(repeats(data_plane, replay_id) for replay_id in replays) > 0

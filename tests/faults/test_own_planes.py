@@ -12,7 +12,7 @@ from logpipe.settings import zone_of
 from tests.data_plane import DataPlane
 from tests.faults.cases import in_flight
 from tests.faults.checker import check
-from tests.faults.conftest import ROWS, own_settings, zone_with_midnight
+from tests.faults.conftest import ROWS, short_rolls, zone_with_midnight
 from tests.faults.load import Load
 from tests.waiting import wait_until
 
@@ -52,7 +52,7 @@ class SmallDisk:
 @pytest.mark.parametrize(("store", "size_mb"), [("kafka", 200), ("hadoop", 2000)])
 def test_disk_full(tmp_path_factory, long_form, store, size_mb):
     folder = tmp_path_factory.mktemp("disk")
-    settings = own_settings(folder / "state")
+    settings = short_rolls(folder / "state")
     disk = SmallDisk(settings.state_dir / store, size_mb)
     plane = DataPlane(settings)
 
@@ -74,7 +74,7 @@ def test_midnight_passes_during_a_replay(tmp_path_factory, long_form):
     """In a zone where it is about to strike twelve: each line ends in the directory of its arrival."""
     zone, midnight = zone_with_midnight(START_S)
     folder = tmp_path_factory.mktemp("midnight")
-    plane = DataPlane(own_settings(folder / "state", timezone=zone))
+    plane = DataPlane(short_rolls(folder / "state", timezone=zone))
     try:
         plane.start()
         load = Load(plane, folder / "logs")

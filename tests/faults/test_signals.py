@@ -13,7 +13,7 @@ from logpipe.hosts.machine.layout import PYTHON
 from tests.faults import faults
 from tests.faults.cases import in_flight
 from tests.faults.faults import SERVICES
-from tests.ports import free_ports
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -82,7 +82,7 @@ def test_hdfs_in_safe_mode(data_plane, load, long_form):
 
 def test_ftp_server_gone_in_mid_transfer(data_plane, load, long_form):
     """A server of its own with a log larger than what was sent ahead: the kill hits the transfer."""
-    port = int(free_ports()["LOGPIPE_FTP_PORT"])
+    port = free_port()
     path = load.write(data_plane.next_replay, COPIES)
 
     def serve():

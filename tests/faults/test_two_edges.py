@@ -11,7 +11,7 @@ from logpipe.replayer.ledger import Copies
 from tests.data_plane import HEAL_TIMEOUT_S, DataPlane
 from tests.faults import faults
 from tests.faults.checker import check
-from tests.faults.conftest import ROWS, own_settings
+from tests.faults.conftest import ROWS, short_rolls
 from tests.faults.faults import SENDERS, Step
 from tests.faults.load import Load
 from tests.waiting import wait_until
@@ -28,10 +28,10 @@ class Edges:
     """A data plane with agent 1 and replayer, and another host that has these two only."""
 
     def __init__(self, folder):
-        here = own_settings(folder / "first", replays_on="hdfs")
+        here = short_rolls(folder / "first", replays_on="hdfs")
         addresses = {name: getattr(here, name) for name in ("kafka_bootstrap", "hdfs_url", "webhdfs_url")}
         self.first = DataPlane(here)
-        self.second = DataPlane(own_settings(folder / "second", replays_on="hdfs", **addresses))
+        self.second = DataPlane(short_rolls(folder / "second", replays_on="hdfs", **addresses))
         self.load = Load(self.first, folder / "logs")
         self.copies = Copies(here)
 

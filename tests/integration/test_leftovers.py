@@ -10,7 +10,7 @@ from logpipe.hosts.machine import configuration
 from logpipe.hosts.machine.process_host import ProcessHostError
 from logpipe.hosts.machine.readiness import CHECKS
 from logpipe.hosts.machine.stack import Stack
-from tests.faults.conftest import own_settings
+from tests.machine import own_settings
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -10,8 +10,8 @@ from logpipe.accounting.audit import audit
 from logpipe.cli import machine as cli
 from logpipe.cli.terminal import make_console
 from tests.data_plane import BUNDLED_LINES, DataPlane
-from tests.faults.conftest import own_settings
 from tests.faults.load import bundled_lines
+from tests.machine import own_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -22,7 +22,7 @@ ODD_LINES = [
 
 @pytest.fixture(scope="module")
 def memory_plane(tmp_path_factory):
-    plane = DataPlane(own_settings(tmp_path_factory.mktemp("memory") / "state"))
+    plane = DataPlane(own_settings(tmp_path_factory.mktemp("memory") / "state", roll_interval_s=10))
     try:
         plane.start(profile="memory")
         yield plane

@@ -1,46 +1,80 @@
-"""The replayer as a process of its own, and a client of its HTTP interface."""
+"""The replayer as a process of its own, a client of its HTTP interface, and the agents that it sends to."""
 
 import base64
 import json
 import os
 import signal
-import subprocess
-import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from .stack import wait_for
+from logpipe.hosts.machine.layout import USER, Layout
+from tests.machine import Kafka, Service, agent, own_settings
+from tests.ports import free_port
+from tests.waiting import wait_until
 
-PASSWORD = "for-tests"
+
+@dataclass
+class Stack:
+    """A broker, and an agent 1 and a topic for each delivery profile."""
+
+    kafka: Kafka
+    folder: Path
+    name: str
+    durable: Service = field(init=False)
+    memory: Service = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._thrift_port, self._netcat_port = free_port(), free_port()
+        for profile in ("durable", "memory"):
+            self.kafka.create_topic(self.topic(profile))
+        self.durable = self.agent("durable", self.folder, thrift_port=self._thrift_port)
+        self.memory = self.agent("memory", self.folder, netcat_port=self._netcat_port)
+
+    @property
+    def agents(self) -> tuple[Service, Service]:
+        return self.durable, self.memory
+
+    def agent(self, profile: str, folder: Path, **ports: int) -> Service:
+        """Agent 1 of a profile, with ports of its own; not started."""
+        log = folder / f"agent1-{profile}.log"
+        return agent(1, self.kafka.settings, log, profile=profile, topic=self.topic(profile), **ports)
+
+    def topic(self, profile: str) -> str:
+        return f"{profile}_{self.name}"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a replayer has to be told; it asks Kafka about the topic of profile `durable`."""
+        return {
+            "thrift_port": self._thrift_port,
+            "netcat_port": self._netcat_port,
+            "kafka_bootstrap": self.kafka.bootstrap,
+            "topic": self.topic("durable"),
+            "hdfs_ledger_dir": "/user/bigdata/apache_logs_ledger",
+        }
 
 
 class ReplayerProcess:
-    def __init__(self, state_dir: Path, port: int, settings: dict[str, object]) -> None:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        (state_dir / "secrets.json").write_text(json.dumps({"replayer_password": PASSWORD}))
+    def __init__(self, state_dir: Path, overrides: dict[str, object]) -> None:
+        settings = own_settings(state_dir, **overrides)
+        layout = Layout.of(settings)
+        layout.make_dirs()
+        self.password = layout.secrets()["replayer_password"]
         self.state_dir = state_dir
-        self._port = port
-        environment = {f"LOGPIPE_{name.upper()}": str(value) for name, value in settings.items()}
-        self.log_path = state_dir / "replayer.log"
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "logpipe.replayer"],
-                env={
-                    **os.environ,
-                    **environment,
-                    "LOGPIPE_STATE_DIR": str(state_dir),
-                    "LOGPIPE_REPLAYER_PORT": str(port),
-                },
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        wait_for("the replayer's /health", self._health, 20.0)
+        self._port = settings.replayer_port
+        self.log_path = layout.logs_dir / "replayer.log"
+        self.service = Service.of("replayer", settings, self.log_path).start()
+        assert self.service.process is not None
+        self.process = self.service.process
 
     def request(
-        self, method: str, path: str, body: Any = None, *, login: str = f"logpipe:{PASSWORD}"
+        self, method: str, path: str, body: Any = None, *, login: str | None = None
     ) -> tuple[int, Any]:
         """Status and JSON body of the answer."""
+        login = f"{USER}:{self.password}" if login is None else login
         token = base64.b64encode(login.encode()).decode()
         request = Request(
             f"http://localhost:{self._port}{path}",
@@ -76,14 +110,14 @@ class ReplayerProcess:
             assert record["state"] in ("running", state), record
             return record if record["state"] == state else None
 
-        return wait_for(f"{replay_id} {state}", probe, deadline_s)
+        return wait_until(probe, deadline_s, f"{replay_id} {state}")
 
     def wait_lines(self, replay_id: str, lines: int, deadline_s: float = 30.0) -> dict[str, Any]:
         def probe() -> dict[str, Any] | None:
             record = self.record(replay_id)
             return record if record["lines"] >= lines else None
 
-        return wait_for(f"{lines} lines of {replay_id}", probe, deadline_s)
+        return wait_until(probe, deadline_s, f"{lines} lines of {replay_id}")
 
     def rss_bytes(self) -> int:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
@@ -98,13 +132,4 @@ class ReplayerProcess:
         return self.process.wait(10)
 
     def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.kill()
-
-    def _health(self) -> bool:
-        assert self.process.poll() is None, self.log_path.read_text()
-        try:
-            return self.request("GET", "/health", login="")[0] == 200
-        except (URLError, ConnectionError):
-            return False
+        self.service.kill()

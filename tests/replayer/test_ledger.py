@@ -6,57 +6,44 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from logpipe.accounting.source import ledger as recorded
-from logpipe.clients.hdfs import Hdfs as Client
+from logpipe.clients.hdfs import HdfsError
 from logpipe.digest import Digest
 from logpipe.replayer.ledger import Copies
 from logpipe.replayer.sums import Sums
 from logpipe.settings import parse
+from tests.machine import Hdfs
+from tests.waiting import wait_until
 
-from .process import ReplayerProcess
-from .stack import Hdfs, Stack, wait_for
+from .process import ReplayerProcess, Stack
 from .test_record import sealed
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def ledger(hdfs: Hdfs) -> Hdfs:
-    """HDFS with a place for the copies."""
-    hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
-    hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
-    return hdfs
+COPIES = "/user/bigdata/apache_logs_ledger/replays"
 
 
 def test_records_are_copied_to_hdfs_when_it_is_there(
     stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:
     (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
-    hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
-    hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
-    process = start_replayer(**stack.settings, namenode_http_port=hdfs.http_port)
+    process = start_replayer(**stack.settings, webhdfs_url=hdfs.webhdfs_url)
 
-    def copy_of(replay_id: str) -> dict[str, object] | None:
-        folder = "/user/bigdata/apache_logs_ledger/replays"
-        try:
-            found: dict[str, object] = json.loads(
-                hdfs.request("GET", f"{folder}/{replay_id}.json", "op=OPEN")
-            )
-        except OSError:
-            return None
-        return found if found["state"] == "done" else None
+    def done(replay_id: str) -> dict[str, object] | None:
+        found = copy_of(hdfs, replay_id)
+        return found if found.get("state") == "done" else None
 
     process.submit("copied", f"file://{tmp_path}/a.log")
     record = process.wait_state("copied", "done")
-    assert wait_for("a copy on HDFS", lambda: copy_of("copied")).items() >= record.items()
+    assert wait_until(lambda: done("copied"), 30, "a copy on HDFS").items() >= record.items()
     hdfs.namenode.send_signal(signal.SIGSTOP)
     process.submit("later", f"file://{tmp_path}/a.log")
     record = process.wait_state("later", "done")
     hdfs.namenode.send_signal(signal.SIGCONT)
-    assert wait_for("the copy when HDFS is back", lambda: copy_of("later")).items() >= record.items()
+    assert wait_until(lambda: done("later"), 30, "the copy when HDFS is back").items() >= record.items()
 
 
 def test_another_host_goes_on_from_the_copy_of_a_lost_one(
@@ -65,14 +52,12 @@ def test_another_host_goes_on_from_the_copy_of_a_lost_one(
     """The second host repeats what was sent since the copy, with the same keys, and loses nothing."""
     lines = 2000
     (tmp_path / "b.log").write_text("".join(f"line {number}\n" for number in range(lines)))
-    hdfs.request("PUT", "/user/bigdata", "op=MKDIRS")
-    hdfs.request("PUT", "/user/bigdata", "op=SETOWNER&owner=bigdata")
-    shared = {**stack.settings, "namenode_http_port": hdfs.http_port, "replays_on": "hdfs"}
+    shared = {**stack.settings, "webhdfs_url": hdfs.webhdfs_url, "replays_on": "hdfs"}
     url = f"file://{tmp_path}/b.log"
     lost = start_replayer(**shared)
     lost.submit("moved", url, pace="delay:0.01")
     lost.wait_lines("moved", 100)
-    copied = wait_for("a copy on HDFS", lambda: lines_of_copy(hdfs, "moved"), 30.0)
+    copied = wait_until(lambda: lines_of_copy(hdfs, "moved"), 30.0, "a copy on HDFS")
     lost.kill()
 
     other = start_replayer(state_name="other", **shared)
@@ -92,11 +77,11 @@ def test_another_host_goes_on_from_the_copy_of_a_lost_one(
 
 
 def test_an_old_record_never_takes_the_place_of_a_newer_copy(
-    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+    stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:
     """A host that comes back does not know what the others did meanwhile: it learns it from the copy."""
     (tmp_path / "c.log").write_text("".join(f"line {number}\n" for number in range(300)))
-    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    shared = {**stack.settings, "webhdfs_url": hdfs.webhdfs_url, "replays_on": "hdfs"}
     url = f"file://{tmp_path}/c.log"
     first = start_replayer(**shared)
     first.submit("back", url, pace="delay:0.01")
@@ -109,30 +94,30 @@ def test_an_old_record_never_takes_the_place_of_a_newer_copy(
     other.wait_state("back", "done")
     status, sealed = other.request("POST", "/replays/back/seal", {"sealed_at": "2026-01-01T00:00:00+00:00"})
     assert status == 200
-    wait_for("the seal on HDFS", lambda: copy_of(ledger, "back").get("sealed_at"))
+    wait_until(lambda: copy_of(hdfs, "back").get("sealed_at"), 30, "the seal on HDFS")
 
     first = start_replayer(**shared)
     assert behind["state"] == "running"
-    learned = wait_for(
-        "what the other host knows", lambda: one if (one := first.record("back"))["sealed_at"] else None
+    learned = wait_until(
+        lambda: one if (one := first.record("back"))["sealed_at"] else None, 30, "what the other host knows"
     )
     assert learned == sealed
-    assert copy_of(ledger, "back").items() >= sealed.items()
+    assert copy_of(hdfs, "back").items() >= sealed.items()
     assert json.loads((first.state_dir / "replays" / "back.json").read_text()).items() >= sealed.items()
 
 
 def test_a_replay_whose_copy_is_gone_does_not_go_on_by_itself(
-    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+    stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:
     """Another host may have sent all of it, so long ago that its sums are all that is left."""
     (tmp_path / "g.log").write_text("".join(f"line {number}\n" for number in range(300)))
-    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    shared = {**stack.settings, "webhdfs_url": hdfs.webhdfs_url, "replays_on": "hdfs"}
     url = f"file://{tmp_path}/g.log"
     process = start_replayer(**shared)
     process.submit("gone", url, pace="delay:0.01")
     process.wait_lines("gone", 20)
     assert process.terminate() == 0
-    ledger.request("DELETE", "/user/bigdata/apache_logs_ledger/replays/gone.json", "op=DELETE")
+    hdfs.client.delete(f"{COPIES}/gone.json")
     process = start_replayer(**shared)
     assert "its copy on HDFS is gone" in process.wait_state("gone", "failed")["reason"]
     assert process.submit("gone", url, pace="delay:0.01")["state"] == "running"
@@ -140,10 +125,10 @@ def test_a_replay_whose_copy_is_gone_does_not_go_on_by_itself(
 
 
 def test_what_one_host_sent_another_one_seals(
-    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+    stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:
     (tmp_path / "d.log").write_bytes(b"one\n")
-    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    shared = {**stack.settings, "webhdfs_url": hdfs.webhdfs_url, "replays_on": "hdfs"}
     sender = start_replayer(**shared)
     sender.submit("sealed-there", f"file://{tmp_path}/d.log")
     sender.wait_state("sealed-there", "done")
@@ -151,48 +136,48 @@ def test_what_one_host_sent_another_one_seals(
     other = start_replayer(state_name="other", **shared)
     body = {"sealed_at": "2026-01-01T00:00:00+00:00"}
     assert other.request("POST", "/replays/sealed-there/seal", body)[0] == 200
-    wait_for("the seal on HDFS", lambda: copy_of(ledger, "sealed-there").get("sealed_at"))
+    wait_until(lambda: copy_of(hdfs, "sealed-there").get("sealed_at"), 30, "the seal on HDFS")
 
 
 def test_a_stop_leaves_nothing_uncopied(
-    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+    stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:
     (tmp_path / "e.log").write_text("".join(f"line {number}\n" for number in range(3000)))
-    process = start_replayer(**stack.settings, namenode_http_port=ledger.http_port)
+    process = start_replayer(**stack.settings, webhdfs_url=hdfs.webhdfs_url)
     process.submit("stopping", f"file://{tmp_path}/e.log", pace="delay:0.01")
-    wait_for("the first copy", lambda: copy_of(ledger, "stopping"))
+    wait_until(lambda: copy_of(hdfs, "stopping"), 30, "the first copy")
     process.wait_lines("stopping", 100)
     assert process.terminate() == 0
     record = json.loads((process.state_dir / "replays" / "stopping.json").read_text())
-    assert copy_of(ledger, "stopping") == record
+    assert copy_of(hdfs, "stopping") == record
 
 
 def test_the_topics_partitions_are_copied_before_a_line_is_sent(
-    stack: Stack, ledger: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+    stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:
     (tmp_path / "f.log").write_bytes(b"one\n")
-    shared = {**stack.settings, "namenode_http_port": ledger.http_port, "replays_on": "hdfs"}
+    shared = {**stack.settings, "webhdfs_url": hdfs.webhdfs_url, "replays_on": "hdfs"}
     process = start_replayer(**shared)
-    stack.broker.java.send_signal(signal.SIGSTOP)
+    stack.kafka.service.send_signal(signal.SIGSTOP)
     try:
         process.submit("fixed", f"file://{tmp_path}/f.log")
-        wait_for("the first copy", lambda: copy_of(ledger, "fixed"))
-        ledger.namenode.send_signal(signal.SIGSTOP)
-        stack.broker.java.send_signal(signal.SIGCONT)
-        wait_for("a word", lambda: "other hosts" in (process.record("fixed")["reason"] or ""), 60.0)
+        wait_until(lambda: copy_of(hdfs, "fixed"), 30, "the first copy")
+        hdfs.namenode.send_signal(signal.SIGSTOP)
+        stack.kafka.service.send_signal(signal.SIGCONT)
+        wait_until(lambda: "other hosts" in (process.record("fixed")["reason"] or ""), 60.0, "a word")
         assert process.record("fixed")["lines"] == 0
     finally:
-        stack.broker.java.send_signal(signal.SIGCONT)
-        ledger.namenode.send_signal(signal.SIGCONT)
+        stack.kafka.service.send_signal(signal.SIGCONT)
+        hdfs.namenode.send_signal(signal.SIGCONT)
     assert process.wait_state("fixed", "done", 60.0)["partitions"] == 3
 
 
-def test_sealed_copies_are_folded_once_by_several_hosts(ledger: Hdfs) -> None:
-    settings = parse(namenode_http_port=ledger.http_port, hdfs_ledger_dir="/user/bigdata/folding")
+def test_sealed_copies_are_folded_once_by_several_hosts(hdfs: Hdfs) -> None:
+    settings = parse(webhdfs_url=hdfs.webhdfs_url, hdfs_ledger_dir="/user/bigdata/folding")
     one, other = Copies(settings), Copies(settings)
     for number, days_ago in enumerate((99, 40, 31, 29)):
         assert one.put(sealed(f"r{number}", days_ago=0.1)) is None  # an old one would not be written
-        age(ledger, f"/user/bigdata/folding/replays/r{number}.json", days_ago)
+        age(hdfs, f"/user/bigdata/folding/replays/r{number}.json", days_ago)
     with ThreadPoolExecutor(2) as hosts:
         for folding in [hosts.submit(host.fold) for host in (one, other)]:
             folding.result()
@@ -205,51 +190,44 @@ def test_sealed_copies_are_folded_once_by_several_hosts(ledger: Hdfs) -> None:
     assert one.get("r0") is None, "a host that does not know of the fold must not bring it back"
     records, digest, folded = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
     assert ([record.spec.replay_id for record in records], digest, folded) == (["r3"], expected.digest, 3)
-    age(ledger, "/user/bigdata/folding/replays/r3.json", 31)
+    age(hdfs, "/user/bigdata/folding/replays/r3.json", 31)
     one.fold()
     assert (one.sums().replays, one.sums().digest) == (4, Digest.of([b"x"] * 8))
-    names = [entry.name for entry in Client(settings.webhdfs_url, "bigdata").list(settings.hdfs_ledger_dir)]
+    names = [entry.name for entry in hdfs.client.list(settings.hdfs_ledger_dir)]
     assert names == ["replays", "sums-000000002.json"]
 
 
-def test_a_fold_that_was_killed_counts_nothing_twice(ledger: Hdfs) -> None:
-    settings = parse(namenode_http_port=ledger.http_port, hdfs_ledger_dir="/user/bigdata/killed")
+def test_a_fold_that_was_killed_counts_nothing_twice(hdfs: Hdfs) -> None:
+    settings = parse(webhdfs_url=hdfs.webhdfs_url, hdfs_ledger_dir="/user/bigdata/killed")
     copies = Copies(settings)
     path = "/user/bigdata/killed/replays/r.json"
     copies.put(sealed("r", days_ago=0.1))
-    age(ledger, path, 31)
-    before = ledger.request("GET", path, "op=OPEN")
+    age(hdfs, path, 31)
+    before = hdfs.client.read(path)
+    assert before is not None
     copies.fold()
-    Client(settings.webhdfs_url, "bigdata").write(path, before)  # as if it was killed before it deleted
+    hdfs.client.write(path, before)  # as if it was killed before it deleted
     records, digest, folded = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
     assert (records, digest, folded) == ([], Digest.of([b"x"] * 2), 1)
     copies.fold()
     assert (copies.all(), copies.sums().replays) == ([], 1)
 
 
-def age(ledger: Hdfs, path: str, days_ago: float) -> None:
+def age(hdfs: Hdfs, path: str, days_ago: float) -> None:
     """Have a copy tell that its replay ended so long ago."""
-    copy = json.loads(ledger.request("GET", path, "op=OPEN"))
+    client = hdfs.client
+    copy = json.loads(client.read(path) or b"")
     copy["finished_at"] = (datetime.now(UTC) - timedelta(days=days_ago)).isoformat()
-    client = Client(f"http://localhost:{ledger.http_port}", "bigdata")
     client.write(path, json.dumps(copy).encode(), overwrite=True)
-    client.close()
 
 
-def copy_of(hdfs: Hdfs, replay_id: str) -> dict[str, object]:
+def copy_of(hdfs: Hdfs, replay_id: str) -> dict[str, Any]:
     """A replay's copy; empty when there is none."""
-    folder = "/user/bigdata/apache_logs_ledger/replays"
     try:
-        found: dict[str, object] = json.loads(hdfs.request("GET", f"{folder}/{replay_id}.json", "op=OPEN"))
-    except OSError:
+        return dict(json.loads(hdfs.client.read(f"{COPIES}/{replay_id}.json") or b"{}"))
+    except HdfsError:  # it is away
         return {}
-    return found
 
 
 def lines_of_copy(hdfs: Hdfs, replay_id: str) -> int:
-    folder = "/user/bigdata/apache_logs_ledger/replays"
-    try:
-        copy = json.loads(hdfs.request("GET", f"{folder}/{replay_id}.json", "op=OPEN"))
-    except OSError:
-        return 0
-    return int(copy["lines"])
+    return int(copy_of(hdfs, replay_id).get("lines", 0))

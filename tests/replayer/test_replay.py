@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from logpipe.accounting.source import ledger
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, partition_of
 from logpipe.settings import parse
+from tests.machine import Record
+from tests.ports import free_port
+from tests.waiting import wait_until
 
-from .process import ReplayerProcess
+from .process import ReplayerProcess, Stack
 from .servers import LOGIN, Faults, ftp_server, web_server
-from .stack import Agent, Record, Stack, free_port, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -32,14 +35,6 @@ StartReplayer = Callable[..., ReplayerProcess]
 def split(content: bytes) -> list[bytes]:
     lines = content.split(b"\n")
     return lines[:-1] if lines[-1] == b"" else lines
-
-
-def command_of(process: Path) -> str:
-    """Command line of a process in /proc; empty when it has ended."""
-    try:
-        return (process / "cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def log_lines(count: int) -> list[bytes]:
@@ -106,21 +101,21 @@ def test_odd_lines_arrive_as_they_are(
 ) -> None:
     content = odd_content()
     (tmp_path / "odd.log.gz").write_bytes(gzip.compress(content))
-    since = stack.broker.end_offsets(stack.topic(profile))
+    since = stack.kafka.end_offsets(stack.topic(profile))
     replayer.submit(f"odd-{profile}", f"file://{tmp_path}/odd.log.gz", profile=profile)
     record = replayer.wait_state(f"odd-{profile}", "done")
     lines = split(content)
     assert_counts(record, lines)
-    records = wait_for(
+    records = wait_until(
+        lambda: found if len(found := stack.kafka.read(stack.topic(profile), since)) >= len(lines) else None,
+        30,
         "all lines in the topic",
-        lambda: found if len(found := stack.broker.read(stack.topic(profile), since)) >= len(lines) else None,
     )
     if profile == "durable":
         assert Counter(one.value for one in records) == Counter(lines)
         assert_exact(records, "odd-durable", lines)
     else:
-        # The netcat source encodes what it decoded (here as ISO-8859-1) always as UTF-8.
-        assert Counter(one.value.decode().encode("latin-1") for one in records) == Counter(lines)
+        assert Counter(one.value for one in records) == Counter(lines)
         assert {one.key for one in records} == {None}
 
 
@@ -131,13 +126,13 @@ def test_too_long_lines_are_set_aside_and_found_again(
     too_long = b"y" * (MAX_LINE_BYTES + 1)
     content = b"\n".join([b"first", too_long, b"", b"third", too_long * 3])
     (tmp_path / "long.log").write_bytes(content)
-    since = stack.broker.end_offsets(stack.topic(profile))
+    since = stack.kafka.end_offsets(stack.topic(profile))
     replay_id = f"long-{profile}"
     replayer.submit(replay_id, f"file://{tmp_path}/long.log", profile=profile)
     record = replayer.wait_state(replay_id, "done")
     assert (record["lines"], record["set_aside"], record["last_line"]) == (3, 2, 5)
     assert_counts(record, [b"first", b"", b"third"])
-    wait_for("three lines", lambda: len(stack.broker.read(stack.topic(profile), since)) == 3)
+    wait_until(lambda: len(stack.kafka.read(stack.topic(profile), since)) == 3, 30, "three lines")
     text = (replayer.state_dir / "dead_letters" / f"{replay_id}.jsonl").read_text()
     entries = [json.loads(line) for line in text.splitlines()]
     assert [(entry["line_number"], entry["length_bytes"]) for entry in entries] == [
@@ -154,7 +149,7 @@ def test_a_killed_replayer_goes_on_by_itself_and_nothing_is_missing(
     content = b"\n".join(lines) + b"\n"
     (tmp_path / f"a.{suffix}").write_bytes(gzip.compress(content, 1) if suffix == "log.gz" else content)
     topic = stack.topic("durable")
-    since = stack.broker.end_offsets(topic)
+    since = stack.kafka.end_offsets(topic)
     replay_id = f"killed-{suffix}"
     with ftp_server(tmp_path, Faults()) as port:
         process = start_replayer(**stack.settings)
@@ -166,7 +161,7 @@ def test_a_killed_replayer_goes_on_by_itself_and_nothing_is_missing(
         record = process.wait_state(replay_id, "done")
     assert_counts(record, lines)
     assert record["source_bytes_read"] == record["source_size_bytes"]
-    records = stack.broker.read(topic, since)
+    records = stack.kafka.read(topic, since)
     assert_exact(records, replay_id, lines)
     assert len(records) - len(lines) <= 2 * 2000, "a kill repeats two batches at most"
     assert "s@cret" not in process.log_path.read_text() + json.dumps(record)
@@ -180,7 +175,7 @@ def test_sigterm_ends_it_clean_and_repeats_nothing(
     lines = log_lines(60_000)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("durable")
-    since = stack.broker.end_offsets(topic)
+    since = stack.kafka.end_offsets(topic)
     process = start_replayer(**stack.settings)
     process.submit("terminated", f"file://{tmp_path}/a.log")
     process.wait_lines("terminated", 5000)
@@ -189,7 +184,7 @@ def test_sigterm_ends_it_clean_and_repeats_nothing(
     assert saved["state"] == "running"
     process = start_replayer(**stack.settings)
     assert_counts(process.wait_state("terminated", "done"), lines)
-    records = stack.broker.read(topic, since)
+    records = stack.kafka.read(topic, since)
     assert len(records) == len(lines)
     assert_exact(records, "terminated", lines)
 
@@ -198,97 +193,94 @@ def test_an_agent_that_is_away_is_waited_for(stack: Stack, replayer: ReplayerPro
     lines = log_lines(100_000)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("durable")
-    since = stack.broker.end_offsets(topic)
+    since = stack.kafka.end_offsets(topic)
     replayer.submit("agent-away", f"file://{tmp_path}/a.log")
     replayer.wait_lines("agent-away", 10_000)
-    stack.durable.stop(signal.SIGKILL)
-    record = wait_for(
-        "a reason while the agent is away",
+    stack.durable.kill()
+    record = wait_until(
         lambda: one if (one := replayer.record("agent-away"))["reason"] else None,
+        30,
+        "a reason while the agent is away",
     )
     assert record["state"] == "running"
-    assert str(stack.thrift_port) in record["reason"]
-    stack.durable.start().wait_ready()
+    assert str(stack.settings["thrift_port"]) in record["reason"]
+    stack.durable.start()
     replayer.wait_lines("agent-away", 30_000)
     replayer.process.send_signal(signal.SIGSTOP)  # and its connection dies while it sleeps
-    stack.durable.stop(signal.SIGKILL)
-    stack.durable.start().wait_ready()
+    stack.durable.kill()
+    stack.durable.start()
     replayer.process.send_signal(signal.SIGCONT)
     record = replayer.wait_state("agent-away", "done")
     assert record["reason"] is None
     assert_counts(record, lines)
-    assert_exact(stack.broker.read(topic, since), "agent-away", lines)
+    assert_exact(stack.kafka.read(topic, since), "agent-away", lines)
 
 
 @pytest.fixture
-def own_topic(stack: Stack, tmp_path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    """A topic of three partitions with an agent of its own, and what a replayer has to be told."""
-    topic = f"own_{tmp_path.name}"
-    stack.broker.create_topic(topic)
-    port = free_port(21300, 21400)
-    agent = Agent(tmp_path / "agent", "durable", port, stack.broker.bootstrap, topic).start()
+def own(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """The same broker, with a topic of three partitions and an agent of its own."""
+    made = Stack(stack.kafka, tmp_path, f"own_{tmp_path.name}")
     try:
-        agent.wait_ready()
-        yield topic, {**stack.settings, "topic": topic, "thrift_port": port}
+        made.durable.start()
+        yield made
     finally:
-        stack.broker.java.send_signal(signal.SIGCONT)
-        agent.stop()
+        stack.kafka.service.send_signal(signal.SIGCONT)
+        made.durable.end()
 
 
 def reason_of(process: ReplayerProcess, replay_id: str, told: str, deadline_s: float = 15.0) -> str:
     """The record's reason, once it tells so."""
-    return wait_for(
-        f"{told!r} as the reason of {replay_id}",
+    return wait_until(
         lambda: text if told in (text := process.record(replay_id)["reason"] or "") else None,
         deadline_s,
+        f"{told!r} as the reason of {replay_id}",
     )
 
 
 def test_a_kill_before_the_acknowledgement_moves_no_line_though_the_topic_grows(
-    stack: Stack, own_topic: tuple[str, dict[str, object]], start_replayer: StartReplayer, tmp_path: Path
+    own: Stack, start_replayer: StartReplayer, tmp_path: Path
 ) -> None:
-    topic, settings = own_topic
     lines = log_lines(200_000)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     since = dict.fromkeys(range(5), 0)
-    process = start_replayer(**settings)
+    process = start_replayer(**own.settings)
     process.submit("grown", f"file://{tmp_path}/a.log")
     process.wait_lines("grown", 5000)
-    stack.broker.java.send_signal(signal.SIGSTOP)
+    own.kafka.service.send_signal(signal.SIGSTOP)
     reason_of(process, "grown", "has not answered for")  # what agent 1 has taken in is not acknowledged
     process.kill()
     acknowledged = json.loads((process.state_dir / "replays" / "grown.json").read_text())["lines"]
     assert acknowledged < len(lines)
-    stack.broker.java.send_signal(signal.SIGCONT)
-    stack.broker.add_partitions(topic, 5)
-    sent = wait_for(
+    own.kafka.service.send_signal(signal.SIGCONT)
+    own.kafka.add_partitions(own.topic("durable"), 5)
+    sent = wait_until(
+        lambda: found if len(found := own.kafka.read(own.topic("durable"), since)) > acknowledged else None,
+        30,
         "what was not acknowledged in the topic",
-        lambda: found if len(found := stack.broker.read(topic, since)) > acknowledged else None,
     )
-    process = start_replayer(**settings)
+    process = start_replayer(**own.settings)
     record = process.wait_state("grown", "done", 60.0)
     assert_counts(record, lines)
     assert record["partitions"] == 3
-    records = stack.broker.read(topic, since)
+    records = own.kafka.read(own.topic("durable"), since)
     assert len(records) - len(lines) >= len(sent) - acknowledged > 0, "it was killed in between"
     assert_exact(records, "grown", lines, partitions=3)
 
 
 def test_kafka_may_be_away_for_as_long_as_it_takes(
-    stack: Stack, own_topic: tuple[str, dict[str, object]], start_replayer: StartReplayer, tmp_path: Path
+    own: Stack, start_replayer: StartReplayer, tmp_path: Path
 ) -> None:
-    topic, settings = own_topic
     lines = log_lines(100)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
-    process = start_replayer(**settings)
-    stack.broker.java.send_signal(signal.SIGSTOP)
+    process = start_replayer(**own.settings)
+    own.kafka.service.send_signal(signal.SIGSTOP)
     process.submit("early", f"file://{tmp_path}/a.log")
     assert "Kafka at" in reason_of(process, "early", "does not answer")
     assert process.record("early")["partitions"] is None
-    stack.broker.java.send_signal(signal.SIGCONT)
+    own.kafka.service.send_signal(signal.SIGCONT)
     record = process.wait_state("early", "done", 60.0)
     assert (record["partitions"], record["reason"]) == (3, None)
-    assert_exact(stack.broker.read(topic, {0: 0, 1: 0, 2: 0}), "early", lines)
+    assert_exact(own.kafka.read(own.topic("durable"), {0: 0, 1: 0, 2: 0}), "early", lines)
 
 
 def test_a_topic_with_fewer_partitions_than_before_is_refused(
@@ -299,7 +291,7 @@ def test_a_topic_with_fewer_partitions_than_before_is_refused(
     process.submit("shrunk", f"file://{tmp_path}/a.log", pace="delay:0.01")
     process.wait_lines("shrunk", 3)
     process.terminate()
-    stack.broker.create_topic("shrunk", 2)
+    stack.kafka.create_topic("shrunk", 2)
     process = start_replayer(**{**stack.settings, "topic": "shrunk"})
     reason = process.wait_state("shrunk", "failed")["reason"]
     assert "topic shrunk has 2 partitions, expected 3" in reason
@@ -311,7 +303,7 @@ def test_a_replay_of_an_earlier_version_keeps_kafkas_partitioner(
     lines = log_lines(3000)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("durable")
-    since = stack.broker.end_offsets(topic)
+    since = stack.kafka.end_offsets(topic)
     process = start_replayer(**stack.settings)
     process.submit("earlier", f"file://{tmp_path}/a.log", pace="delay:0.01")
     process.wait_lines("earlier", 3)
@@ -323,27 +315,24 @@ def test_a_replay_of_an_earlier_version_keeps_kafkas_partitioner(
     path.write_text(json.dumps({**values, "pace": "max"}))
     process = start_replayer(**stack.settings)
     assert_counts(process.wait_state("earlier", "done"), lines)
-    later = stack.broker.read(topic, since)
+    later = stack.kafka.read(topic, since)
     places = {one.key: one.partition for one in later if int(str(one.key).rpartition(":")[2]) > done}
     assert {places[f"earlier:{number}"] for number in range(done + 1, 1001)} == {0, 1, 2}
 
 
 def test_the_agents_threads_do_not_grow_with_calls(
-    own_topic: tuple[str, dict[str, object]], start_replayer: StartReplayer, tmp_path: Path
+    own: Stack, start_replayer: StartReplayer, tmp_path: Path
 ) -> None:
     (tmp_path / "a.log").write_bytes(b"\n".join(log_lines(320_000)))
-    process = start_replayer(**own_topic[1])
-    agents = [
-        task.parent for task in Path("/proc").glob("[0-9]*/task")
-        if f"{tmp_path}/agent/log4j2.properties" in command_of(task.parent)
-    ]  # fmt: skip
-    (agent,) = agents
+    process = start_replayer(**own.settings)
+    assert own.durable.process is not None
+    threads = Path(f"/proc/{own.durable.process.pid}/task")
     process.submit("warm", f"file://{tmp_path}/a.log", limit=20_000)
     process.wait_state("warm", "done")
-    before = len(list((agent / "task").iterdir()))
+    before = len(list(threads.iterdir()))
     process.submit("calls", f"file://{tmp_path}/a.log")  # 320 calls
     process.wait_state("calls", "done", 60.0)
-    assert len(list((agent / "task").iterdir())) <= before + 5
+    assert len(list(threads.iterdir())) <= before + 5
 
 
 def test_a_full_memory_channel_is_tried_again_until_every_line_is_taken(
@@ -353,36 +342,43 @@ def test_a_full_memory_channel_is_tried_again_until_every_line_is_taken(
     lines = log_lines(2000)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("memory")
-    since = stack.broker.end_offsets(topic)
-    port = free_port(21650, 21700)
-    agent = Agent(tmp_path / "small", "memory", port, stack.broker.bootstrap, topic, capacity=100).start()
+    since = stack.kafka.end_offsets(topic)
+    port = free_port()
+    agent = stack.agent("memory", tmp_path, netcat_port=port)
+    conf = Path(next(part for part in agent.command if part.endswith("agent1.properties")))
+    small = tmp_path / "small.properties"
+    text, numbers = re.subn(r"(?i)(capacity|BatchSize) = 1000+$", r"\1 = 100", conf.read_text(), flags=re.M)
+    assert numbers == 3
+    small.write_text(text)
+    agent.command = tuple(str(small) if part == str(conf) else part for part in agent.command)
     try:
-        agent.wait_ready()
+        agent.start()
         process = start_replayer(netcat_port=port)
         process.submit("warm", f"file://{tmp_path}/a.log", profile="memory", limit=10)
         process.wait_state("warm", "done")
-        wait_for("the first lines", lambda: len(stack.broker.read(topic, since)) == 10)
-        stack.broker.java.send_signal(signal.SIGSTOP)
+        wait_until(lambda: len(stack.kafka.read(topic, since)) == 10, 30, "the first lines")
+        stack.kafka.service.send_signal(signal.SIGSTOP)
         process.submit("full", f"file://{tmp_path}/a.log", profile="memory")
-        wait_for("a refused line", lambda: "FAILED" in (process.record("full")["reason"] or ""))
-        stack.broker.java.send_signal(signal.SIGCONT)
+        wait_until(lambda: "FAILED" in (process.record("full")["reason"] or ""), 30, "a refused line")
+        stack.kafka.service.send_signal(signal.SIGCONT)
         assert_counts(process.wait_state("full", "done", 60.0), lines)
-        found = wait_for(
+        found = wait_until(
+            lambda: found if len(found := stack.kafka.read(topic, since)) >= 2010 else None,
+            30,
             "all lines in the topic",
-            lambda: found if len(found := stack.broker.read(topic, since)) >= 2010 else None,
         )
         missing = Counter(lines) - Counter(one.value for one in found)
         assert not missing
     finally:
-        stack.broker.java.send_signal(signal.SIGCONT)
-        agent.stop()
+        stack.kafka.service.send_signal(signal.SIGCONT)
+        agent.end()
 
 
 def test_stop_and_go_on(stack: Stack, replayer: ReplayerProcess, tmp_path: Path) -> None:
     lines = log_lines(100)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("durable")
-    since = stack.broker.end_offsets(topic)
+    since = stack.kafka.end_offsets(topic)
     url = f"file://{tmp_path}/a.log"
     replayer.submit("stopped", url, pace="delay:0.02")
     replayer.wait_lines("stopped", 3)
@@ -392,7 +388,7 @@ def test_stop_and_go_on(stack: Stack, replayer: ReplayerProcess, tmp_path: Path)
     again = replayer.submit("stopped", url, pace="delay:0.02")
     assert (again["state"], again["lines"]) == ("running", record["lines"])
     assert_counts(replayer.wait_state("stopped", "done"), lines)
-    assert_exact(stack.broker.read(topic, since), "stopped", lines)
+    assert_exact(stack.kafka.read(topic, since), "stopped", lines)
 
 
 def test_a_cut_gzip_file_is_sent_up_to_the_cut_and_named(
@@ -400,7 +396,7 @@ def test_a_cut_gzip_file_is_sent_up_to_the_cut_and_named(
 ) -> None:
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"\n".join(log_lines(50_000)))[:-5000])
     topic = stack.topic("durable")
-    since = stack.broker.end_offsets(topic)
+    since = stack.kafka.end_offsets(topic)
     for _ in range(2):  # a retry fails again, and sends nothing twice
         replayer.submit("cut", f"file://{tmp_path}/cut.gz")
         record = replayer.wait_state("cut", "failed")
@@ -408,7 +404,7 @@ def test_a_cut_gzip_file_is_sent_up_to_the_cut_and_named(
         assert "cut short" in record["reason"]
         assert f"{record['lines']} lines" in record["reason"]
     sent = log_lines(50_000)[: record["lines"]]
-    records = stack.broker.read(topic, since)
+    records = stack.kafka.read(topic, since)
     assert len(records) == len(sent) > 40_000
     *whole, last = sorted(without_repeats(records), key=lambda one: int(str(one.key).rpartition(":")[2]))
     assert [one.value for one in whole] == sent[:-1]
@@ -428,11 +424,12 @@ def test_a_replaced_file_is_refused(stack: Stack, replayer: ReplayerProcess, tmp
     assert "digest" in replayer.wait_state("replaced", "failed")["reason"]
     path.write_bytes(b"shorter\n")
     replayer.submit("replaced", f"file://{path}", pace="delay:0.01")
-    reason = wait_for(
-        "both versions in the reason",
+    reason = wait_until(
         lambda: (
             text if "it is now 8 bytes" in (text := replayer.record("replaced")["reason"] or "") else None
         ),
+        30,
+        "both versions in the reason",
     )
     assert f"it was {kept_time.st_size} bytes" in reason
 
@@ -486,7 +483,7 @@ def test_the_interface(stack: Stack, replayer: ReplayerProcess, tmp_path: Path) 
     }
     status, health = replayer.request("GET", "/health", login="")
     assert (status, health["status"]) == (200, "ok")
-    for login in ("", "logpipe:other", "other:for-tests"):
+    for login in ("", "logpipe:other", f"other:{replayer.password}"):
         assert replayer.request("GET", "/replays", login=login)[0] == 401
     assert replayer.request("POST", "/replays", spec)[0] == 201
     record = replayer.wait_state("i", "done")
@@ -579,7 +576,7 @@ def test_a_folded_replay_is_counted_and_not_begun_again(
     path = process.state_dir / "replays" / "long-ago.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "finished_at": "2026-01-01T00:00:00+00:00"}))
     process = start_replayer(**stack.settings)
-    wait_for("the fold", lambda: process.request("GET", "/replays/long-ago")[0] == 404)
+    wait_until(lambda: process.request("GET", "/replays/long-ago")[0] == 404, 30, "the fold")
     assert not path.exists()
     status, refused = process.request(
         "POST", "/replays", {"replay_id": "long-ago", "url": url, "pace": "max", "profile": "durable"}
@@ -595,12 +592,12 @@ def test_two_replays_of_one_file_at_the_same_time_both_count(
     lines = log_lines(20_000)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("durable")
-    since = stack.broker.end_offsets(topic)
+    since = stack.kafka.end_offsets(topic)
     for replay_id in ("twice-1", "twice-2"):
         replayer.submit(replay_id, f"file://{tmp_path}/a.log")
     for replay_id in ("twice-1", "twice-2"):
         assert_counts(replayer.wait_state(replay_id, "done"), lines)
-    records = stack.broker.read(topic, since)
+    records = stack.kafka.read(topic, since)
     for replay_id in ("twice-1", "twice-2"):
         assert_exact([one for one in records if str(one.key).startswith(replay_id)], replay_id, lines)
 

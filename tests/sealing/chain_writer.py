@@ -11,8 +11,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka import Producer
 
 from logpipe.accounting.topic import describe, records
 from logpipe.clients.hdfs import Hdfs, dumps
@@ -33,7 +32,9 @@ from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.sources import SourceVersion
 from logpipe.sealing import place as day_place
 from logpipe.settings import parse, zone_of
-from tests.spark import services
+from tests.machine import Hdfs as HdfsService
+from tests.machine import Kafka
+from tests.ports import free_port
 
 DAY = date(2026, 3, 10)
 ATTRIBUTE_BYTES = 12 * 1024
@@ -57,7 +58,7 @@ class Pipeline:
     """One topic, one folder of logs, one state folder."""
 
     def __init__(
-        self, kafka: services.Kafka, hdfs: services.Hdfs, folder: Path, zone: str = "UTC", partitions: int = 2
+        self, kafka: Kafka, hdfs: HdfsService, folder: Path, zone: str = "UTC", partitions: int = 2
     ) -> None:
         name = f"logs-{uuid.uuid4().hex[:8]}"
         self.kafka = kafka
@@ -68,7 +69,7 @@ class Pipeline:
             hdfs_logs_dir=f"/user/bigdata/{name}",
             hdfs_ledger_dir=f"/user/bigdata/{name}-ledger",
             state_dir=folder / "state",
-            agent1_metrics_port=services.free_ports(1)[0],
+            agent1_metrics_port=free_port(),
             timezone=zone,
             topic_partitions=partitions,
         )
@@ -82,10 +83,13 @@ class Pipeline:
     # ------------------------------------------------------------------ the topic
 
     def make_topic(self) -> None:
-        admin = self.kafka.admin()
-        name, partitions = self.settings.topic, self.settings.topic_partitions
-        admin.create_topics([NewTopic(name, partitions, 1, config={"retention.ms": "-1"})])[name].result(20)
-        services.wait_until(lambda: self.kafka.exists(name), 20, f"topic {name}")
+        """Its records' times are the tests': days of the past."""
+        self.kafka.create_topic(
+            self.settings.topic,
+            self.settings.topic_partitions,
+            retention_ms="-1",
+            message_timestamp_type="CreateTime",
+        )
 
     def send(
         self,
@@ -113,9 +117,7 @@ class Pipeline:
 
     def forget_before(self, partition: int, offset: int) -> None:
         """What retention does: the records before the offset are gone."""
-        admin = self.kafka.admin()
-        place = TopicPartition(self.settings.topic, partition, offset)
-        admin.delete_records([place])[place].result(20)
+        self.kafka.forget_before(self.settings.topic, partition, offset)
 
     # ------------------------------------------------------------------ agent 2
 

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest
-from tests.spark.services import HDFS_USER, Hdfs
+from tests.machine import HDFS_USER, Hdfs
 from windows import marks as windows_marks
 from windows.hdfs import Hdfs as JvmHdfs
 from windows.identity import Marks

@@ -17,9 +17,11 @@ from confluent_kafka import Producer
 
 from logpipe.accounting.windows import WindowStore, covered_offsets
 from logpipe.digest import Digest
-from tests.spark.services import HDFS_USER, Hdfs, Kafka, free_ports, wait_until
+from tests.machine import HDFS_USER, Hdfs, Kafka
+from tests.ports import free_port
+from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 
 JOB = Path(__file__).resolve().parents[2] / "spark_jobs" / "stream_windows.py"
 _numbers = itertools.count(1)
@@ -37,7 +39,7 @@ class Driver:
             "--topic", topic,
             "--checkpoint-dir", f"/user/{HDFS_USER}/{topic}/checkpoint",
             "--windows-dir", f"/user/{HDFS_USER}/{topic}/windows",
-            "--ui-port", str(free_ports(1)[0]), "--heap-mb", "512", *arguments,
+            "--ui-port", str(free_port()), "--heap-mb", "512", *arguments,
         ]  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if name != "HADOOP_USER_NAME"}
         with self.out.open("ab") as out, self.err.open("ab") as err:
@@ -172,6 +174,7 @@ def test_killed_and_stopped_it_goes_on_exactly(
     assert not [line for line in out.splitlines() if "WARN" in line or "INFO" in line]
 
 
+@pytest.mark.slow
 def test_partitions_may_be_added_while_it_runs(
     start: Callable[..., Driver], kafka: Kafka, hdfs: Hdfs, nasa_lines: list[bytes]
 ) -> None:
@@ -221,7 +224,7 @@ def test_it_waits_for_hdfs_and_kafka(
         )
     finally:
         hdfs.namenode.start()
-    wait_until(hdfs._writable, START_S, "HDFS to leave safe mode")
+    wait_until(hdfs.is_writable, START_S, "HDFS to leave safe mode")
     counts_to(hdfs, topic, nasa_lines * 2, driver)
     kafka.service.kill()
     kafka.service.start()
@@ -229,6 +232,7 @@ def test_it_waits_for_hdfs_and_kafka(
     counts_to(hdfs, topic, nasa_lines * 3, driver)
 
 
+@pytest.mark.slow  # `test_steps` has the same, step by step
 @pytest.mark.parametrize("is_running", [True, False])
 def test_a_broker_that_lost_its_tail_and_grew_again(
     start: Callable[..., Driver], kafka: Kafka, hdfs: Hdfs, nasa_lines: list[bytes], is_running: bool

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from logpipe.accounting.windows import WindowStore, WindowTotals
 from logpipe.digest import Digest
 from logpipe.settings import Settings
-from tests.spark.services import HDFS_USER, Hdfs, Kafka
+from tests.machine import HDFS_USER, Hdfs, Kafka
 from windows import kafka_rows, parquet_store
 from windows.errors import CutError, FencedError, WindowsError
 from windows.hdfs import Hdfs as JvmHdfs
@@ -45,7 +45,7 @@ class Job:
             ],
             Settings(),
         )  # fmt: skip
-        kafka.create_topic(name, 2)
+        self.make_topic()
         self.topics = Topics(kafka.bootstrap)
         for topic in (self.options.windows_topic, self.options.dead_letters_topic):
             self.topics.make_output(OutputTopic(topic, 0), 1, 1)
@@ -53,6 +53,10 @@ class Job:
         self.offsets: dict[int, dict[int, int]] = {}
         self.sent: list[bytes] = []
         self.steps = self.restart()
+
+    def make_topic(self) -> None:
+        """Its records' times are the tests'."""
+        self.kafka.create_topic(self.options.topic, 2, retention_ms="-1", message_timestamp_type="CreateTime")
 
     def restart(self) -> Steps:
         """Begin anew from what HDFS holds, as a driver does after a crash."""
@@ -387,7 +391,7 @@ def test_a_topic_made_again_is_an_error(make_job: Callable[..., Job], nasa_lines
     job = make_job()
     job.batch(0, *keyed(nasa_lines[:10]))
     job.kafka.delete_topic(job.options.topic)
-    job.kafka.create_topic(job.options.topic, 2)
+    job.make_topic()
     job.send(*keyed(nasa_lines[:30], replay="other"))
     job.plan(1)
     with pytest.raises(WindowsError, match=r"was deleted and made again .* remove"):
@@ -532,9 +536,6 @@ def test_what_can_not_be_mended_is_an_error(make_job: Callable[..., Job], nasa_l
     with pytest.raises(WindowsError, match=r"deleted lines of .* before they were counted"):
         job.steps.mend(loss)  # a new query has met the same again
     job.send(*keyed(nasa_lines[10:20], 11))
-    admin = job.kafka.admin()
-    deleted = admin.delete_records([TopicPartition(job.options.topic, 0, job.offsets[0][0] + 1)])
-    for future in deleted.values():
-        future.result(20)
+    job.kafka.forget_before(job.options.topic, 0, job.offsets[0][0] + 1)
     with pytest.raises(WindowsError, match="raise the topic's retention"):
         job.steps.mend(loss)

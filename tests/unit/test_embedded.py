@@ -7,20 +7,17 @@ from configparser import RawConfigParser
 
 import pytest
 
-from logpipe import settings as project_settings
 from logpipe.cli.follow import GrowingFile
 from logpipe.hosts.machine import bootstrap, configuration
 from logpipe.hosts.machine.layout import Layout
 from logpipe.hosts.machine.programs import SERVICES, programs, supervisor_conf
 from logpipe.hosts.machine.stack import PORTS, Stack, StackError, kafka_cluster_id
-from tests.ports import free_ports
+from tests.machine import own_settings
 
 
 @pytest.fixture
-def current(tmp_path, monkeypatch):
-    for name, value in free_ports().items():
-        monkeypatch.setenv(name, value)
-    return project_settings.parse(state_dir=tmp_path / "state")
+def current(tmp_path):
+    return own_settings(tmp_path / "state")
 
 
 def test_secrets_are_generated_once_and_for_their_owner_only(current):

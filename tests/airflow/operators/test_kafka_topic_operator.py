@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator, TopicDriftError
+from tests.machine import Kafka
 
 pytestmark = pytest.mark.integration
 
@@ -20,13 +21,13 @@ def provision(topic: str, partitions: int = 3, replication: int = 1, **more: Any
     return operator.execute({})
 
 
-def test_a_topic_is_created_once_and_verified_after_that(kafka: str, topic: str) -> None:
+def test_a_topic_is_created_once_and_verified_after_that(kafka: Kafka, topic: str) -> None:
     first, second = provision(topic), provision(topic)
     assert first == {"topic": topic, "partitions": 3, "replication": 1, "created": True}
     assert second == first | {"created": False}
 
 
-def test_too_few_partitions_are_an_error_with_two_ways_out(kafka: str, topic: str) -> None:
+def test_too_few_partitions_are_an_error_with_two_ways_out(kafka: Kafka, topic: str) -> None:
     provision(topic, partitions=1)
     with pytest.raises(TopicDriftError) as error:
         provision(topic)
@@ -37,7 +38,7 @@ def test_too_few_partitions_are_an_error_with_two_ways_out(kafka: str, topic: st
 
 
 def test_too_many_partitions_are_an_error_that_does_not_suggest_the_impossible(
-    kafka: str, topic: str
+    kafka: Kafka, topic: str
 ) -> None:
     provision(topic, partitions=4)
     with pytest.raises(
@@ -46,7 +47,7 @@ def test_too_many_partitions_are_an_error_that_does_not_suggest_the_impossible(
         provision(topic)
 
 
-def test_every_difference_is_named_at_once(kafka: str, topic: str) -> None:
+def test_every_difference_is_named_at_once(kafka: Kafka, topic: str) -> None:
     provision(topic, topic_config={"retention.ms": "1000"})
     with pytest.raises(TopicDriftError) as error:
         provision(topic, replication=2, topic_config={"retention.ms": "2000"})

@@ -20,8 +20,9 @@ from logpipe.airflow.hooks.replayer import ReplayerHook, ReplayRefusedError
 from logpipe.airflow.operators.replay import ReplayFailedError, ReplayOperator
 from logpipe.airflow.triggers.replay import ReplayTrigger
 from tests.airflow.real_parts import ProcessHostUnderTest, connect
+from tests.machine import Kafka, Service
+from tests.machine import agent as flume_agent
 from tests.replayer.servers import LOGIN, Faults, ftp_server
-from tests.replayer.stack import Agent
 
 pytestmark = pytest.mark.integration
 
@@ -30,18 +31,21 @@ LINES = 2_000
 
 
 @pytest.fixture
-def agent(process_host: ProcessHostUnderTest, kafka: str, tmp_path: Path) -> Iterator[Agent]:
+def agent(process_host: ProcessHostUnderTest, kafka: Kafka, tmp_path: Path) -> Iterator[Service]:
     asyncio.run(KafkaTopicHook().create(TOPIC, 1, 1, {}))
-    agent = Agent(tmp_path / "agent", "memory", process_host.ports["netcat"], kafka, TOPIC).start()
+    port = process_host.ports["netcat"]
+    agent = flume_agent(
+        1, kafka.settings, tmp_path / "agent.log", profile="memory", topic=TOPIC, netcat_port=port
+    )
     try:
-        yield agent.wait_ready()
+        yield agent.start()
     finally:
-        agent.stop()
+        agent.end()
 
 
 @pytest.fixture
 def host(
-    process_host: ProcessHostUnderTest, agent: Agent, monkeypatch: pytest.MonkeyPatch
+    process_host: ProcessHostUnderTest, agent: Service, monkeypatch: pytest.MonkeyPatch
 ) -> ProcessHostUnderTest:
     port = process_host.ports["replayer"]
     connect(
@@ -149,10 +153,9 @@ def test_a_replayer_that_hangs_is_healed(host: ProcessHostUnderTest, log: str) -
 
 
 def test_a_replayer_that_waits_for_an_answer_is_not_taken_for_a_hung_one(
-    host: ProcessHostUnderTest, agent: Agent, log: str
+    host: ProcessHostUnderTest, agent: Service, log: str
 ) -> None:
-    assert agent.java is not None
-    agent.java.send_signal(signal.SIGSTOP)
+    agent.send_signal(signal.SIGSTOP)
     with pytest.raises(TaskDeferred) as deferral:
         Run("eighth").execute(log, first_look_s=0.1)
     trigger = deferral.value.trigger
@@ -170,8 +173,7 @@ def test_a_replayer_that_waits_for_an_answer_is_not_taken_for_a_hung_one(
         async with asyncio.timeout(60):
             while await silent_s() < 2 * trigger.stall_after_s:  # noqa: ASYNC110  # another process's state
                 await asyncio.sleep(0.2)
-        assert agent.java is not None
-        agent.java.send_signal(signal.SIGCONT)
+        agent.send_signal(signal.SIGCONT)
         payload = (await asyncio.wait_for(watching, 60)).payload
         return before, (await ProcessHostHook().state("replayer")).pid, payload["record"]
 

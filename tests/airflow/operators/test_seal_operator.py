@@ -19,8 +19,8 @@ from logpipe.airflow.hooks.process_host import ProcessHostHook
 from logpipe.airflow.operators.seal import NotSealedError, SealOperator
 from logpipe.airflow.sensors.partition_closed import HdfsPartitionClosedSensor
 from tests.airflow.real_parts import accepts, connect, free_port, wait_until
+from tests.machine import Hdfs, Kafka
 from tests.sealing.chain_writer import DAY, Pipeline, next_day
-from tests.spark.services import Hdfs, Kafka, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -28,18 +28,10 @@ LINES = [f"line {number}".encode() for number in range(20)]
 ASSET = Asset(name="sealed", uri="hdfs://localhost/sealed")
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kafka, Hdfs]]:
-    with running(tmp_path_factory.mktemp("services")) as both:
-        yield both
-
-
 @pytest.fixture
-def pipeline(
-    services: tuple[Kafka, Hdfs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pipeline]:
+def pipeline(kafka: Kafka, hdfs: Hdfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """A pipeline with a process host that keeps the program, and settings that are its own."""
-    made = Pipeline(*services, tmp_path)
+    made = Pipeline(kafka, hdfs, tmp_path)
     port = free_port()
     conf = tmp_path / "supervisord.conf"
     conf.write_text(
