@@ -38,6 +38,7 @@ def feed_of(
     block_bytes: int = 37,
     max_line_bytes: int = MAX_LINE_BYTES,
     error: SourceError | None = None,
+    batch_lines: int = BATCH_LINES,
 ) -> LineFeed:
     resume = resume or Place()
     begin = resume.pin.offset if rolling else 0
@@ -51,6 +52,7 @@ def feed_of(
         limit=limit,
         rolling_pin=rolling,
         is_compressed=not rolling,
+        batch_lines=batch_lines,
     )
 
 
@@ -105,17 +107,17 @@ def test_every_line_has_its_number_also_after_a_resume_behind_any_batch(
 
 @pytest.mark.parametrize("pace", ["max", "delay:0"])
 def test_a_batch_ends_with_its_chunk(pace: str) -> None:
-    content = b"".join(b"line %d\n" % number for number in range(3500))
+    content = b"".join(b"line %d\n" % number for number in range(7500))
     (cut,) = drain(feed_of(content, limit=300))
-    items = drain(feed_of(content, resume=cut.end, pace=pace, block_bytes=1 << 20))
+    items = drain(feed_of(content, resume=cut.end, pace=pace, block_bytes=1 << 20, batch_lines=3000))
     batches = [(item.first_line, len(item.lines)) for item in items if isinstance(item, Batch)]
-    assert batches == [(301, 700), (1001, 1000), (2001, 1000), (3001, 500)]
+    assert batches == [(301, 2700), (3001, 3000), (6001, 1500)]
 
 
 @pytest.mark.parametrize("rolling", [True, False])
 def test_another_content_is_refused_at_a_resume(rolling: bool) -> None:
     content = b"".join(b"line %d\n" % number for number in range(5000))
-    place = drain(feed_of(content, rolling=rolling))[2].end
+    place = drain(feed_of(content, rolling=rolling, batch_lines=1000))[2].end
     changed = content.replace(b"line 2500", b"LINE 2500")
     with pytest.raises(SourceChangedError, match=r"digest [0-9a-f]{16}, now [0-9a-f]{16}"):
         drain(feed_of(changed, resume=place, rolling=rolling))
@@ -125,16 +127,16 @@ def test_another_content_is_refused_at_a_resume(rolling: bool) -> None:
 
 def test_a_rolling_pin_reaches_back_one_to_two_mebibytes() -> None:
     content = b"".join(b"%040d\n" % number for number in range(100_000))
-    items = drain(feed_of(content, block_bytes=100_000))
+    items = drain(feed_of(content, block_bytes=100_000, batch_lines=1000))
     spans = [item.end.offset - item.end.pin.offset for item in items]
-    assert max(spans) < (2 << 20) + 2 * BATCH_LINES * 41
+    assert max(spans) < (2 << 20) + 2 * 1000 * 41
     assert min(spans[30:]) >= 1 << 20
     resumed = feed_of(content, resume=items[70].end, block_bytes=100_000)
     assert min(numbered(drain(resumed))) == items[70].end.line + 1
 
 
 def test_batches_are_bounded_in_lines_and_bytes() -> None:
-    many = drain(feed_of(b"\n" * 5000, block_bytes=3000))
+    many = drain(feed_of(b"\n" * 5 * BATCH_LINES, block_bytes=3000))
     assert [len(item.lines) for item in many if isinstance(item, Batch)] == [BATCH_LINES] * 5
     wide = drain(feed_of((b"x" * 100_000 + b"\n") * 40, block_bytes=262144, max_line_bytes=1 << 20))
     sizes = [sum(map(len, item.lines)) for item in wide if isinstance(item, Batch)]

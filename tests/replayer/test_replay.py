@@ -18,6 +18,7 @@ import pytest
 from logpipe.accounting.source import ledger
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, partition_of
+from logpipe.replayer.feed import BATCH_LINES
 from logpipe.settings import parse
 from tests.machine import Record
 from tests.ports import free_port
@@ -163,7 +164,7 @@ def test_a_killed_replayer_goes_on_by_itself_and_nothing_is_missing(
     assert record["source_bytes_read"] == record["source_size_bytes"]
     records = stack.kafka.read(topic, since)
     assert_exact(records, replay_id, lines)
-    assert len(records) - len(lines) <= 2 * 2000, "a kill repeats two batches at most"
+    assert len(records) - len(lines) <= 2 * 2 * BATCH_LINES, "a kill repeats two batches at most"
     assert "s@cret" not in process.log_path.read_text() + json.dumps(record)
     kept = process.state_dir / "replays" / f"{replay_id}.login"
     assert ("s@cret" in kept.read_text(), kept.stat().st_mode & 0o777) == (True, 0o600)
@@ -330,7 +331,7 @@ def test_the_agents_threads_do_not_grow_with_calls(
     process.submit("warm", f"file://{tmp_path}/a.log", limit=20_000)
     process.wait_state("warm", "done")
     before = len(list(threads.iterdir()))
-    process.submit("calls", f"file://{tmp_path}/a.log")  # 320 calls
+    process.submit("calls", f"file://{tmp_path}/a.log")  # 54 calls
     process.wait_state("calls", "done", 60.0)
     assert len(list(threads.iterdir())) <= before + 5
 

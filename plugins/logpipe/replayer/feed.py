@@ -16,7 +16,7 @@ from logpipe.replayer.pace import Pace
 from logpipe.replayer.pin import Pin, PinDigest
 from logpipe.replayer.prefetch import EndOfSource
 
-BATCH_LINES = CHUNK_LINES
+BATCH_LINES = 6 * CHUNK_LINES
 BATCH_BYTES = 1 << 20  # a batch of one line may be longer
 LINGER_S = 0.2  # how long a line may wait for others to share its batch
 _LOOK_AROUND_S = 0.2  # how often a wait looks whether a halt was asked for
@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Lines that follow each other in one chunk, the number of the first, and the place behind the last."""
+    """Lines that follow each other, the number of the first, and the place behind the last."""
 
     first_line: int
     lines: list[bytes]
@@ -75,6 +75,7 @@ class LineFeed:
         limit: number of the last line to be sent; None: the source's last.
         rolling_pin: see `PinDigest`.
         is_compressed: whether the source's bytes are compressed, so that plain offsets are not its own.
+        batch_lines: at most so many share a batch, whole chunks.
 
     Attributes:
         caught_up: whether what was sent before has been gone over.
@@ -91,6 +92,7 @@ class LineFeed:
         limit: int | None,
         rolling_pin: bool,
         is_compressed: bool,
+        batch_lines: int = BATCH_LINES,
     ) -> None:
         self._blocks = blocks
         self._splitter = splitter
@@ -99,6 +101,7 @@ class LineFeed:
         self._pace = pace
         self._limit = limit
         self._is_compressed = is_compressed
+        self._batch_lines = batch_lines
         self._pin = PinDigest(resume.pin, rolling=rolling_pin)
         self._line = resume.pin.line
         self._offset = resume.pin.offset
@@ -145,7 +148,7 @@ class LineFeed:
 
     def _fill(self, timeout_s: float) -> None:
         """Take in blocks until a full batch, a long line or the end is there, or none has arrived."""
-        while self._end is None and len(self._lines) < BATCH_LINES and not self._items:
+        while self._end is None and len(self._lines) < self._batch_lines and not self._items:
             block = self._blocks.get(timeout_s)
             if block is None:
                 return
@@ -237,8 +240,8 @@ class LineFeed:
 
     @property
     def _room(self) -> int:
-        """Lines that fit into the next batch: it ends with its chunk."""
-        return CHUNK_LINES - self._line % CHUNK_LINES
+        """Lines that fit into the next batch: it ends with a chunk."""
+        return self._batch_lines - self._line % CHUNK_LINES
 
     def _wait(self, now_s: float) -> None:
         """Until a line is due, the batch has lingered, or something arrives that it may wait for."""
@@ -248,7 +251,7 @@ class LineFeed:
             self._next_due_s is None
             and self._end is None
             and not self._items
-            and len(self._lines) < BATCH_LINES
+            and len(self._lines) < self._batch_lines
         ):
             self._fill(wait_s)
         else:
@@ -257,9 +260,8 @@ class LineFeed:
     def _take_batch(self) -> Batch:
         count = self._due_lines
         lines = self._lines[:count]
-        ends = list(accumulate(map(len, lines)))
-        if ends[-1] > BATCH_BYTES:
-            count = max(1, sum(end <= BATCH_BYTES for end in ends))
+        if sum(map(len, lines)) > BATCH_BYTES:
+            count = max(1, sum(end <= BATCH_BYTES for end in accumulate(map(len, lines))))
             lines = lines[:count]
         del self._lines[:count]
         self._due_lines -= count

@@ -9,9 +9,10 @@ from itertools import chain
 from typing import Any
 
 from logpipe.digest import Digest
+from logpipe.identity import CHUNK_LINES
 from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
-from logpipe.replayer.feed import Batch, LineFeed, SetAside
+from logpipe.replayer.feed import BATCH_LINES, Batch, LineFeed, SetAside
 from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.gunzip import PlainBlock, gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
@@ -232,6 +233,8 @@ class Replay:
             limit=spec.limit,
             rolling_pin=not is_compressed,
             is_compressed=is_compressed,
+            # In profile memory all of the batches in flight at a kill are there twice.
+            batch_lines=BATCH_LINES if spec.profile == "durable" else CHUNK_LINES,
         )
 
     def _sink(self) -> Sink:

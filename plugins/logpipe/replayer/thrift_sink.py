@@ -15,7 +15,7 @@ from thriftpy2.protocol.cybin import ProtocolError, TCyBinaryProtocol
 from thriftpy2.thrift import TApplicationException, TMessageType
 from thriftpy2.transport.memory import TCyMemoryBuffer
 
-from logpipe.identity import partition_of
+from logpipe.identity import CHUNK_LINES, partition_of
 from logpipe.replayer.errors import SinkUnavailableError
 from logpipe.replayer.feed import Batch
 from logpipe.replayer.halt import Halt
@@ -34,43 +34,65 @@ _EVENTS = bytes([_LIST, 0, 1, _STRUCT])
 _HEADERS = bytes([_MAP, 0, 1, _TEXT, _TEXT])
 _BODY = bytes([_TEXT, 0, 2])
 
+_KNOWN = 1024
+_LENGTHS = [pack(">I", length) for length in range(_KNOWN)]
+_PLAIN = [b"%d" % number for number in range(1000)]
+_PADDED = [b"%03d" % number for number in range(1000)]
+
 _flume = thriftpy2.load(
     str(Path(__file__).with_name("flume_source.thrift")), module_name="flume_source_thrift"
 )
 
 
 def encode(replay_id: str, batch: Batch, sequence: int, partitions: int = 0) -> bytes:
-    """The frame of a call of ``appendBatch``, as thriftpy2 would write it, in less than half of the time.
+    """The frame of a call of ``appendBatch``, as thriftpy2 would write it, several times faster.
 
     Args:
         replay_id: begins the lines' keys.
-        batch: its lines belong to one partition, since no batch goes over a chunk's end.
+        batch: its lines.
         sequence: number of the call.
         partitions: of the topic, by the replay's record; 0: Kafka's partitioner chooses.
     """
-    prefix = f"{replay_id}:".encode()
-    headers, behind_key = 1, b""
-    if partitions:
-        number = str(partition_of(batch.first_line, partitions)).encode()
-        headers, behind_key = 2, _text(PARTITION_HEADER.encode()) + _text(number)
-    before_key = _HEADERS + pack(">I", headers) + _text(KEY_HEADER.encode())
-    behind_key += _BODY
-    events = [
-        b"%b%b%b%b%b%b\0"
-        % (before_key, _length(key := b"%b%d" % (prefix, number)), key, behind_key, _length(line), line)
-        for number, line in enumerate(batch.lines, batch.first_line)
-    ]
-    call = _CALL + _text(_METHOD) + pack(">I", sequence) + _EVENTS + pack(">I", len(events))
-    message = b"".join((call, *events, b"\0"))
+    pieces: list[bytes] = []
+    number, lines = batch.first_line, batch.lines
+    while lines:
+        last = _last_alike(number)
+        pieces += _events(f"{replay_id}:".encode(), number, lines[: last - number + 1], partitions)
+        number, lines = last + 1, lines[last - number + 1 :]
+    call = _CALL + _text(_METHOD) + pack(">I", sequence) + _EVENTS + pack(">I", len(batch.lines))
+    message = b"".join((call, *pieces, b"\0"))
     return pack(">I", len(message)) + message
 
 
-def _length(text: bytes) -> bytes:
-    return len(text).to_bytes(4, "big")
+def _last_alike(number: int) -> int:
+    """The last line from this one on with the same partition and, but for three digits, the same number."""
+    thousand_ends = number - number % 1000 + 999
+    digits_end = thousand_ends if number >= 1000 else 10 ** len(str(number)) - 1
+    return min(digits_end, number + (CHUNK_LINES - number) % CHUNK_LINES)
+
+
+def _events(prefix: bytes, number: int, lines: list[bytes], partitions: int) -> list[bytes]:
+    """Pieces of the events of lines that are alike but for text and last digits of their numbers."""
+    thousands, first = divmod(number, 1000)
+    digits = (_PADDED if thousands else _PLAIN)[first : first + len(lines)]
+    if thousands:
+        prefix += str(thousands).encode()
+    headers, behind_key = 1, b""
+    if partitions:
+        headers = 2
+        partition = str(partition_of(number, partitions)).encode()
+        behind_key = _text(PARTITION_HEADER.encode()) + _text(partition)
+    before = _HEADERS + pack(">I", headers) + _text(KEY_HEADER.encode())
+    before += pack(">I", len(prefix) + len(digits[0])) + prefix
+    pieces = [before, b"", behind_key + _BODY, b"", b"", b"\0"] * len(lines)
+    pieces[1::6] = digits
+    pieces[3::6] = [_LENGTHS[length] if length < _KNOWN else pack(">I", length) for length in map(len, lines)]
+    pieces[4::6] = lines
+    return pieces
 
 
 def _text(text: bytes) -> bytes:
-    return _length(text) + text
+    return pack(">I", len(text)) + text
 
 
 def decode(message: bytes) -> tuple[int, int]:
