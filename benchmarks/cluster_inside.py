@@ -11,10 +11,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from logpipe import settings
 from logpipe.accounting.topic import consumer_lag, end_offsets
 from logpipe.cli.inside import at
-from logpipe.hosts.machine.layout import Layout
+from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.process_host import ProcessHost
-from logpipe.hosts.machine.readiness import CHECKS
 from logpipe.hosts.machine.replayer_api import ReplayerApi
+from logpipe.hosts.services import named
 
 DEADLINE_S = 900
 PROCESSES = ("replayer", "flume-agent1:durable", "flume-agent2:durable")
@@ -61,7 +61,7 @@ def main() -> None:
             hosts[edge].start_process(service, wait=False)
     for edge in edges:
         for service in ("flume-agent1", "flume-agent2", "replayer"):
-            wait(f"{service} on {edge}", partial(CHECKS[service], at(edge)))
+            wait(f"{service} on {edge}", partial(named(service).is_ready, at(edge)))
     wait("an empty topic", lambda: sum(consumer_lag(current).values()) == 0)
     before = sum(end for _, end in end_offsets(current).values())
     replayers = {f"bench-{edge}-{int(time.time())}": ReplayerApi(at(edge), layout) for edge in edges}

@@ -12,7 +12,7 @@ import time
 import psutil
 
 from logpipe import settings
-from logpipe.hosts.machine.layout import Layout
+from logpipe.hosts.layout import Layout
 from logpipe.settings import PROJECT_DIR
 
 IDLE_S = 60.0

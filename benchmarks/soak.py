@@ -33,10 +33,10 @@ from tests.machine import own_settings
 from tests.waiting import wait_until
 
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
-from logpipe.hosts.machine.programs import AIRFLOW_SERVICES
 from logpipe.hosts.machine.stack import StartProgress
+from logpipe.hosts.services import names as services_of
 
-KILLED = ("kafka", "namenode", "datanode", "flume-agent1", "flume-agent2", "analytics", "replayer")
+KILLED = tuple(name for name in services_of("store", "stream") if name != "ftp")
 SETTLED_S = 45
 LAST_REPLAY_S = 1800  # so long may the last one take to end
 # A metric may grow from its second quarter to its last by this share and this much on top.
@@ -142,7 +142,7 @@ class Direct:
 class Steered:
     """Runs of `replay_log`, and the supervision that they start; Airflow's parts are killed too."""
 
-    killed = (*KILLED, *AIRFLOW_SERVICES)
+    killed = (*KILLED, *services_of("airflow"))
 
     def __init__(self, plane: DataPlane, pace: str) -> None:
         plane.stack.up(StartProgress())

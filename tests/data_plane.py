@@ -20,11 +20,12 @@ from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError
 from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.hosts.environment import JAVA, hadoop_class_path
+from logpipe.hosts.layout import USER
 from logpipe.hosts.machine import configuration
-from logpipe.hosts.machine.layout import USER
 from logpipe.hosts.machine.process_host import ProcessState
-from logpipe.hosts.machine.programs import JAVA, STORES, STREAMS
 from logpipe.hosts.machine.stack import Stack, StartProgress
+from logpipe.hosts.services import names
 from logpipe.settings import Settings
 from tests.waiting import wait_until
 
@@ -82,7 +83,7 @@ class DataPlane:
     def is_well(self) -> bool:
         """Whether every service runs and does its work."""
         status = self.stack.status()
-        return all(status[service].healthy for service in (*STORES, *STREAMS))
+        return all(status[service].healthy for service in names("store", "stream"))
 
     def signal(self, service: str, number: signal.Signals) -> int:
         """Send a signal to a service's process; returns its process id."""
@@ -166,7 +167,7 @@ class DataPlane:
 
     def dfsadmin(self, *arguments: str) -> None:
         """Run HDFS's administration tool."""
-        command = [*JAVA, "-cp", configuration.hadoop_class_path(self.stack.layout)]
+        command = [*JAVA, "-cp", hadoop_class_path(self.stack.layout)]
         command += ["org.apache.hadoop.hdfs.tools.DFSAdmin", *arguments]
         subprocess.run(command, check=True, capture_output=True, timeout=60)
 

@@ -19,11 +19,11 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSp
 
 from logpipe import settings as project_settings
 from logpipe.clients.hdfs import Hdfs as Client
+from logpipe.hosts.environment import service_environment
+from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine import configuration
-from logpipe.hosts.machine.layout import Layout
-from logpipe.hosts.machine.programs import programs
-from logpipe.hosts.machine.readiness import CHECKS
 from logpipe.hosts.machine.stack import Stack
+from logpipe.hosts.services import named
 from logpipe.settings import PROJECT_DIR, Settings
 from tests.ports import free_port, port_settings
 from tests.waiting import wait_until
@@ -53,14 +53,15 @@ class Service:
     @classmethod
     def of(cls, full_name: str, settings: Settings, log: Path, **environment: str) -> "Service":
         """A service, or ``service:variant``, of the copy that the settings describe."""
-        known = programs(settings, Layout.of(settings))
-        program = next(each for each in known if each.full_name == full_name)
+        name, _, variant = full_name.partition(":")
+        known, layout = named(name), Layout.of(settings)
+        assert known.command is not None
         return cls(
             full_name,
-            program.command,
-            configuration.service_environment(settings) | program.environment | environment,
+            known.command(settings, layout, variant),
+            service_environment(settings) | known.environment(settings, layout) | environment,
             log,
-            lambda: CHECKS[program.service](settings),
+            lambda: known.is_ready(settings),
         )
 
     def start(self, *, wait: bool = True) -> "Service":
@@ -137,7 +138,7 @@ class Kafka:
     def __post_init__(self) -> None:
         stack = Stack(self.settings)
         configuration.write_all(self.settings, stack.layout)
-        stack._format_kafka()
+        stack.prepare(named("kafka").preparation)
         self.data_dir = stack.layout.kafka_dir
         self.service = Service.of("kafka", self.settings, stack.layout.logs_dir / "kafka.log")
 
@@ -265,7 +266,7 @@ class Hdfs:
         self.client = Client(self.settings.webhdfs_url, HDFS_USER)  # the pipeline's user
         self.stack = Stack(self.settings)
         configuration.write_all(self.settings, self.stack.layout)
-        self.stack._format_namenode()
+        self.stack.prepare(named("namenode").preparation)
         logs = self.stack.layout.logs_dir
         self.namenode = Service.of("namenode", self.settings, logs / "namenode.log")
         self.datanode = Service.of("datanode", self.settings, logs / "datanode.log")

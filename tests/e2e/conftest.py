@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from logpipe import settings as project_settings
-from logpipe.hosts.machine.layout import Layout
+from logpipe.hosts.layout import Layout
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import AirflowClient
 from tests.ports import free_ports

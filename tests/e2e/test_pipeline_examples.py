@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from logpipe.hosts.machine.layout import Layout
+from logpipe.hosts.layout import Layout
 from logpipe.settings import PROJECT_DIR
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

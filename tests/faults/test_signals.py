@@ -9,7 +9,7 @@ from functools import partial
 import psutil
 import pytest
 
-from logpipe.hosts.machine.layout import PYTHON
+from logpipe.hosts.layout import PYTHON
 from tests.faults import faults
 from tests.faults.cases import in_flight
 from tests.faults.faults import SERVICES

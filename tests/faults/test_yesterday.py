@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from logpipe.hosts.machine.configuration import service_environment
-from logpipe.hosts.machine.layout import PYTHON
+from logpipe.hosts.environment import service_environment
+from logpipe.hosts.layout import PYTHON
 from logpipe.sealing.__main__ import DIE_AT, NOT_OVER
 from logpipe.settings import zone_of
 from tests.data_plane import IN_FLIGHT_LINES, PACE

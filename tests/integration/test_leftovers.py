@@ -8,8 +8,8 @@ import pytest
 
 from logpipe.hosts.machine import configuration
 from logpipe.hosts.machine.process_host import ProcessHostError
-from logpipe.hosts.machine.readiness import CHECKS
 from logpipe.hosts.machine.stack import Stack
+from logpipe.hosts.services import named
 from tests.machine import own_settings
 from tests.waiting import wait_until
 
@@ -50,7 +50,7 @@ def is_in_group(process, leader):
 
 
 def test_workers_of_a_killed_scheduler_end_when_it_is_back_and_at_the_stop(stack):
-    stack._migrate_airflow()
+    stack.prepare(named(SCHEDULER).preparation)
     stack.host.start_process(SCHEDULER, wait=False)
     first = wait_until(lambda: pid_of(stack, SCHEDULER), 30)
     orphans = workers(stack, first)
@@ -68,7 +68,7 @@ def test_workers_of_a_killed_scheduler_end_when_it_is_back_and_at_the_stop(stack
 
 def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):
     stack.host.start_process("ftp", wait=False)
-    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     old = psutil.Process(pid_of(stack, "ftp"))
     supervisord = old.parent()
     supervisord.kill()
@@ -79,13 +79,13 @@ def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):
     stack.check()  # its port is free
     stack.host.start()
     stack.host.start_process("ftp", wait=False)
-    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     assert stack.host.end_leftovers() == 0  # of a process host that runs, nothing is a leftover
 
 
 def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
     stack.host.start_process("ftp", wait=False)
-    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     left = stack.layout.state_dir / "tmp" / "ftp" / "left"
     left.touch()
     (stack.layout.state_dir / "run" / "ftp").open("ab").write(b"12\n\0\0\xff 7")
@@ -96,7 +96,7 @@ def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
 
 def test_a_command_with_other_ports_does_not_take_a_copy_that_runs_for_one_that_does_not(stack):
     stack.host.start_process("ftp", wait=False)
-    wait_until(lambda: CHECKS["ftp"](stack.settings), 60)
+    wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     ftp = pid_of(stack, "ftp")
     other = Stack(own_settings(stack.settings.state_dir))
     with pytest.raises(ProcessHostError, match=f"listens at {stack.settings.supervisor_port}, not at"):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from logpipe.hosts.machine.layout import USER, Layout
+from logpipe.hosts.layout import USER, Layout
 from tests.machine import Kafka, Service, agent, own_settings
 from tests.ports import free_port
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from logpipe.hosts.machine.layout import BUILD_DIR
+from logpipe.hosts.layout import BUILD_DIR
 from tests.machine import HDFS_USER
 
 

@@ -3,21 +3,25 @@
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 
 import pytest
 import yaml
 
+from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import COMPOSE_FILE, Compose, ComposeError
-from logpipe.hosts.cluster.credentials import connections, write_secrets
+from logpipe.hosts.cluster.credentials import IN_CONTAINERS, cluster_connections, write_secrets
 from logpipe.hosts.cluster.stack import ONCE, Container
-from logpipe.hosts.machine.layout import MACHINE_DIR, Layout
+from logpipe.hosts.layout import MACHINE_DIR, Layout
+from logpipe.hosts.services import SERVICES as TABLE
 from logpipe.settings import PROJECT_DIR, Settings
 
 COMPOSE = yaml.safe_load(COMPOSE_FILE.read_text())
 SERVICES = COMPOSE["services"]
 DOCKER_DIR = COMPOSE_FILE.parent
+CHECKED = {service.name: service for service in TABLE if service.on_cluster and service.ready}
 
 
 def memory_mb(limit: str) -> float:
@@ -32,7 +36,7 @@ def test_everything_fits_16_gib():
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in ONCE])
 def test_every_service_is_checked_restarted_and_on_the_one_network(name):
     service = SERVICES[name]
-    assert service["healthcheck"]["test"][-1] in (DOCKER_DIR / "bin" / "check").read_text()
+    assert name in CHECKED[service["healthcheck"]["test"][-1]].on_cluster
     assert service["restart"] == "unless-stopped"
     assert service["networks"] == ["pipeline"]
     assert service["hostname"] == name
@@ -90,7 +94,7 @@ def test_connections_lead_to_services_of_the_compose_file():
     known = {"process_host_password": "p", "replayer_password": "r"}
     hosts = {
         host
-        for name, connection in connections(known).items()
+        for name, connection in cluster_connections(known).items()
         if name != "spark_default"
         for host in str(connection.get("host", "kafka1")).split(",")
     }
@@ -133,7 +137,29 @@ def test_a_container_is_read_from_what_the_engine_tells():
     assert status.uptime_s > 0
 
 
-@pytest.mark.parametrize("script", ["bin/role", "bin/check", "engine"])
+def test_every_host_of_the_table_is_a_service_of_the_compose_file():
+    assert {host for service in TABLE for host in service.on_cluster} == set(SERVICES) - set(ONCE)
+
+
+def test_the_check_is_shell_that_says_whether_a_service_does_its_work(tmp_path):
+    """Asked as in a container; a service greets as an FTP server does, or as a mail server."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = IN_CONTAINERS.model_copy(update={"ftp_port": server.getsockname()[1]})
+        script = tmp_path / "check"
+        script.write_text(check_script(settings))
+
+        def check(greeting: bytes) -> int:
+            running = subprocess.Popen(["bash", script, "ftp"], env=os.environ | {"HOSTNAME": "127.0.0.1"})
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(greeting)
+                return running.wait(10)
+
+        assert check(b"220 ready\r\n") == 0
+        assert check(b"554 no\r\n") != 0
+
+
+@pytest.mark.parametrize("script", ["bin/role", "engine"])
 def test_the_scripts_are_shell_that_bash_reads(script):
     subprocess.run(["bash", "-n", DOCKER_DIR / script], check=True)
     assert os.access(PROJECT_DIR / "docker" / script, os.X_OK)

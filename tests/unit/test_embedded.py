@@ -8,10 +8,11 @@ from configparser import RawConfigParser
 import pytest
 
 from logpipe.cli.follow import GrowingFile
+from logpipe.hosts.layout import Layout, new_kafka_cluster_id
 from logpipe.hosts.machine import bootstrap, configuration
-from logpipe.hosts.machine.layout import Layout
-from logpipe.hosts.machine.programs import SERVICES, programs, supervisor_conf
-from logpipe.hosts.machine.stack import PORTS, Stack, StackError, kafka_cluster_id
+from logpipe.hosts.machine.stack import Stack, StackError
+from logpipe.hosts.machine.supervisor import supervisor_conf
+from logpipe.hosts.services import SERVICES, names
 from tests.machine import own_settings
 
 
@@ -31,19 +32,11 @@ def test_secrets_are_generated_once_and_for_their_owner_only(current):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-def test_every_service_has_a_program_and_every_port_an_owner(current):
-    layout = Layout.of(current)
-    layout.make_dirs()
-    assert {program.service for program in programs(current, layout)} == {*SERVICES, "seal", "maintenance"}
-    ports = {name for name in type(current).model_fields if name.endswith("_port")}
-    assert {name for names in PORTS.values() for name in names} == ports
-
-
 def test_the_process_host_hands_the_ports_on_as_they_are(current):
     layout = Layout.of(current)
     layout.make_dirs()
     parser = RawConfigParser(strict=True)
-    parser.read_string(supervisor_conf(current, layout))
+    parser.read_string(supervisor_conf(current, layout, SERVICES))
     assert f'LOGPIPE_NETCAT_PORT="{current.netcat_port}"' in parser["supervisord"]["environment"]
     assert 'LOGPIPE_PORT_OFFSET="0"' in parser["supervisord"]["environment"]
     assert parser["inet_http_server"]["port"].startswith("127.0.0.1:")
@@ -147,11 +140,11 @@ def test_a_growing_file_gives_whole_new_lines_and_survives_its_rotation(tmp_path
 def test_status_tells_of_every_service_when_nothing_runs(current):
     status = Stack(current).status()
     rows = json.loads(json.dumps({name: service.to_json() for name, service in status.items()}))
-    assert set(rows) == set(SERVICES)
+    assert set(rows) == set(names("store", "stream", "airflow"))
     assert all(
         row == {"state": "stopped", "pid": None, "healthy": False, "uptime_s": 0} for row in rows.values()
     )
 
 
 def test_no_cluster_id_begins_with_a_dash():
-    assert not [each for each in (kafka_cluster_id() for _ in range(500)) if each.startswith("-")]
+    assert not [each for each in (new_kafka_cluster_id() for _ in range(500)) if each.startswith("-")]

@@ -19,13 +19,13 @@ _HELD = re.compile(
 
 
 def held_events(settings: Settings, agent: int) -> int | None:
-    """Lines in the memory channel of agent 1 or 2; 0 when it has no such channel or does not run.
+    """Lines in the memory channel of agent 1, 2, …; 0 when it has no such channel or does not run.
 
     None when it runs and does not answer: what it holds is not known.
     """
-    port = settings.agent1_metrics_port if agent == 1 else settings.agent2_metrics_port
+    url = f"http://{settings.host}:{settings.port(f'agent{agent}_metrics_port')}/metrics"
     try:
-        text = _CLIENT.get(f"http://{settings.host}:{port}/metrics").raise_for_status().text
+        text = _CLIENT.get(url).raise_for_status().text
     except httpx.ConnectError:
         return 0  # nobody listens there
     except httpx.HTTPError:
@@ -53,7 +53,7 @@ class Drain:
             TopicError, HdfsError, ChainError, WindowsError: Kafka, or HDFS, does not answer.
         """
         if self._until is None:
-            if left := _held(self._settings, 1):
+            if left := held(self._settings, 1):
                 return left
             self._until = topic.describe(self._settings)
         until = self._until
@@ -67,7 +67,7 @@ class Drain:
             is_memory = any(offset > flushed.get(partition, 0) for partition, offset in committed.items())
             if behind := until.behind(_further(flushed, committed)):
                 return f"agent 2 is {behind} records behind where the topic ended"
-            if left := _held(self._settings, 2):
+            if left := held(self._settings, 2):
                 return left
         counted = read_commit_totals(self._settings)
         covered = (counted.covered_offsets or {}) if counted.topic_id in ("", until.topic_id) else {}
@@ -93,7 +93,8 @@ def unread(settings: Settings) -> int:
     return now.behind(_further(flushed, topic.committed(settings, now.offsets))) if now.behind(flushed) else 0
 
 
-def _held(settings: Settings, agent: int) -> str:
+def held(settings: Settings, agent: int) -> str:
+    """What an agent's channel holds, for a person; empty when nothing."""
     held = held_events(settings, agent)
     if held is None:
         return f"agent {agent} runs and does not say what it holds"

@@ -15,7 +15,7 @@ from logpipe.accounting.watch import Observation
 from logpipe.cli.terminal import StartDisplay, make_console, status_table, watch_table
 from logpipe.hosts.cluster.compose import ComposeError
 from logpipe.hosts.cluster.stack import Cluster, ClusterError
-from logpipe.hosts.machine.layout import AIRFLOW_USER
+from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.stack import ServiceStatus
 from logpipe.settings import Settings, SettingsError
 

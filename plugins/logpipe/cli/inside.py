@@ -27,14 +27,13 @@ from logpipe.cli.follow import RunFollower, await_dags, sentence
 from logpipe.cli.machine import print_accounting
 from logpipe.cli.terminal import make_console, print_lines
 from logpipe.clients.hdfs import HdfsError
-from logpipe.hosts.cluster.credentials import EDGE_HOSTS
 from logpipe.hosts.cluster.yarn_application import DriverOutput, application
+from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
-from logpipe.hosts.machine.layout import Layout
 from logpipe.hosts.machine.process_host import ProcessHost, ProcessHostError, ProcessState
-from logpipe.hosts.machine.readiness import CHECKS
 from logpipe.hosts.machine.replayer_api import ReplayerApi
 from logpipe.hosts.machine.stack import ServiceStatus
+from logpipe.hosts.services import EDGE_HOSTS, SERVICES
 from logpipe.sealing.__main__ import ERRORS as SEALING_ERRORS
 from logpipe.sealing.lost import NotSentError
 from logpipe.sealing.repair import repair
@@ -43,7 +42,7 @@ from logpipe.settings import Settings
 AIRFLOW_HOST = "airflow-api-server"
 STOP_DAG = "stop_pipeline"
 STOP_TIMEOUT_S = 150.0
-STREAMS = ("flume-agent1", "flume-agent2", "replayer")
+STREAMS = {service.name: service for service in SERVICES if service.kind == "stream" and service.on_cluster}
 EXPECTED_ERRORS = (
     AirflowApiError, TopicError, HdfsError, SourceGoneError, WindowsError, httpx.HTTPError, *SEALING_ERRORS,
 )  # fmt: skip
@@ -121,7 +120,7 @@ def streams(settings: Settings) -> dict[str, ServiceStatus]:
             found[state.service] = ServiceStatus(
                 state=state.state,
                 pid=state.pid or None,
-                healthy=bool(state.pid) and CHECKS[state.service](at(host)),
+                healthy=bool(state.pid) and STREAMS[state.service].is_ready(at(host)),
                 variant="@".join(filter(None, (state.variant, host))) if state.pid else "",
                 uptime_s=state.uptime_s,
             )

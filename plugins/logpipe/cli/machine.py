@@ -15,7 +15,6 @@ import httpx
 from rich.console import Console
 
 from logpipe import settings as project_settings
-from logpipe.accounting import drain
 from logpipe.accounting.audit import audit
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.source import SourceGoneError
@@ -26,12 +25,12 @@ from logpipe.accounting.windows import WindowsError
 from logpipe.cli.follow import GrowingFile, RunFollower, await_dags, sentence
 from logpipe.cli.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
 from logpipe.clients.hdfs import HdfsError
+from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
-from logpipe.hosts.machine.layout import AIRFLOW_USER
 from logpipe.hosts.machine.process_host import ProcessHostError
-from logpipe.hosts.machine.programs import SERVICES, STORES
 from logpipe.hosts.machine.replayer_api import ReplayerApi
 from logpipe.hosts.machine.stack import Stack, StackError
+from logpipe.hosts.services import names
 from logpipe.replayer.front_door import check_source
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
@@ -41,8 +40,8 @@ from logpipe.sealing.over import NotOverError
 from logpipe.sealing.repair import repair
 from logpipe.settings import Settings, SettingsError
 
-DRAIN_TIMEOUT_S = 60.0
 REPAIR_TIMEOUT_S = 600.0
+WITH_LOGS = names("store", "stream", "airflow", "batch")
 
 EXPECTED_ERRORS = (
     SettingsError, StackError, ProcessHostError, AirflowApiError,
@@ -109,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     )
     logs_command = add("logs", logs)
     logs_command.add_argument(
-        "service", nargs="?", choices=SERVICES, metavar="service", help=", ".join(SERVICES)
+        "service", nargs="?", choices=WITH_LOGS, metavar="service", help=", ".join(WITH_LOGS)
     )
     add("clean", clean)
     return made
@@ -251,7 +250,7 @@ def print_accounting(console: Console, accounting: Accounting) -> None:
 def logs(settings: Settings, options: argparse.Namespace, console: Console) -> int:
     """Follow the log of a service."""
     if options.service is None:
-        console.print(f"Which one? make logs SERVICE=…, one of: {', '.join(SERVICES)}")
+        console.print(f"Which one? make logs SERVICE=…, one of: {', '.join(WITH_LOGS)}")
         return 2
     stack = Stack(settings)
     files = [
@@ -275,56 +274,8 @@ def stop(settings: Settings, options: argparse.Namespace, console: Console) -> i
         )
         return 0
 
-    def stop_service(service: str) -> None:
-        started = time.monotonic()
-        if stack.stop_service(service):
-            console.print(f"{service}: stopped after {time.monotonic() - started:.1f} s")
-
-    for service in (
-        "airflow-scheduler",
-        "airflow-triggerer",
-        "airflow-dag-processor",
-        "airflow-api-server",
-        "replayer",
-    ):
-        stop_service(service)
-    states = stack.status()
-    if states["flume-agent1"].pid:
-        _await(
-            lambda: drain.held_events(settings, 1) == 0,
-            "agent 1 still holds lines",
-            console,
-        )
-    stop_service("flume-agent1")
-    if states["flume-agent2"].pid and states["kafka"].healthy:
-        _await(lambda: _agent2_is_drained(settings), "agent 2 has not brought all lines to HDFS", console)
-    stop_service("flume-agent2")
-    for service in ("analytics", "seal", "maintenance", *reversed(STORES)):
-        stop_service(service)
-    stack.host.shut_down()
+    stack.stop(console.print)
     return 0
-
-
-def _agent2_is_drained(settings: Settings) -> bool:
-    try:
-        unread = drain.unread(settings)
-    except TopicError:
-        return True  # no topic, no lines
-    except HdfsError:
-        return False
-    return unread == 0 and drain.held_events(settings, 2) == 0
-
-
-def _await(condition: Callable[[], bool], what_if_not: str, console: Console) -> None:
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            console.print(
-                f"After {DRAIN_TIMEOUT_S:.0f} s {what_if_not}; stopping it all the same, "
-                "`make verify` tells what is missing."
-            )
-            return
-        time.sleep(0.25)
 
 
 def clean(settings: Settings, options: argparse.Namespace, console: Console) -> int:

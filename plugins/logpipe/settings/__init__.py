@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     kafka_controller_port: Port = Field(9093, description="Kafka's KRaft controller")
     thrift_port: Port = Field(9998, description="Flume agent 1, Thrift source (profile durable)")
     agent1_metrics_port: Port = Field(34541, description="Flume agent 1, metrics")
-    agent2_metrics_port: Port = Field(34542, description="Flume agent 2, metrics")
+    agent2_metrics_port: Port = Field(
+        34542, description="Flume agent 2, metrics; an agent 3 of your own has the next port, and so on"
+    )
     replayer_port: Port = Field(9010, description="The replayer's HTTP interface")
     spark_ui_port: Port = Field(4040, description="Page and REST API of the Spark job")
     ftp_port: Port = Field(2121, description="FTP server with the bundled log")
@@ -298,6 +300,13 @@ class Settings(BaseSettings):
                     "give one of them another folder"
                 )
         return self
+
+    def port(self, name: str) -> int:
+        """The port of a name such as ``kafka_port``; a third agent's metrics are behind the second's."""
+        agent = re.fullmatch(r"agent(\d+)_metrics_port", name)
+        if agent and name not in type(self).model_fields:
+            return self.agent2_metrics_port + int(agent[1]) - 2
+        return int(getattr(self, name))
 
     @property
     def bind_address(self) -> str:

@@ -5,11 +5,13 @@ import os
 import secrets
 from pathlib import Path
 
-from logpipe.hosts.machine.layout import AIRFLOW_USER, USER, Layout, write_private
-from logpipe.hosts.machine.stack import kafka_cluster_id
+from logpipe.hosts.connections import connections
+from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout, new_kafka_cluster_id, write_private
+from logpipe.hosts.services import EDGE_HOSTS
 from logpipe.settings import Settings
 
-EDGE_HOSTS = ("edge1", "edge2")
+# Within the cluster each service has a host of its own, and so its default port.
+IN_CONTAINERS = Settings.model_construct()
 CONTAINER_UID = 1000  # of the images where they are built by root
 
 
@@ -34,7 +36,7 @@ def write_secrets(layout: Layout, folder: Path) -> None:
         "airflow_passwords": json.dumps({AIRFLOW_USER: known["airflow_admin_password"]}),
         "secrets.json": json.dumps(layout.secrets()),
         "edge_secrets": json.dumps(edge),
-        "connections.json": json.dumps(connections(known), indent=1),
+        "connections.json": json.dumps(cluster_connections(known), indent=1),
     }
     for name, text in files.items():
         write_private(folder / name, text)
@@ -46,37 +48,19 @@ def _known(layout: Layout, path: Path) -> dict[str, str]:
     """The one-machine secrets, and those that only a cluster has."""
     own: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     fresh = {
-        "kafka_cluster_id": kafka_cluster_id(),
+        "kafka_cluster_id": new_kafka_cluster_id(),
         "postgres_password": secrets.token_urlsafe(24),
     }
     write_private(path, json.dumps(fresh | own))
     return layout.secrets() | fresh | own
 
 
-def connections(known: dict[str, str]) -> dict[str, dict[str, object]]:
+def cluster_connections(known: dict[str, str]) -> dict[str, dict[str, object]]:
     """Airflow's connections; one that names several hosts finds the one that does the work."""
-    fleet = ",".join(EDGE_HOSTS)
-
-    def http(host: str, port: str, password: str = "") -> dict[str, object]:
-        login = {"login": USER, "password": known[password]} if password else {}
-        # Within the cluster each service has a host of its own, and so its default port.
-        return {"conn_type": "http", "host": host, "port": Settings.model_fields[port].default, **login}
-
-    process_hosts = {
-        f"process_host_{host}": http(host, "supervisor_port", "process_host_password") for host in EDGE_HOSTS
-    }
-    return {
-        "process_host_default": http(fleet, "supervisor_port", "process_host_password"),
-        **process_hosts,
-        "replayer_default": http(fleet, "replayer_port", "replayer_password"),
-        "flume_agent1_default": http(fleet, "agent1_metrics_port"),
-        "flume_agent2_default": http(fleet, "agent2_metrics_port"),
+    found = connections(IN_CONTAINERS, known, lambda service: ",".join(service.on_cluster))
+    process_host = found["process_host_default"]
+    return found | {
+        **{f"process_host_{host}": process_host | {"host": host} for host in EDGE_HOSTS},
         "yarn_default": {"conn_type": "http", "host": "resourcemanager", "port": 8088},
         "spark_default": {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": "cluster"}},
-        "kafka_default": {
-            "conn_type": "kafka",
-            "extra": {"bootstrap.servers": "kafka1:9092,kafka2:9092,kafka3:9092"},
-        },
-        "webhdfs_default": http("namenode", "namenode_http_port")
-        | {"conn_type": "webhdfs", "login": "bigdata"},
     }

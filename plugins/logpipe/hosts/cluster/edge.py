@@ -8,11 +8,11 @@ import os
 import sys
 
 from logpipe import settings
-from logpipe.hosts.machine.layout import Layout, write_private
-from logpipe.hosts.machine.programs import AIRFLOW_SERVICES, STORES, programs, supervisor_conf
+from logpipe.hosts.layout import Layout, write_private
+from logpipe.hosts.machine.supervisor import supervisor_conf
+from logpipe.hosts.services import EDGE_HOSTS, SERVICES
 from logpipe.settings import PROJECT_DIR
 
-ELSEWHERE = (*STORES, *AIRFLOW_SERVICES, "analytics", "maintenance")  # the windows job runs on YARN
 HADOOP_CONF_DIR = PROJECT_DIR / "docker" / "conf" / "hadoop"
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     hadoop = layout.conf_dir / "hadoop"
     if not hadoop.exists():
         hadoop.symlink_to(HADOOP_CONF_DIR)
-    kept = [program for program in programs(current, layout) if program.service not in ELSEWHERE]
+    kept = [service for service in SERVICES if set(EDGE_HOSTS) & set(service.on_cluster)]
     write_private(layout.supervisor_conf, supervisor_conf(current, layout, kept))
     layout.state_dir.joinpath("supervisord.pid").unlink(missing_ok=True)  # of the container before
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(layout.supervisor_conf)]

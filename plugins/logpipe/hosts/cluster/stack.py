@@ -11,11 +11,13 @@ from typing import Any
 
 import psutil
 
+from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import Compose, ComposeError
-from logpipe.hosts.cluster.credentials import EDGE_HOSTS, container_uid, write_secrets
+from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, write_secrets
+from logpipe.hosts.layout import BUILD_DIR, Layout
 from logpipe.hosts.machine import bootstrap
-from logpipe.hosts.machine.layout import BUILD_DIR, Layout
 from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
+from logpipe.hosts.services import EDGE_HOSTS
 from logpipe.settings import Settings
 
 COMPONENTS = ("kafka", "yarn", "flume", "spark")
@@ -138,7 +140,7 @@ class Cluster:
         progress.done("images", time.monotonic() - began)
 
     def _prepare_build(self) -> None:
-        """Resolve the class paths, and lay out the authorities that this machine trusts on top."""
+        """Resolve the class paths, lay out the authorities that this machine trusts, write the check."""
         for component in COMPONENTS:
             if not bootstrap.jars_are_ready(component):
                 bootstrap.install_jars(component)
@@ -148,6 +150,9 @@ class Cluster:
         (folder / ".keep").touch()
         for path in CERTIFICATES.glob("*.crt"):
             shutil.copyfile(path, folder / path.name)
+        check = folder.parent / "check"
+        check.write_text(check_script(IN_CONTAINERS))
+        check.chmod(0o755)
 
     def _log(self, name: str) -> Path:
         self.layout.logs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

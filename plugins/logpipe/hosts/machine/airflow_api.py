@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from logpipe.hosts.machine.layout import AIRFLOW_USER, Layout
+from logpipe.hosts.layout import AIRFLOW_USER, Layout
 from logpipe.settings import Settings
 
 PIPELINE_DAG = "replay_log"

@@ -1,11 +1,10 @@
 """Renders the configuration of every service from the settings."""
 
 import json
-import os
-from pathlib import Path
 from xml.sax.saxutils import escape
 
-from logpipe.hosts.machine.layout import AIRFLOW_USER, BUILD_DIR, MACHINE_DIR, USER, Layout, write_private
+from logpipe.hosts.connections import connections
+from logpipe.hosts.layout import AIRFLOW_USER, Layout, write_private
 from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
 
 
@@ -21,9 +20,8 @@ def write_all(settings: Settings, layout: Layout) -> None:
     write_private(
         layout.airflow_dir / "passwords.json", json.dumps({AIRFLOW_USER: secrets["airflow_admin_password"]})
     )
-    write_private(
-        layout.airflow_dir / "connections.json", json.dumps(airflow_connections(settings, secrets), indent=2)
-    )
+    found = connections(settings, secrets, lambda service: settings.host)
+    write_private(layout.airflow_dir / "connections.json", json.dumps(found, indent=2))
 
 
 LOG4J2 = """\
@@ -182,67 +180,3 @@ def airflow_cfg(settings: Settings, layout: Layout, secrets: dict[str, str]) -> 
         + "".join(f"{key} = {str(value).replace('%', '%%')}\n" for key, value in values.items())
         for section, values in sections.items()
     )
-
-
-def airflow_connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[str, object]]:
-    """The connections by which Airflow finds the services; the format of Airflow's local secrets backend."""
-    host = settings.host
-    return {
-        "process_host_default": {
-            "conn_type": "http",
-            "host": host,
-            "port": settings.supervisor_port,
-            "login": USER,
-            "password": secrets["process_host_password"],
-        },
-        "replayer_default": {
-            "conn_type": "http",
-            "host": host,
-            "port": settings.replayer_port,
-            "login": USER,
-            "password": secrets["replayer_password"],
-        },
-        "flume_agent1_default": {"conn_type": "http", "host": host, "port": settings.agent1_metrics_port},
-        "flume_agent2_default": {"conn_type": "http", "host": host, "port": settings.agent2_metrics_port},
-        "spark_driver_default": {"conn_type": "http", "host": host, "port": settings.spark_ui_port},
-        "kafka_default": {"conn_type": "kafka", "extra": {"bootstrap.servers": settings.kafka_bootstrap}},
-        "webhdfs_default": {
-            "conn_type": "webhdfs",
-            "host": host,
-            "port": settings.namenode_http_port,
-            "login": settings.hdfs_user,
-        },
-    }
-
-
-def service_environment(settings: Settings) -> dict[str, str]:
-    """What every service finds in its environment: the settings as they are, and where the code is."""
-    values = {f"LOGPIPE_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
-    # The folder as one name, and the ports as they are, so that no service shifts them again.
-    values["LOGPIPE_STATE_DIR"] = str(Layout.of(settings).state_dir)
-    values["LOGPIPE_PORT_OFFSET"] = "0"
-    return values | {
-        "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(settings.max_line_bytes + 1),
-        "PYTHONUNBUFFERED": "1",
-        "TZ": "UTC",
-    }
-
-
-def hdfs_client_environment(settings: Settings, layout: Layout) -> dict[str, str]:
-    """What a program needs to write to HDFS as the pipeline's user, with as many replicas as HDFS has."""
-    return {"HADOOP_USER_NAME": settings.hdfs_user, "HADOOP_CONF_DIR": str(layout.conf_dir / "hadoop")}
-
-
-def airflow_environment(layout: Layout) -> dict[str, str]:
-    """What Airflow's components need on top."""
-    return {"AIRFLOW_HOME": str(layout.airflow_dir), "PATH": f"{PROJECT_DIR}/.venv/bin:{os.environ['PATH']}"}
-
-
-def class_path(component: str, *before: Path) -> str:
-    """A component's class path, with configuration folders before its jars."""
-    return ":".join([*(str(path) for path in before), str(BUILD_DIR / "jars" / component / "*")])
-
-
-def hadoop_class_path(layout: Layout) -> str:
-    """Class path of HDFS's daemons; the jars lack the web applications' descriptors, the project has them."""
-    return class_path("hadoop", layout.conf_dir / "hadoop", MACHINE_DIR / "hadoop")

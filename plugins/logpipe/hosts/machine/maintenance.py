@@ -16,10 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from logpipe import settings as project_settings
-from logpipe.hosts.machine import configuration
+from logpipe.hosts.environment import JAVA, hadoop_class_path
+from logpipe.hosts.layout import AIRFLOW, Layout
 from logpipe.hosts.machine.airflow_api import AirflowApi
-from logpipe.hosts.machine.layout import AIRFLOW, Layout
-from logpipe.hosts.machine.programs import JAVA
 from logpipe.settings import Settings
 
 COMMAND_TIMEOUT_S = 1800
@@ -59,7 +58,7 @@ def checkpoint(settings: Settings, layout: Layout) -> str:
     before is younger than a minute.
     """
     heap = f"-Xmx{settings.namenode_heap_mb}m"
-    java = [*JAVA, heap, "-cp", configuration.hadoop_class_path(layout)]
+    java = [*JAVA, heap, "-cp", hadoop_class_path(layout)]
     run([*java, "org.apache.hadoop.hdfs.server.namenode.SecondaryNameNode", "-checkpoint", "force"])
     images = (layout.hadoop_dir / "name" / "current").glob("fsimage_*")
     return max(path.name for path in images if path.suffix != ".md5")

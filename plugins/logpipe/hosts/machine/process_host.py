@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import psutil
 
-from logpipe.hosts.machine.layout import PYTHON, USER, Layout, write_private
-from logpipe.hosts.machine.programs import supervisor_conf
+from logpipe.hosts.layout import PYTHON, USER, Layout, write_private
 from logpipe.hosts.machine.starter import end_leftovers
+from logpipe.hosts.machine.supervisor import supervisor_conf
+from logpipe.hosts.services import SERVICES, Service
 from logpipe.settings import Settings
 
 CALL_TIMEOUT_S = 60.0
@@ -47,9 +48,10 @@ class _Transport(xmlrpc.client.Transport):
 
 
 class ProcessHost:
-    """One supervisord on this machine."""
+    """One supervisord on this machine, which keeps the services that have a command."""
 
-    def __init__(self, settings: Settings, layout: Layout) -> None:
+    def __init__(self, settings: Settings, layout: Layout, services: tuple[Service, ...] = SERVICES) -> None:
+        self._services = services
         self._settings = settings
         self._layout = layout
         password = layout.secrets()["process_host_password"]
@@ -108,7 +110,7 @@ class ProcessHost:
 
     def start(self) -> None:
         """Start supervisord, or let a running one take over a changed configuration."""
-        conf = supervisor_conf(self._settings, self._layout)
+        conf = supervisor_conf(self._settings, self._layout, self._services)
         if self.is_running():
             if write_private(self._layout.supervisor_conf, conf):
                 self._update()

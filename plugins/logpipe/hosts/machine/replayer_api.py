@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from logpipe.hosts.machine.layout import USER, Layout
+from logpipe.hosts.layout import USER, Layout
 from logpipe.settings import Settings
 
 

@@ -1,28 +1,28 @@
 """Brings the services of one machine up and down, in order, and tells how they are."""
 
-import base64
 import os
 import shutil
 import socket
 import subprocess
 import time
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import httpx
 import psutil
 
+from logpipe.hosts.environment import service_environment
+from logpipe.hosts.layout import Layout, LayoutError
 from logpipe.hosts.machine import configuration
-from logpipe.hosts.machine.layout import AIRFLOW, Layout, LayoutError
 from logpipe.hosts.machine.process_host import ProcessHost, ProcessState
-from logpipe.hosts.machine.programs import AIRFLOW_SERVICES, JAVA, SERVICES
-from logpipe.hosts.machine.readiness import CHECKS
+from logpipe.hosts.services import SERVICES, Kind, Preparation, Service
 from logpipe.settings import PROJECT_DIR, Settings
 
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.4
+DRAIN_TIMEOUT_S = 60.0
+DRAIN_POLL_S = 0.25
 NEEDED_DISK_MB = 1000
 NEEDED_MEMORY_MB = 4000
 
@@ -50,13 +50,14 @@ class ServiceStatus:
 
 
 class Stack:
-    """All services of one copy of the pipeline."""
+    """All services of one copy of the pipeline, those of the table unless told otherwise."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, services: tuple[Service, ...] = SERVICES) -> None:
         self.settings = settings
+        self.services = services
         self.layout = Layout.of(settings)
         self.layout.make_dirs()
-        self.host = ProcessHost(settings, self.layout)
+        self.host = ProcessHost(settings, self.layout, services)
 
     # ------------------------------------------------------------------ up
 
@@ -72,12 +73,12 @@ class Stack:
             raise StackError(str(error)) from None
         running = self._running_services()
         problems = [
-            f"Port {port} of {service} is taken by another program: stop it, or set LOGPIPE_{name.upper()} "
-            "(or LOGPIPE_PORT_OFFSET for all ports)."
-            for service, names in PORTS.items()
-            if service not in running
-            for name in names
-            if not _port_is_free(port := getattr(self.settings, name))
+            f"Port {port} of {service.name} is taken by another program: stop it, or set "
+            f"LOGPIPE_{name.upper()} (or LOGPIPE_PORT_OFFSET for all ports)."
+            for service in self.services
+            if service.name not in running
+            for name in service.ports
+            if not _port_is_free(port := self.settings.port(name))
         ]
         free_mb = shutil.disk_usage(self.layout.state_dir).free // 2**20
         if free_mb < NEEDED_DISK_MB:
@@ -97,7 +98,7 @@ class Stack:
     def _running_services(self) -> set[str]:
         if not self.host.is_running():
             return set()
-        return {"process host"} | {state.service for state in self.host.states() if state.pid}
+        return {"process-host"} | {state.service for state in self.host.states() if state.pid}
 
     def up(self, progress: "StartProgress", *, airflow: bool = True) -> None:
         """Start the stores, and Airflow unless told otherwise; what runs and is ready is left alone."""
@@ -105,50 +106,49 @@ class Stack:
         self.check()
         configuration.write_all(self.settings, self.layout)
         self.host.start()
-        with ThreadPoolExecutor(max_workers=len(SERVICES) + 2) as pool:
-            migrated = pool.submit(self._migrate_airflow) if airflow else None
-            steps: dict[str, Future[None]] = {
-                "kafka": pool.submit(self._start, "kafka", progress, before=self._format_kafka),
-                "namenode": pool.submit(self._start, "namenode", progress, before=self._format_namenode),
-                "datanode": pool.submit(self._start, "datanode", progress),
-                "ftp": pool.submit(self._start, "ftp", progress),
+        kinds: tuple[Kind, ...] = ("store", "airflow") if airflow else ("store",)
+        started = [service for service in self.services if service.kind in kinds]
+        with ThreadPoolExecutor(max_workers=2 * len(started)) as pool:
+            # One for all that ask for the same.
+            prepared = {
+                preparation: pool.submit(self.prepare, preparation)
+                for preparation in {service.preparation for service in started}
             }
-            if migrated:
-                for service in AIRFLOW_SERVICES:
-                    steps[service] = pool.submit(self._start, service, progress, before=migrated.result)
-            for future in steps.values():
-                future.result()
+            steps = [
+                pool.submit(self._start, service, progress, prepared[service.preparation])
+                for service in started
+            ]
+            for step in steps:
+                step.result()
         self._make_hdfs_home()
 
-    def launch(self, service: str, variant: str = "") -> None:
+    def launch(self, name: str, variant: str = "") -> None:
         """Start a streaming service, in one of its variants, and wait until it does its work."""
-        self.host.start_process(f"{service}:{variant}" if variant else service, wait=False)
+        service = next(service for service in self.services if service.name == name)
+        self.host.start_process(service.process(variant), wait=False)
         self._await_ready(service)
 
-    def _start(
-        self, service: str, progress: "StartProgress", before: Callable[[], object] | None = None
-    ) -> None:
-        progress.begin(service)
+    def _start(self, service: Service, progress: "StartProgress", prepared: "Future[None]") -> None:
+        progress.begin(service.name)
         started = time.monotonic()
         try:
-            if before:
-                before()
-            self.host.start_process(service, wait=False)
+            prepared.result()
+            self.host.start_process(service.name, wait=False)
             self._await_ready(service)
         except Exception as error:
-            progress.fail(service, str(error))
+            progress.fail(service.name, str(error))
             raise
-        progress.done(service, time.monotonic() - started)
+        progress.done(service.name, time.monotonic() - started)
 
-    def _await_ready(self, service: str) -> None:
+    def _await_ready(self, service: Service) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while not CHECKS[service](self.settings):
-            states = [state for state in self.host.states() if state.service == service]
+        while not service.is_ready(self.settings):
+            states = [state for state in self.host.states() if state.service == service.name]
             if time.monotonic() > deadline or any(state.state == "fatal" for state in states):
                 seen = ", ".join(state.state for state in states)
                 raise StackError(
-                    f"{service} is not ready after {READY_TIMEOUT_S:.0f} s (process: {seen}). "
-                    f"Its last lines:\n{self.log_tail(service)}"
+                    f"{service.name} is not ready after {READY_TIMEOUT_S:.0f} s (process: {seen}). "
+                    f"Its last lines:\n{self.log_tail(service.name)}"
                 )
             time.sleep(POLL_S)
 
@@ -161,67 +161,26 @@ class Stack:
             file.seek(max(0, path.stat().st_size - 16384))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
-    # ------------------------------------------------------------------ first start
-
-    def _run_once(self, command: Iterable[str], what: str, environment: dict[str, str] | None = None) -> None:
+    def prepare(self, preparation: Callable[[Settings, Layout], Preparation | None]) -> None:
+        """Run what comes before the start of a service, unless it was done before."""
+        due = preparation(self.settings, self.layout)
+        if due is None:
+            return
         answer = subprocess.run(
-            list(command),
+            due.command,
             capture_output=True,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
-            env=os.environ | configuration.service_environment(self.settings) | (environment or {}),
+            env=os.environ | service_environment(self.settings) | due.environment,
             cwd=PROJECT_DIR,
         )
         if answer.returncode:
             tail = "\n".join((answer.stdout + answer.stderr).splitlines()[-12:])
-            raise StackError(f"{what} failed with exit code {answer.returncode}:\n{tail}")
-
-    def _format_kafka(self) -> None:
-        if (self.layout.kafka_dir / "meta.properties").exists():
-            return
-        self._run_once(
-            (
-                *JAVA,
-                f"-Dlog4j2.configurationFile={self.layout.conf_dir}/log4j2.properties",
-                "-cp",
-                configuration.class_path("kafka"),
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                kafka_cluster_id(),
-                "-c",
-                str(self.layout.conf_dir / "kafka" / "server.properties"),
-            ),
-            "Formatting Kafka's storage",
-        )
-
-    def _format_namenode(self) -> None:
-        if (self.layout.hadoop_dir / "name" / "current" / "VERSION").exists():
-            return
-        self._run_once(
-            (
-                *JAVA,
-                "-cp",
-                configuration.hadoop_class_path(self.layout),
-                "org.apache.hadoop.hdfs.server.namenode.NameNode",
-                "-format",
-                "-nonInteractive",
-            ),
-            "Formatting the NameNode",
-        )
-
-    def _migrate_airflow(self) -> None:
-        stamp = self.layout.airflow_dir / ".migrated"
-        version = (PROJECT_DIR / "requirements.txt").read_text()
-        if stamp.exists() and stamp.read_text() == version:
-            return
-        self._run_once(
-            (str(AIRFLOW), "db", "migrate"),
-            "Preparing Airflow's database",
-            configuration.airflow_environment(self.layout),
-        )
-        stamp.write_text(version)
+            raise StackError(f"{due.what} failed with exit code {answer.returncode}:\n{tail}")
+        if due.stamp:
+            path, text = due.stamp
+            path.write_text(text)
 
     def _make_hdfs_home(self) -> None:
         """Give the pipeline's user its home; who runs the NameNode is HDFS's superuser."""
@@ -242,31 +201,56 @@ class Stack:
                 known = processes.get(state.service)
                 if known is None or (state.pid and not known.pid):
                     processes[state.service] = state
-        with ThreadPoolExecutor(max_workers=len(SERVICES)) as pool:
+        rows = [service for service in self.services if service.command and service.kind != "batch"]
+        with ThreadPoolExecutor(max_workers=len(rows)) as pool:
             healthy = {
-                service: pool.submit(CHECKS[service], self.settings)
-                for service in SERVICES
-                if service in processes and processes[service].pid
+                service.name: pool.submit(service.is_ready, self.settings)
+                for service in rows
+                if service.name in processes and processes[service.name].pid
             }
-            return {
-                service: ServiceStatus(
-                    state=processes[service].state if service in processes else "stopped",
-                    pid=(processes[service].pid or None) if service in processes else None,
-                    healthy=healthy[service].result() if service in healthy else False,
-                    variant=processes[service].variant if service in healthy else "",
-                    uptime_s=processes[service].uptime_s if service in processes else 0,
-                )
-                for service in SERVICES
-            }
+        stopped = ServiceStatus(state="stopped", pid=None, healthy=False)
+        return {
+            service.name: ServiceStatus(
+                state=process.state,
+                pid=process.pid or None,
+                healthy=service.name in healthy and healthy[service.name].result(),
+                variant=process.variant if process.pid else "",
+                uptime_s=process.uptime_s,
+            )
+            if (process := processes.get(service.name))
+            else stopped
+            for service in rows
+        }
 
     # ------------------------------------------------------------------ down
 
-    def stop_service(self, service: str) -> bool:
-        """Stop every variant of a service; tells whether one ran."""
-        running = [state.full_name for state in self.host.states() if state.service == service and state.pid]
-        for full_name in running:
-            self.host.stop_process(full_name)
-        return bool(running)
+    def stop(self, tell: Callable[[str], None]) -> None:
+        """Stop everything in the reverse order of its start, each service drained, then the process host."""
+        for service in reversed(self.services):
+            running = [
+                service.process(state.variant)
+                for state in self.host.states()
+                if state.service == service.name and state.pid
+            ]
+            if not running:
+                continue
+            self._drain(service, tell)
+            began = time.monotonic()
+            for process in running:
+                self.host.stop_process(process)
+            tell(f"{service.name}: stopped after {time.monotonic() - began:.1f} s")
+        self.host.shut_down()
+
+    def _drain(self, service: Service, tell: Callable[[str], None]) -> None:
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
+        while left := service.undrained(self.settings):
+            if time.monotonic() > deadline:
+                tell(
+                    f"{service.name} is stopped after {DRAIN_TIMEOUT_S:.0f} s although {left}; "
+                    "`make verify` tells what is missing."
+                )
+                return
+            time.sleep(DRAIN_POLL_S)
 
 
 class StartProgress:
@@ -282,20 +266,6 @@ class StartProgress:
         """It is not, and will not be."""
 
 
-PORTS: dict[str, tuple[str, ...]] = {
-    "process host": ("supervisor_port",),
-    "kafka": ("kafka_port", "kafka_controller_port"),
-    "namenode": ("namenode_port", "namenode_http_port"),
-    "datanode": ("datanode_port", "datanode_http_port", "datanode_ipc_port"),
-    "ftp": ("ftp_port",),
-    "flume-agent1": ("netcat_port", "thrift_port", "agent1_metrics_port"),
-    "flume-agent2": ("agent2_metrics_port",),
-    "analytics": ("spark_ui_port",),
-    "replayer": ("replayer_port",),
-    "airflow-api-server": ("airflow_port",),
-}
-
-
 def _port_is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -304,8 +274,3 @@ def _port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def kafka_cluster_id() -> str:
-    """A new cluster id; none begins with a dash, which Kafka's tool takes for an option."""
-    return base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import uuid
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from logpipe.settings import DEFAULT_TOPIC, PROJECT_DIR, Settings
 
 BUILD_DIR = PROJECT_DIR / "build"
-MACHINE_DIR = Path(__file__).resolve().parent
+MACHINE_DIR = Path(__file__).resolve().parent / "machine"
 PYTHON = PROJECT_DIR / ".venv" / "bin" / "python"
 AIRFLOW = PROJECT_DIR / ".venv" / "bin" / "airflow"
 
@@ -149,3 +150,8 @@ def write_private(path: Path, text: str) -> bool:
         os.fsync(file.fileno())
     fresh.replace(path)
     return True
+
+
+def new_kafka_cluster_id() -> str:
+    """A new cluster id; none begins with a dash, which Kafka's tool takes for an option."""
+    return urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")

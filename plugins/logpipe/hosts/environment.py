@@ -1,0 +1,42 @@
+"""What programs of ours are started with: environment, class paths, options of every JVM."""
+
+import os
+from pathlib import Path
+
+from logpipe.hosts.layout import BUILD_DIR, MACHINE_DIR, Layout
+from logpipe.settings import PROJECT_DIR, Settings
+
+JAVA = ("java", "-Djava.net.preferIPv4Stack=true", "-XX:+ExitOnOutOfMemoryError")
+
+
+def service_environment(settings: Settings) -> dict[str, str]:
+    """What every service finds in its environment: the settings as they are, and where the code is."""
+    values = {f"LOGPIPE_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+    # The folder as one name, and the ports as they are, so that no service shifts them again.
+    values["LOGPIPE_STATE_DIR"] = str(Layout.of(settings).state_dir)
+    values["LOGPIPE_PORT_OFFSET"] = "0"
+    return values | {
+        "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(settings.max_line_bytes + 1),
+        "PYTHONUNBUFFERED": "1",
+        "TZ": "UTC",
+    }
+
+
+def hdfs_client_environment(settings: Settings, layout: Layout) -> dict[str, str]:
+    """What a program needs to write to HDFS as the pipeline's user, with as many replicas as HDFS has."""
+    return {"HADOOP_USER_NAME": settings.hdfs_user, "HADOOP_CONF_DIR": str(layout.conf_dir / "hadoop")}
+
+
+def airflow_environment(layout: Layout) -> dict[str, str]:
+    """What Airflow's components need on top."""
+    return {"AIRFLOW_HOME": str(layout.airflow_dir), "PATH": f"{PROJECT_DIR}/.venv/bin:{os.environ['PATH']}"}
+
+
+def class_path(component: str, *before: Path) -> str:
+    """A component's class path, with configuration folders before its jars."""
+    return ":".join([*(str(path) for path in before), str(BUILD_DIR / "jars" / component / "*")])
+
+
+def hadoop_class_path(layout: Layout) -> str:
+    """Class path of HDFS's daemons; the jars lack the web applications' descriptors, the project has them."""
+    return class_path("hadoop", layout.conf_dir / "hadoop", MACHINE_DIR / "hadoop")

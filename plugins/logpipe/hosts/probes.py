@@ -1,0 +1,137 @@
+"""Whether a service does its work, asked from outside as its users would.
+
+A probe is data, so that one definition serves this machine, where Python asks, and the containers of the
+cluster, whose images hold no Python: there it is a line of shell.
+"""
+
+import logging
+import re
+import socket
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from shlex import quote
+
+import httpx
+
+from logpipe.settings import Settings
+
+TIMEOUT_S = 3.0
+# One client for all: each new one would load the machine's certificates anew.
+_CLIENT = httpx.Client(trust_env=False)
+_SILENT = logging.getLogger("logpipe.librdkafka")
+_SILENT.propagate = False
+_SILENT.addHandler(logging.NullHandler())
+
+
+def _number(settings: Settings, port: str | int) -> int:
+    return port if isinstance(port, int) else settings.port(port)
+
+
+class Probe(ABC):
+    """One question that a service answers when it does its work."""
+
+    @abstractmethod
+    def holds(self, settings: Settings) -> bool:
+        """Ask the service at the settings' host."""
+
+    @abstractmethod
+    def shell(self, settings: Settings, host: str) -> str:
+        """The same as a command of bash and curl, its exit status the answer; empty where there is none.
+
+        Args:
+            settings: have the ports.
+            host: as the shell shall expand it.
+        """
+
+
+@dataclass(frozen=True)
+class Http(Probe):
+    """A page is there.
+
+    Attributes:
+        port: name of a setting, or a number where nobody sets it.
+        path: with a query, if any.
+        pattern: a line of the page matches it; in the syntax that Python and ``grep -E`` share.
+        timeout_s: for the answer.
+    """
+
+    port: str | int
+    path: str
+    pattern: str = ""
+    timeout_s: float = TIMEOUT_S
+
+    def holds(self, settings: Settings) -> bool:
+        """Get the page."""
+        try:
+            url = f"http://{settings.host}:{_number(settings, self.port)}{self.path}"
+            answer = _CLIENT.get(url, timeout=self.timeout_s)
+        except httpx.HTTPError:
+            return False
+        is_there = answer.status_code == httpx.codes.OK
+        return is_there and bool(re.search(self.pattern, answer.text, re.MULTILINE))
+
+    def shell(self, settings: Settings, host: str) -> str:
+        """Get the page with curl."""
+        url = f'"http://{host}:{_number(settings, self.port)}"{quote(self.path)}'
+        # Without -q: a grep that ends early makes curl fail. The engine ends what takes too long.
+        look = f"| grep -E {quote(self.pattern)} " if self.pattern else ""
+        return f"curl -fs {url} {look}> /dev/null"
+
+
+@dataclass(frozen=True)
+class Tcp(Probe):
+    """A port takes connections, and greets where it should."""
+
+    port: str
+    greeting: str = ""
+
+    def holds(self, settings: Settings) -> bool:
+        """Connect, and read the greeting."""
+        address = (settings.host, settings.port(self.port))
+        try:
+            with socket.create_connection(address, TIMEOUT_S) as connection:
+                connection.settimeout(TIMEOUT_S)
+                return connection.recv(len(self.greeting)).decode(errors="replace") == self.greeting
+        except OSError:
+            return False
+
+    def shell(self, settings: Settings, host: str) -> str:
+        """Connect with bash."""
+        connect = f'exec 3<> "/dev/tcp/{host}/{settings.port(self.port)}"'
+        read = f"read -r -t {TIMEOUT_S:.0f} -N {len(self.greeting)} line <&3"
+        return f"{connect} && {read} && [[ $line == {quote(self.greeting)} ]]" if self.greeting else connect
+
+
+@dataclass(frozen=True)
+class KafkaMetadata(Probe):
+    """A broker answers with its metadata."""
+
+    def holds(self, settings: Settings) -> bool:
+        """Ask for the list of brokers."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        client = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "logger": _SILENT})
+        try:
+            return bool(client.list_topics(timeout=TIMEOUT_S).brokers)
+        except KafkaException:
+            return False
+
+    def shell(self, settings: Settings, host: str) -> str:
+        """Nothing: a JVM that asks costs seconds. Its open port stands for it."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Command(Probe):
+    """A program of the container says so; there is no such service on one machine."""
+
+    command: str
+
+    def holds(self, settings: Settings) -> bool:
+        """Never: nothing of this kind runs here."""
+        return False
+
+    def shell(self, settings: Settings, host: str) -> str:
+        """The command."""
+        return self.command

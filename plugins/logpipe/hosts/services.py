@@ -1,0 +1,423 @@
+"""THE table of services: what is known of each, once, in the order in which they start.
+
+They stop in the reverse order. Start, stop, status, the check of ports, the process host's configuration,
+Airflow's connections and DAGs, the cluster's health checks and its edge hosts read it. To add a service is
+to add an entry; a Flume agent is found by its files.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from logpipe.hosts.environment import (
+    JAVA,
+    airflow_environment,
+    class_path,
+    hadoop_class_path,
+    hdfs_client_environment,
+)
+from logpipe.hosts.layout import AIRFLOW, BUILD_DIR, PYTHON, Layout, new_kafka_cluster_id
+from logpipe.hosts.probes import Command, Http, KafkaMetadata, Probe, Tcp
+from logpipe.settings import PROJECT_DIR, Settings
+
+FLUME_CONF_DIR = PROJECT_DIR / "flume_conf"
+METRICS_AGENT = "jmx_prometheus_javaagent-1.0.1.jar"
+EDGE_HOSTS = ("edge1", "edge2")
+FIRST_ANSWER_TIMEOUT_S = 20.0
+
+# What starts it: `make run` (stores and Airflow), a DAG (streams), each piece of work (batch programs), or
+# the cluster alone.
+Kind = Literal["host", "store", "batch", "stream", "airflow", "cluster"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How Airflow finds a service: the connection's id, the port's name, the name of its password."""
+
+    conn_id: str
+    port: str
+    secret: str = ""
+    conn_type: str = "http"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A command that is run to its end before a service starts; ``stamp`` is written behind it."""
+
+    what: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    stamp: tuple[Path, str] | None = None
+
+
+def _nothing(settings: Settings, layout: Layout) -> None:
+    """No preparation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """All that is known of a service.
+
+    Attributes:
+        name: as in `make logs SERVICE=…`.
+        kind: what starts it.
+        command: of one of its variants; None where no process host keeps it.
+        variants: ways of running it, of which one runs at a time.
+        environment: on top of the settings, which each service has.
+        preparation: what comes before its start; None when nothing is to do.
+        ports: names of the settings that have them.
+        ready: it does its work when all of these hold.
+        undrained: says what would be lost or late if it was stopped now; empty when nothing.
+        connection: by which Airflow finds it.
+        on_cluster: the hosts that have it in docker/docker-compose.yml; the windows job is on YARN.
+        stop_wait_s: it is killed when it has not ended by then.
+        separate_stderr: its output is for people or programs, its log is its standard error.
+    """
+
+    name: str
+    kind: Kind
+    command: Callable[[Settings, Layout, str], tuple[str, ...]] | None = None
+    variants: tuple[str, ...] = ()
+    environment: Callable[[Settings, Layout], dict[str, str]] = lambda settings, layout: {}
+    preparation: Callable[[Settings, Layout], Preparation | None] = _nothing
+    ports: tuple[str, ...] = ()
+    ready: tuple[Probe, ...] = ()
+    undrained: Callable[[Settings], str] = lambda settings: ""
+    connection: Connection | None = None
+    on_cluster: tuple[str, ...] = ()
+    stop_wait_s: int = 20
+    separate_stderr: bool = False
+
+    def is_ready(self, settings: Settings) -> bool:
+        """Whether it does its work, at the settings' host."""
+        return all(probe.holds(settings) for probe in self.ready)
+
+    def process(self, variant: str = "") -> str:
+        """The process host's name of it, ``service`` or ``service:variant``."""
+        return f"{self.name}:{variant}" if variant else self.name
+
+
+# ---------------------------------------------------------------------- stores
+
+
+def _kafka(layout: Layout, *heap: str) -> tuple[str, ...]:
+    log4j2 = f"-Dlog4j2.configurationFile={layout.conf_dir}/log4j2.properties"
+    return (*JAVA, *heap, log4j2, "-cp", class_path("kafka"))
+
+
+def _broker(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
+    java = _kafka(layout, "-Xms256m", f"-Xmx{settings.kafka_heap_mb}m")
+    return (*java, "kafka.Kafka", str(layout.conf_dir / "kafka" / "server.properties"))
+
+
+def _format_broker(settings: Settings, layout: Layout) -> Preparation | None:
+    if (layout.kafka_dir / "meta.properties").exists():
+        return None
+    configuration = str(layout.conf_dir / "kafka" / "server.properties")
+    tool = ("kafka.tools.StorageTool", "format", "-t", new_kafka_cluster_id(), "-c", configuration)
+    return Preparation("Formatting Kafka's storage", (*_kafka(layout), *tool))
+
+
+def _namenode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
+    heap = f"-Xmx{settings.namenode_heap_mb}m"
+    daemon = "org.apache.hadoop.hdfs.server.namenode.NameNode"
+    return (*JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
+
+
+def _format_namenode(settings: Settings, layout: Layout) -> Preparation | None:
+    if (layout.hadoop_dir / "name" / "current" / "VERSION").exists():
+        return None
+    command = (*_namenode(settings, layout, ""), "-format", "-nonInteractive")
+    return Preparation("Formatting the NameNode", command)
+
+
+def _datanode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
+    heap = f"-Xmx{settings.datanode_heap_mb}m"
+    daemon = "org.apache.hadoop.hdfs.server.datanode.DataNode"
+    return (*JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
+
+
+_NAMENODE_STATE = "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
+
+STORES = (
+    Service(
+        name="kafka",
+        kind="store",
+        command=_broker,
+        preparation=_format_broker,
+        ports=("kafka_port", "kafka_controller_port"),
+        ready=(Tcp("kafka_port"), KafkaMetadata()),
+        connection=Connection("kafka_default", "kafka_port", conn_type="kafka"),
+        on_cluster=("kafka1", "kafka2", "kafka3"),
+        stop_wait_s=30,
+    ),
+    Service(
+        name="namenode",
+        kind="store",
+        command=_namenode,
+        preparation=_format_namenode,
+        ports=("namenode_port", "namenode_http_port"),
+        ready=(Http("namenode_http_port", _NAMENODE_STATE, '"FSState" : "Operational"'),),
+        connection=Connection("webhdfs_default", "namenode_http_port", conn_type="webhdfs"),
+        on_cluster=("namenode",),
+    ),
+    Service(
+        name="datanode",
+        kind="store",
+        command=_datanode,
+        ports=("datanode_port", "datanode_http_port", "datanode_ipc_port"),
+        ready=(
+            Http("namenode_http_port", _NAMENODE_STATE, '"NumLiveDataNodes" : [1-9]'),
+            Http("datanode_http_port", "/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo"),
+        ),
+        on_cluster=("datanode1", "datanode2", "datanode3"),
+    ),
+    Service(
+        name="ftp",
+        kind="store",
+        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.hosts.machine.ftp.server"),
+        ports=("ftp_port",),
+        ready=(Tcp("ftp_port", greeting="220"),),
+        on_cluster=("ftp",),
+    ),
+)
+
+
+# ---------------------------------------------------------------------- streams and batch programs
+
+
+def agents(flume_conf: Path = FLUME_CONF_DIR) -> tuple[Service, ...]:
+    """The Flume agents, the first one last: files ``<profile>/agent<number>.properties``.
+
+    An agent's variants are the profiles that have a file of it; its ports those that its files take from
+    the environment.
+    """
+    numbers = {int(path.stem.removeprefix("agent")) for path in flume_conf.glob("*/agent[0-9]*.properties")}
+    return tuple(_agent(flume_conf, number) for number in sorted(numbers, reverse=True))
+
+
+def _agent(flume_conf: Path, number: int) -> Service:
+    files = {
+        path.parent.name: path.read_text() for path in sorted(flume_conf.glob(f"*/agent{number}.properties"))
+    }
+    metrics = f"agent{number}_metrics_port"
+    ports = [set(re.findall(r"\$\{env:LOGPIPE_(\w+_PORT)\b", text)) for text in files.values()]
+    always = sorted(name.lower() for name in set.intersection(*ports))
+    reads_topic = any("LOGPIPE_CONSUMER_GROUP" in text for text in files.values())
+    return Service(
+        name=f"flume-agent{number}",
+        kind="stream",
+        command=lambda settings, layout, profile: flume_command(
+            settings, layout, flume_conf / profile / f"agent{number}.properties"
+        ),
+        variants=tuple(files),
+        environment=hdfs_client_environment,
+        ports=(*sorted(name.lower() for name in set.union(*ports)), metrics),
+        ready=(Http(metrics, "/metrics", "^flume_channel_"), *(Tcp(port) for port in always)),
+        undrained=lambda settings: _undrained_agent(settings, number, reads_topic=reads_topic),
+        connection=Connection(f"flume_agent{number}_default", metrics),
+        on_cluster=EDGE_HOSTS,
+        stop_wait_s=30,
+    )
+
+
+def flume_command(settings: Settings, layout: Layout, file: Path) -> tuple[str, ...]:
+    """Start a Flume agent with a file ``agent<number>.properties``."""
+    address = f"{settings.bind_address}:{settings.port(f'{file.stem}_metrics_port')}"
+    metrics = f"{BUILD_DIR}/jars/flume/{METRICS_AGENT}={address}:{FLUME_CONF_DIR}/metrics.yaml"
+    return (
+        *JAVA,
+        f"-Xmx{settings.flume_heap_mb}m",
+        f"-javaagent:{metrics}",
+        f"-Dlog4j2.configurationFile={FLUME_CONF_DIR}/log4j2.properties",
+        "-cp",
+        class_path("flume", layout.conf_dir / "hadoop"),
+        "org.apache.flume.node.Application",
+        "--no-reload-conf",
+        "-f",
+        str(file),
+        "-n",
+        file.stem,
+    )
+
+
+def _undrained_agent(settings: Settings, number: int, *, reads_topic: bool) -> str:
+    from logpipe.accounting import drain
+    from logpipe.accounting.topic import TopicError
+    from logpipe.clients.hdfs import HdfsError
+
+    try:
+        # Nothing comes from a topic that is not there, or whose broker is away.
+        if reads_topic and Tcp("kafka_port").holds(settings) and (unread := drain.unread(settings)):
+            return f"{unread} records of the topic are not in HDFS yet"
+    except TopicError:
+        pass
+    except HdfsError as error:
+        return str(error)
+    return drain.held(settings, number)
+
+
+def _windows_job(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
+    return (str(PYTHON), str(PROJECT_DIR / "spark_jobs" / "stream_windows.py"))
+
+
+def _windows_environment(settings: Settings, layout: Layout) -> dict[str, str]:
+    return hdfs_client_environment(settings, layout) | {"SPARK_LOCAL_IP": "127.0.0.1"}
+
+
+BATCH = (
+    Service(
+        name="maintenance",
+        kind="batch",
+        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.hosts.machine.maintenance"),
+        environment=lambda settings, layout: airflow_environment(layout),
+        separate_stderr=True,
+    ),
+    Service(
+        name="seal",
+        kind="batch",
+        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.sealing"),
+        on_cluster=EDGE_HOSTS,
+        separate_stderr=True,
+    ),
+)
+
+WINDOWS_JOB = Service(
+    name="analytics",
+    kind="stream",
+    command=_windows_job,
+    environment=_windows_environment,
+    ports=("spark_ui_port",),
+    ready=(Http("spark_ui_port", "/api/v1/applications"),),
+    connection=Connection("spark_driver_default", "spark_ui_port"),
+    stop_wait_s=30,
+    separate_stderr=True,
+)
+
+REPLAYER = Service(
+    name="replayer",
+    kind="stream",
+    command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.replayer"),
+    ports=("replayer_port",),
+    ready=(Http("replayer_port", "/health"),),
+    connection=Connection("replayer_default", "replayer_port", "replayer_password"),
+    on_cluster=EDGE_HOSTS,
+)
+
+
+# ---------------------------------------------------------------------- Airflow
+
+
+def _migrate(settings: Settings, layout: Layout) -> Preparation | None:
+    stamp, version = layout.airflow_dir / ".migrated", (PROJECT_DIR / "requirements.txt").read_text()
+    if stamp.exists() and stamp.read_text() == version:
+        return None
+    return Preparation(
+        "Preparing Airflow's database",
+        (str(AIRFLOW), "db", "migrate"),
+        airflow_environment(layout),
+        (stamp, version),
+    )
+
+
+def _airflow(
+    name: str, part: str, *options: str, ports: tuple[str, ...] = (), ready: tuple[Probe, ...] = ()
+) -> Service:
+    """One of Airflow's components; the API server tells of the part's heartbeat."""
+
+    def command(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
+        listen = ("--host", "127.0.0.1", "--port", str(settings.airflow_port)) if ports else ()
+        return (str(AIRFLOW), name, *listen, *options)
+
+    heartbeat = Http("airflow_port", "/api/v2/monitor/health", rf'"{part}": *\{{"status": *"healthy"')
+    return Service(
+        name=f"airflow-{name}",
+        kind="airflow",
+        command=command,
+        environment=lambda settings, layout: airflow_environment(layout),
+        preparation=_migrate,
+        ports=ports,
+        ready=(heartbeat, *ready),
+        on_cluster=(f"airflow-{name}",),
+        stop_wait_s=30,
+    )
+
+
+AIRFLOW_COMPONENTS = (
+    _airflow(
+        "api-server",
+        "metadatabase",
+        ports=("airflow_port",),
+        # The first request to its execution API takes seconds: better now than as part of the first task.
+        ready=(Http("airflow_port", "/execution/health", timeout_s=FIRST_ANSWER_TIMEOUT_S),),
+    ),
+    _airflow("dag-processor", "dag_processor"),
+    _airflow("triggerer", "triggerer", "--skip-serve-logs"),
+    _airflow("scheduler", "scheduler", "--skip-serve-logs"),
+)
+
+
+# ---------------------------------------------------------------------- the table
+
+PROCESS_HOST = Service(
+    name="process-host",
+    kind="host",
+    ports=("supervisor_port",),
+    ready=(Tcp("supervisor_port"),),
+    connection=Connection("process_host_default", "supervisor_port", "process_host_password"),
+    on_cluster=EDGE_HOSTS,
+)
+
+CLUSTER_ONLY = (
+    Service(
+        name="postgres",
+        kind="cluster",
+        ready=(Command("/usr/lib/postgresql/15/bin/pg_isready -q -h localhost"),),
+        on_cluster=("postgres",),
+    ),
+    Service(
+        name="resourcemanager",
+        kind="cluster",
+        ready=(Http(8088, "/ws/v1/cluster/info", '"state":"STARTED"'),),
+        on_cluster=("resourcemanager",),
+    ),
+    Service(
+        name="nodemanager",
+        kind="cluster",
+        ready=(Http(8042, "/ws/v1/node/info", '"nodeHealthy":true'),),
+        on_cluster=("nodemanager1", "nodemanager2"),
+    ),
+)
+
+
+def table(flume_conf: Path = FLUME_CONF_DIR) -> tuple[Service, ...]:
+    """All services, in the order in which they start."""
+    return (
+        PROCESS_HOST,
+        *STORES,
+        *CLUSTER_ONLY,
+        *BATCH,
+        WINDOWS_JOB,
+        *agents(flume_conf),
+        REPLAYER,
+        *AIRFLOW_COMPONENTS,
+    )
+
+
+SERVICES = table()
+
+
+def names(*kinds: Kind, services: tuple[Service, ...] = SERVICES) -> tuple[str, ...]:
+    """The names of the services of some kinds, in the order in which they start."""
+    return tuple(service.name for service in services if service.kind in kinds)
+
+
+def named(name: str) -> Service:
+    """The service of a name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {service.name: service for service in SERVICES}[name]
