@@ -11,7 +11,7 @@ from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.stack import Stack, StackError
 from logpipe.hosts.machine.supervisor import supervisor_conf
 from logpipe.hosts.services import FLUME_CONF_DIR, SERVICES, Service, agents, names, table
-from tests.ports import free_ports
+from tests.machine import own_settings
 
 ECHO = Service(
     name="echo",
@@ -23,10 +23,8 @@ AGENT = "a.sources = s\na.sources.s.port = ${env:LOGPIPE_FTP_PORT:-1}\na.sinks =
 
 
 @pytest.fixture
-def current(tmp_path, monkeypatch):
-    for name, value in free_ports().items():
-        monkeypatch.setenv(name, value)
-    return project_settings.parse(state_dir=tmp_path / "state")
+def current(tmp_path):
+    return own_settings(tmp_path / "state")
 
 
 def conf_of(settings, services):
