@@ -3,8 +3,10 @@
 Runs in Spark's Python workers. A task holds one offset range of one Kafka partition, in order.
 """
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import polars as pl
@@ -164,12 +166,20 @@ def dead_letters(lines: pl.DataFrame) -> pl.DataFrame:
     return lines.select("bucket_s", "partition", "offset", key=reason, line=pl.col("value")).drop_nulls("key")
 
 
+@cache
+def _spare_imports_the_collector() -> None:
+    """Once a worker: PySpark collects garbage after each task, and would go over all imported modules."""
+    gc.collect()
+    gc.freeze()
+
+
 def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[pa.RecordBatch]:
     """Count a task's records (columns ``key, value, partition, offset, arrival_ms, hash``).
 
     Yields:
         Partial rows and dead letters in the shape of `PARTIALS_SCHEMA`.
     """
+    _spare_imports_the_collector()
     marks: Marks = dict(plan.marks)
     changed: Marks = {}
     summary: RangeSummary | None = None
