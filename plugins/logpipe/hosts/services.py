@@ -13,6 +13,7 @@ from typing import Literal
 
 from logpipe.hosts.environment import (
     JAVA,
+    SMALL_JAVA,
     airflow_environment,
     class_path,
     hadoop_class_path,
@@ -123,7 +124,7 @@ def _format_broker(settings: Settings, layout: Layout) -> Preparation | None:
 def _namenode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
     heap = f"-Xmx{settings.namenode_heap_mb}m"
     daemon = "org.apache.hadoop.hdfs.server.namenode.NameNode"
-    return (*JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
+    return (*SMALL_JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
 
 
 def _format_namenode(settings: Settings, layout: Layout) -> Preparation | None:
@@ -136,7 +137,7 @@ def _format_namenode(settings: Settings, layout: Layout) -> Preparation | None:
 def _datanode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
     heap = f"-Xmx{settings.datanode_heap_mb}m"
     daemon = "org.apache.hadoop.hdfs.server.datanode.DataNode"
-    return (*JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
+    return (*SMALL_JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
 
 
 _NAMENODE_STATE = "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
