@@ -7,6 +7,8 @@ from logpipe.hosts.layout import BUILD_DIR, MACHINE_DIR, Layout
 from logpipe.settings import PROJECT_DIR, Settings
 
 JAVA = ("java", "-Djava.net.preferIPv4Stack=true", "-XX:+ExitOnOutOfMemoryError")
+# For what lines pass through in bulk: G1's work beside them costs more than the pauses of this collector.
+BULK_JAVA = (*JAVA, "-XX:+UseParallelGC")
 # For what is small and mostly idle: compiled quickly is better than compiled well.
 SMALL_JAVA = (*JAVA, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 

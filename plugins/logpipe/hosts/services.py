@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from logpipe.hosts.environment import (
-    JAVA,
+    BULK_JAVA,
     SMALL_JAVA,
     airflow_environment,
     class_path,
@@ -105,7 +105,7 @@ class Service:
 
 def _kafka(layout: Layout, *heap: str) -> tuple[str, ...]:
     log4j2 = f"-Dlog4j2.configurationFile={layout.conf_dir}/log4j2.properties"
-    return (*JAVA, *heap, log4j2, "-cp", class_path("kafka"))
+    return (*BULK_JAVA, *heap, log4j2, "-cp", class_path("kafka"))
 
 
 def _broker(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
@@ -229,7 +229,7 @@ def flume_command(settings: Settings, layout: Layout, file: Path) -> tuple[str, 
     address = f"{settings.bind_address}:{settings.port(f'{file.stem}_metrics_port')}"
     metrics = f"{BUILD_DIR}/jars/flume/{METRICS_AGENT}={address}:{FLUME_CONF_DIR}/metrics.yaml"
     return (
-        *JAVA,
+        *BULK_JAVA,
         f"-Xmx{settings.flume_heap_mb}m",
         f"-javaagent:{metrics}",
         f"-Dlog4j2.configurationFile={FLUME_CONF_DIR}/log4j2.properties",
