@@ -20,7 +20,7 @@ lines at the source, in HDFS and in the windows. The services stay up afterwards
 | `account` | lines are lost: `make audit` names them, `make repair` first | compares again |
 """
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, cross_downstream
 
 from logpipe import settings
 from logpipe.airflow.operators.dag_run import EnsureDagRunOperator
@@ -94,5 +94,6 @@ with DAG(
     )
     account = VerifyOperator(task_id="account")
 
-    source >> stream_services >> provision_topic >> agent_2 >> agent_1 >> spark_job >> replay
-    replay >> hdfs_partition >> account
+    source >> [stream_services, provision_topic]
+    cross_downstream([stream_services, provision_topic], [agent_2, agent_1, spark_job])
+    [agent_2, agent_1, spark_job] >> replay >> hdfs_partition >> account
