@@ -69,6 +69,7 @@ bench: install-dev ## Measure: start and idle load of this machine, then the win
 	$(VENV)/python -m benchmarks.one_machine idle
 	$(VENV)/python -m benchmarks.windows
 	$(VENV)/python -m benchmarks.agent2
+	$(VENV)/python -m benchmarks.pipeline
 
 .PHONY: soak
 soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
