@@ -43,20 +43,9 @@ final class Lane {
   long flushedAtMs;
   boolean isDirty; // holds what is not flushed
   long confirmedNext; // the topic was still the same after these were read
-  private String kind;
-  private String attempt;
-  private String rangeDay;
-  private long dayStartMs;
-  private long dayEndMs;
-  private long first;
-  private long firstArrivalMs;
-  private long lastArrivalMs;
+  private Link range; // says what it holds; its marks and totals only once `told` has added them up
   private long records;
-  private long repeats;
-  private long foreign;
-  private final Sums digest = new Sums();
-  private final Sums anonymous = new Sums();
-  private Sums text;
+  private long dayEndMs;
   private final byte[] buffer = new byte[1 << 18];
   private int filled;
 
@@ -71,16 +60,16 @@ final class Lane {
   }
 
   long rangeBytes() {
-    return digest.bytes;
+    return range.digest.bytes;
   }
 
   long rangeLines() {
-    return digest.lines;
+    return range.digest.lines;
   }
 
   /** Whether the range writes lines, and not only counts those of profile memory. */
   boolean writesLines() {
-    return kind.equals(Link.LINES);
+    return range.kind.equals(Link.LINES);
   }
 
   /** Goes on behind a link; null: at the very beginning. */
@@ -109,17 +98,10 @@ final class Lane {
   /** Adds a link without lines: its offsets have expired, or the epoch ends. */
   Chain.Commit append(String emptyKind, int nextEpoch, long nextOffset, String newTopicId, String reason)
       throws IOException {
-    Link link = new Link();
-    link.kind = emptyKind;
-    link.topic = topic;
+    Link link = newLink(emptyKind, day);
     link.topicId = newTopicId;
-    link.partition = partition;
-    link.epoch = epoch;
-    link.first = next;
     link.nextEpoch = nextEpoch;
     link.next = nextOffset;
-    link.day = day;
-    link.attempt = newAttempt();
     link.reason = reason;
     link.totals.add(totals);
     link.totals.expired += emptyKind.equals(Link.EXPIRED) ? nextOffset - next : 0;
@@ -131,6 +113,20 @@ final class Lane {
     return outcome;
   }
 
+  /** A link that begins where the chain ends. */
+  private Link newLink(String kind, String linkDay) {
+    Link link = new Link();
+    link.kind = kind;
+    link.topic = topic;
+    link.topicId = topicId;
+    link.partition = partition;
+    link.epoch = link.nextEpoch = epoch;
+    link.first = next;
+    link.day = linkDay;
+    link.attempt = String.format("%08x", ThreadLocalRandom.current().nextInt());
+    return link;
+  }
+
   /** Whether a record of this time belongs into the open range's day; a record never goes back a day. */
   boolean isOfThisDay(long arrivalMs) {
     return arrivalMs < dayEndMs;
@@ -139,30 +135,18 @@ final class Lane {
   /** Begins a range with the record that is to be its first. */
   void open(ConsumerRecord<byte[], byte[]> record, long nowMs) throws IOException {
     LocalDate date = Instant.ofEpochMilli(record.timestamp()).atZone(zone).toLocalDate();
-    rangeDay = DAY.format(date);
-    if (rangeDay.compareTo(day) < 0) {
-      rangeDay = day;
+    if (DAY.format(date).compareTo(day) < 0) {
       date = LocalDate.parse(day, DAY);
     }
-    dayStartMs = date.atStartOfDay(zone).toInstant().toEpochMilli();
     dayEndMs = date.plusDays(1).atStartOfDay(zone).toInstant().toEpochMilli();
-    kind = next < memoryUntil ? Link.MEMORY : Link.LINES;
-    attempt = newAttempt();
-    first = next;
-    firstArrivalMs = lastArrivalMs = record.timestamp();
-    records = repeats = foreign = 0;
-    digest.clear();
-    anonymous.clear();
-    text = null;
+    range = newLink(next < memoryUntil ? Link.MEMORY : Link.LINES, DAY.format(date));
+    range.firstArrivalMs = range.lastArrivalMs = record.timestamp();
+    records = 0;
     filled = 0;
     confirmedNext = next;
     isDirty = false;
     openedAtMs = flushedAtMs = nowMs;
-    draft = chain.begin(link(), writesLines());
-  }
-
-  private static String newAttempt() {
-    return String.format("%08x", ThreadLocalRandom.current().nextInt());
+    draft = chain.begin(told(), writesLines());
   }
 
   /** Takes the record that follows on what the range holds. */
@@ -171,21 +155,21 @@ final class Lane {
     Identity.Verdict verdict = identity.judge(record.key());
     next = record.offset() + 1;
     leaderEpoch = record.leaderEpoch().orElse(-1);
-    lastArrivalMs = record.timestamp();
+    range.lastArrivalMs = record.timestamp();
     isDirty = true;
     records++;
     if (verdict == Identity.Verdict.REPEAT) {
-      repeats++;
+      range.repeats++;
       return;
     }
     long hash = Sums.hash(line, 0, line.length);
-    digest.add(line.length, hash);
+    range.digest.add(line.length, hash);
     if (identity.current != null) {
       identity.current.inRange.add(line.length, hash);
       identity.current.lastArrivalMs = record.timestamp();
     } else {
-      anonymous.add(line.length, hash);
-      foreign += verdict == Identity.Verdict.FOREIGN ? 1 : 0;
+      range.anonymous.add(line.length, hash);
+      range.foreign += verdict == Identity.Verdict.FOREIGN ? 1 : 0;
     }
     addText(line, hash);
     if (writesLines()) {
@@ -195,6 +179,7 @@ final class Lane {
 
   /** Counts lines as a reader of the file will: a record may hold line ends. */
   private void addText(byte[] line, long hash) {
+    Sums text = range.text;
     if (!hasLineEnd(line)) {
       if (text != null) {
         text.add(line.length, hash);
@@ -202,8 +187,7 @@ final class Lane {
       return;
     }
     if (text == null) {
-      text = new Sums();
-      text.add(digest);
+      text = range.text = range.digest.plus(new Sums());
       text.lines--;
       text.bytes -= line.length;
       text.hashSum -= hash;
@@ -260,14 +244,14 @@ final class Lane {
       draft.out.hflush();
     }
     FaultPoint.at("flushed");
-    chain.tell(draft, link(), false);
+    chain.tell(draft, told(), false);
     isDirty = false;
     flushedAtMs = nowMs;
   }
 
   /** Makes the range a link. */
   Chain.Commit finish() throws IOException {
-    Link link = link();
+    Link link = told();
     if (writesLines()) {
       drain();
       draft.out.hsync(); // a power cut takes nothing of what is final
@@ -275,7 +259,7 @@ final class Lane {
     Chain.Commit outcome = chain.commit(draft, link);
     draft = null;
     if (outcome == Chain.Commit.DONE) {
-      day = rangeDay;
+      day = link.day;
       totals = link.totals;
       for (Identity.Mark mark : identity.marks.values()) {
         mark.sums.add(mark.inRange);
@@ -286,41 +270,20 @@ final class Lane {
   }
 
   /** The open range as a link that ends where it now does. */
-  private Link link() {
-    Link link = new Link();
-    link.kind = kind;
-    link.topic = topic;
-    link.topicId = topicId;
-    link.partition = partition;
-    link.epoch = link.nextEpoch = epoch;
-    link.first = first;
-    link.next = next;
-    link.leaderEpoch = leaderEpoch;
-    link.day = rangeDay;
-    link.attempt = attempt;
-    link.firstArrivalMs = firstArrivalMs;
-    link.lastArrivalMs = lastArrivalMs;
-    link.digest.add(digest);
-    link.anonymous.add(anonymous);
-    link.repeats = repeats;
-    link.foreign = foreign;
-    link.text = text;
+  private Link told() {
+    range.next = next;
+    range.leaderEpoch = leaderEpoch;
+    range.replays.clear();
     identity.marks.forEach((replay, mark) -> {
       if (!mark.inRange.isEmpty()) {
-        link.replays.put(replay, mark.inRange.plus(new Sums()));
+        range.replays.put(replay, mark.inRange.plus(new Sums()));
       }
     });
-    link.marks.putAll(known());
-    link.totals.add(totals);
-    link.totals.records += records;
-    link.totals.digest.add(digest);
-    link.totals.anonymous.add(anonymous);
-    link.totals.repeats += repeats;
-    link.totals.foreign += foreign;
-    if (kind.equals(Link.MEMORY)) {
-      link.totals.memory.add(digest);
-    }
-    return link;
+    range.marks.clear();
+    range.marks.putAll(known());
+    range.isPartial = false;
+    range.totals = totals.plus(range, records);
+    return range;
   }
 
   /** The marks of replays that sent something; a number that was refused leaves one without. */

@@ -45,7 +45,7 @@ final class Link {
   boolean isPartial;
   Map<String, Sums> replays = new TreeMap<>();
   Map<String, Identity.Mark> marks = new TreeMap<>();
-  final Totals totals = new Totals();
+  Totals totals = new Totals();
 
   /** Sums over all links up to this one. */
   static final class Totals {
@@ -65,6 +65,21 @@ final class Link {
       repeats += other.repeats;
       foreign += other.foreign;
       expired += other.expired;
+    }
+
+    /** These sums and those of a range behind them. */
+    Totals plus(Link range, long rangeRecords) {
+      Totals both = new Totals();
+      both.add(this);
+      both.records += rangeRecords;
+      both.digest.add(range.digest);
+      both.anonymous.add(range.anonymous);
+      both.repeats += range.repeats;
+      both.foreign += range.foreign;
+      if (range.kind.equals(MEMORY)) {
+        both.memory.add(range.digest);
+      }
+      return both;
     }
   }
 
