@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -83,11 +84,10 @@ class World:
         return self.kafka.end_offsets(self.name)
 
     def commit_as_profile_memory(self, offsets: dict[int, int]) -> None:
-        """What agent 2 of profile memory leaves: offsets without a word."""
+        """What agent 2 of profile memory leaves: offsets with the id of a batch, as Flume's source has it."""
         consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group})
-        consumer.commit(
-            offsets=[TopicPartition(self.name, *place) for place in offsets.items()], asynchronous=False
-        )
+        places = [TopicPartition(self.name, *place, metadata=str(uuid.uuid4())) for place in offsets.items()]
+        consumer.commit(offsets=places, asynchronous=False)
         consumer.close()
 
     # ------------------------------------------------------------------ agents

@@ -72,3 +72,20 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
     assert (repaired.lost, repaired.doubled) == (0, 0), repaired
     assert repaired.source == found.source
     assert Counter(memory_plane.lines()) == lines_before + Counter(bundled_lines())
+
+
+def test_the_change_to_durable_writes_nothing_a_second_time(memory_plane, tmp_path):
+    """Agent 2 of profile durable goes on where the group has come to, and links what was written before."""
+    held = Counter(memory_plane.lines())
+    for service in ("flume-agent1", "flume-agent2"):
+        memory_plane.stack.host.stop_process(f"{service}:memory")
+    for service in ("flume-agent2", "flume-agent1"):
+        memory_plane.stack.launch(service, "durable")
+    path = tmp_path / "more.log"
+    path.write_bytes(b"one\ntwo\n")
+    memory_plane.await_done(memory_plane.submit(pace="max", url=path.as_uri()))
+    memory_plane.await_drained()
+    accounting = memory_plane.account()
+    assert (accounting.lost, accounting.doubled) == (0, 0), accounting
+    assert f"{held.total():,} lines were written by profile memory" in "\n".join(accounting.details)
+    assert Counter(memory_plane.lines()) == held + Counter([b"one", b"two"])

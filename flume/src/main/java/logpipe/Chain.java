@@ -33,7 +33,6 @@ final class Chain {
   private static final String NO_DAY = "00-00-00";
   /** An attribute's name and value hold 16,384 bytes; what is longer stands in a file beside the link. */
   private static final int ATTRIBUTE_BYTES = 12 << 10;
-  private static final Pattern LINK_NAME = Pattern.compile("\\d{6}-\\d{19}");
   private static final Pattern OPEN_NAME =
       Pattern.compile("_open-(\\d{6})-(\\d{19})-(\\d\\d-\\d\\d-\\d\\d)-([0-9a-f]{8})");
   private static final Pattern SIDE = Pattern.compile("\\{\"side\":\"([^\"/]+)\"\\}");
@@ -88,7 +87,7 @@ final class Chain {
     FileStatus[] entries = hdfs.listStatus(folder);
     for (FileStatus entry : entries) {
       String name = entry.getPath().getName();
-      if (LINK_NAME.matcher(name).matches() && name.compareTo(newest) > 0) {
+      if (Link.isName(name) && name.compareTo(newest) > 0) {
         newest = name;
       }
     }
@@ -115,7 +114,7 @@ final class Chain {
   Iterable<Link> newestFirst() throws IOException {
     List<Path> links = new ArrayList<>();
     for (FileStatus entry : hdfs.listStatus(folder)) {
-      if (LINK_NAME.matcher(entry.getPath().getName()).matches()) {
+      if (Link.isName(entry.getPath().getName())) {
         links.add(entry.getPath());
       }
     }

@@ -91,6 +91,10 @@ final class Link {
     return String.format("%06d-%019d", epoch, first);
   }
 
+  static boolean isName(String text) {
+    return text.matches("\\d{6}-\\d{19}");
+  }
+
   byte[] toBytes() {
     Map<String, Object> values = new LinkedHashMap<>();
     values.put("format", FORMAT);

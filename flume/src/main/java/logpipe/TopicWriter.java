@@ -251,8 +251,8 @@ final class TopicWriter extends Thread implements ConsumerRebalanceListener {
       must(lane.append(Link.EXPIRED, lane.epoch, begin, id, ""));
     }
     OffsetAndMetadata committed = consumer.committed(Set.of(partition), KAFKA_WAIT).get(partition);
-    // This agent commits with the link's name; what stands there without was read by profile memory's.
-    if (committed != null && committed.metadata().isEmpty()) {
+    // This agent commits with the link's name; what else stands there is of profile memory's, which read so far.
+    if (committed != null && !Link.isName(committed.metadata())) {
       lane.memoryUntil = Math.min(committed.offset(), end);
     }
     consumer.seek(partition, new OffsetAndMetadata(
