@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from logpipe.accounting.topic import describe, records
 from logpipe.clients.hdfs import Hdfs, dumps
@@ -69,6 +69,7 @@ class Pipeline:
             hdfs_logs_dir=f"/user/bigdata/{name}",
             hdfs_ledger_dir=f"/user/bigdata/{name}-ledger",
             state_dir=folder / "state",
+            consumer_group=f"group-{name}",
             agent1_metrics_port=free_port(),
             timezone=zone,
             topic_partitions=partitions,
@@ -191,6 +192,15 @@ class Pipeline:
             self.hdfs.rename(in_use, self.file_of(made))
         return made
 
+    def read_as_profile_memory(self, offsets: dict[int, int]) -> None:
+        """Commit as agent 2 of profile memory does."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.kafka.bootstrap, "group.id": self.settings.consumer_group}
+        )
+        places = [TopicPartition(self.settings.topic, *place) for place in offsets.items()]
+        consumer.commit(offsets=places, asynchronous=False)
+        consumer.close()
+
     def end(self, made: Link, **changes: Any) -> Link:
         """The link with which an epoch ends."""
         ended = replace(
@@ -259,7 +269,7 @@ class Pipeline:
         """What a process of its own needs to work on this pipeline."""
         names = (
             "topic", "kafka_bootstrap", "webhdfs_url", "hdfs_logs_dir", "hdfs_ledger_dir", "state_dir",
-            "timezone", "agent1_metrics_port",
+            "timezone", "agent1_metrics_port", "consumer_group",
         )  # fmt: skip
         values = {f"LOGPIPE_{name.upper()}": str(getattr(self.settings, name)) for name in names}
         return os.environ | values

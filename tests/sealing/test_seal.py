@@ -5,7 +5,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from logpipe.accounting.chain import ChainError
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE
@@ -111,17 +110,6 @@ def test_a_day_is_not_over_before_every_chain_has_passed_its_midnight(pipeline):
     pipeline.link(5, partition=1)
     seal(pipeline.settings, DAY)
     assert pipeline.lines() == Counter(numbered(5) * 2), "what came after midnight is not waited for"
-
-
-def test_a_day_that_profile_memory_still_holds_says_so(pipeline):
-    pipeline.send(numbered(5))
-    consumer = Consumer(
-        {"bootstrap.servers": pipeline.kafka.bootstrap, "group.id": pipeline.settings.consumer_group}
-    )
-    consumer.commit(offsets=[TopicPartition(pipeline.settings.topic, 0, 5)], asynchronous=False)
-    consumer.close()
-    with pytest.raises(NotOverError, match="Profile memory has read on"):
-        seal(pipeline.settings, DAY)
 
 
 def test_today_is_not_over(pipeline):

@@ -44,16 +44,30 @@ class TextDigest:
 
 @dataclass
 class RangeSums:
-    """What a range holds."""
+    """What a range holds.
+
+    Attributes:
+        digest, anonymous, replays, repeats, foreign: as in `logpipe.contracts.chain.Link`.
+        records: repeats included.
+        first_ms, last_ms: Kafka's times of the first and the last record.
+        marks: highest number of each replay, and when that came.
+    """
 
     digest: DigestBuilder = field(default_factory=DigestBuilder)
     anonymous: DigestBuilder = field(default_factory=DigestBuilder)
     replays: dict[str, DigestBuilder] = field(default_factory=dict)
     repeats: int = 0
     foreign: int = 0
+    records: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    marks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, record: Record, verdict: Verdict) -> None:
         """Count a record."""
+        self.records += 1
+        self.first_ms = self.first_ms or record.timestamp_ms
+        self.last_ms = record.timestamp_ms
         if verdict is Verdict.REPEAT:
             self.repeats += 1
             return
@@ -63,7 +77,9 @@ class RangeSums:
             self.anonymous.add(record.value)
             self.foreign += verdict is Verdict.FOREIGN
         else:
-            self.replays.setdefault(identity[0], DigestBuilder()).add(record.value)
+            replay, number = identity
+            self.replays.setdefault(replay, DigestBuilder()).add(record.value)
+            self.marks[replay] = (number, record.timestamp_ms)
 
     def by_replay(self) -> dict[str, Digest]:
         """Of each replay its lines."""

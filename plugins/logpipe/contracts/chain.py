@@ -26,6 +26,7 @@ from logpipe.digest import Digest
 FORMAT = 1
 LINK_ATTRIBUTE = "user.logpipe.link"
 FLOOR_ATTRIBUTE = "user.logpipe.floor"
+ATTRIBUTE_BYTES = 12 << 10  # an attribute's name and value hold 16,384; a longer link stands in a side file
 FILE_PREFIX = "apache_logs"
 
 LINK_NAME = re.compile(r"(\d{6})-(\d{19})")
@@ -89,6 +90,11 @@ def java_id(kafka_id: object) -> str:
 def link_name(epoch: int, first: int) -> str:
     """The name of the link that begins there; names sort as links do."""
     return f"{epoch:06d}-{first:019d}"
+
+
+def open_name(epoch: int, first: int, day: str, attempt: str) -> str:
+    """The name of a link while it is made; ``day`` is empty for one without lines."""
+    return f"_open-{link_name(epoch, first)}-{day or '00-00-00'}-{attempt}"
 
 
 def file_name(partition: int, epoch: int, first: int) -> str:
@@ -173,7 +179,7 @@ class Link:
         epoch, first: where it begins; with the partition its place in the chain.
         next_epoch, next: where the link after it begins. The same epoch but behind ``ended``.
         leader_epoch: of the last record; tells reused offsets. -1: not known.
-        day: the dated folder; empty for links without lines.
+        day: the dated folder; of links without lines that of the link before.
         attempt: who wrote it, 8 hexadecimal digits.
         first_arrival_ms, last_arrival_ms: Kafka's times of the first and last record; 0 without records.
         digest: the lines of this range, as its file holds them.
@@ -268,9 +274,10 @@ class Link:
                 for replay, mark in self.marks.items()
             },
         }
+        if self.day:
+            values["day"] = self.day
         if self.kind in ("lines", "memory"):
             values |= {
-                "day": self.day,
                 "first_arrival_ms": self.first_arrival_ms,
                 "last_arrival_ms": self.last_arrival_ms,
                 "digest": digest_to_list(self.digest),

@@ -40,7 +40,12 @@ from logpipe.contracts.sealed import (
     merged_name,
 )
 from logpipe.digest import Digest
-from logpipe.sealing.memory import NotConfirmedError, nothing_of, part_of_day
+from logpipe.sealing.memory import (
+    NotConfirmedError,
+    link_what_memory_read,
+    nothing_of,
+    part_of_day,
+)
 from logpipe.sealing.over import NotOverError, still_missing
 from logpipe.sealing.place import Place, Reached, new_attempt, nowhere
 from logpipe.sealing.prune import prune
@@ -108,6 +113,9 @@ def seal(
         sealed = place.load()
         if sealed is None:
             if missing := still_missing(hdfs, settings, day):
+                raise NotOverError(missing)
+            link_what_memory_read(place, reached)
+            if missing := still_missing(hdfs, settings, day, linked=True):
                 raise NotOverError(missing)
             sealed = _Sealing(place, target_bytes, reached).commit()
         if sealed is not None:
