@@ -13,6 +13,7 @@ import pytest
 
 from logpipe.accounting.chain import own
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Mark, Totals
+from logpipe.contracts.sealed import SealedFile
 from logpipe.digest import Digest
 from logpipe.replayer.sums import Sums
 from tests.accounting.pipeline import DAY, PARTITIONS, Pipeline, nasa_lines
@@ -56,7 +57,8 @@ def write_history(pipeline: Pipeline, julys: int, *, folded: bool) -> None:
         is_old = folded and number < julys // 2
         if is_old:
             path.unlink()
-        pipeline.seal(day, JULY, forgotten_at="2026-04-11T00:30:00+00:00" if is_old else "")
+        files = () if is_old else (SealedFile("apache_logs-1.log", 0, JULY, 0),)
+        pipeline.seal(day, JULY, files, forgotten_at="2026-04-11T00:30:00+00:00" if is_old else "")
         if not is_old:
             pipeline.hdfs.write(f"{pipeline.logs}/{day}/apache_logs-1.log", b"")
         totals += Totals(records=JULY.lines, digest=JULY)

@@ -8,7 +8,9 @@ import pytest
 from logpipe.accounting.chain import own
 from logpipe.accounting.verify import seal_replays
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Totals
+from logpipe.contracts.sealed import SealedFile
 from logpipe.digest import Digest
+from logpipe.replayer.sums import Sums
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -157,8 +159,34 @@ def test_links_before_the_floor_may_be_gone(whole: Pipeline) -> None:
 
     whole.seal(DAY, day, forgotten_at="2026-04-11T00:30:00+00:00")
     assert "1 days were forgotten" in "\n".join(whole.exact().details)
-    assert json.loads((whole.settings.state_dir / "forgotten_days.json").read_text()) == [DAY]
+    assert json.loads((whole.settings.state_dir / "sealed_days.json").read_text()) == {DAY: 0}
     whole.exact()
+
+
+def test_files_of_a_sealed_day_are_held_against_its_sums_by_name_and_length(whole: Pipeline) -> None:
+    text = b"".join(whole.hdfs.read(whole.path(link)) or b"" for link in whole.links)
+    for link in whole.links:
+        whole.hdfs.delete(whole.path(link))
+    digest = sum((link.digest for link in whole.links), start=Digest())
+    path = f"{whole.logs}/{DAY}/apache_logs-1.log"
+    whole.hdfs.write(path, text)
+    whole.seal(DAY, digest, (SealedFile("apache_logs-1.log", len(text), digest, 0),))
+    whole.exact()
+    known = (whole.settings.state_dir / "sealed_days.json").read_text()
+
+    whole.hdfs.write(path, text[:-1], overwrite=True)
+    assert f"{len(text) - 1:,} bytes, not {len(text):,}" in whole.verify().problems[0]
+    whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-2.log", b"surplus\n")
+    assert any("apache_logs-2.log is no file of the sealed day" in text for text in whole.verify().problems)
+    whole.hdfs.delete(path)
+    found = whole.verify()
+    assert (found.lost, found.doubled) == (4_000, 0)
+    assert f"make repair DATE=20{DAY}" in found.problems[0]
+
+    whole.hdfs.delete(f"{whole.logs}/{DAY}/apache_logs-2.log")
+    whole.hdfs.write(path, text)
+    whole.exact()
+    assert (whole.settings.state_dir / "sealed_days.json").read_text() != known
 
 
 def test_a_stopped_replay_is_named_and_fails(whole: Pipeline) -> None:
@@ -167,6 +195,20 @@ def test_a_stopped_replay_is_named_and_fails(whole: Pipeline) -> None:
     assert (found.ok, found.lost, found.doubled) == (False, 0, 0)
     assert "replay a" in found.unfinished[0]
     assert "10 lines sent and not acknowledged" in "\n".join(found.details)
+
+
+def test_a_replay_that_was_given_up_half_sent_is_told_for_ever(whole: Pipeline) -> None:
+    """Its record is sealed 30 days after it stopped, and folded into the sums then."""
+    whole.record("a", LINES, state="stopped")
+    found = whole.verify()
+    assert (found.ok, found.sealable) == (False, ("a",))
+    record = whole.record("a", LINES, state="stopped", sealed_at="2026-04-10T00:00:00+00:00")
+    told = "1 replays were given up half sent: 4,000 lines of theirs were sent"
+    assert told in "\n".join(whole.exact().details)
+    folder = whole.settings.state_dir / "replays"
+    (folder / "a.json").unlink()
+    (folder / "sums.json").write_text(json.dumps(Sums().with_folded([record]).to_json()))
+    assert told in "\n".join(whole.exact().details)
 
 
 def test_a_link_that_says_more_than_an_attribute_holds(pipeline: Pipeline) -> None:

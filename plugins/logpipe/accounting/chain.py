@@ -38,6 +38,7 @@ from logpipe.digest import Digest
 
 THREADS = 8
 ASK_AGAIN_S = 10.0  # an agent 2 that was started since does not heed what was asked before
+FORGOTTEN = 0  # stands for when files of a forgotten day came or went
 _ATTEMPTS = 10
 _Item = TypeVar("_Item")
 _Found = TypeVar("_Found")
@@ -163,7 +164,7 @@ class ChainReader:
     Args:
         hdfs: the client.
         logs_dir: holds one folder a day, and the chains.
-        memory_file: keeps the days that are known to be forgotten between calls; None: nothing does.
+        memory_file: keeps between calls which sealed days were looked at; None: nothing does.
     """
 
     def __init__(self, hdfs: Hdfs, logs_dir: str, memory_file: Path | None = None) -> None:
@@ -294,7 +295,7 @@ class ChainReader:
         links = [link for chain in chains.values() for link in chain.links]
         problems = [problem for chain in chains.values() for problem in chain.problems()]
         folders = self._folders()
-        unsealed = sorted(folders - sealed | {link.day for link in links if link.day} - sealed)
+        unsealed = sorted(folders.keys() - sealed | {link.day for link in links if link.day} - sealed)
         listings = dict(zip(unsealed, parallel(self._listing, unsealed), strict=True))
         later = self.sealed_names()  # a day that was sealed meanwhile is exchanged under our eyes
         listings = {day: entries for day, entries in listings.items() if day not in later}
@@ -306,20 +307,25 @@ class ChainReader:
             memory_files += [f"{self._layout.day(day)}/{name}" for name in names if is_memory_file(name)]
             problems += self._surplus(day, names, mine, chains)
         found = [digest_file(self._hdfs, path) for path in memory_files]
-        forgotten, gone, notes = self._gone(sealed, folders)
+        forgotten, damaged, notes = self._sealed(sealed, folders, links)
         return Days(
             sealed=later,
             forgotten=forgotten,
             memory_due=self._memory_due(links, later),
             memory_found=sum(found, start=Digest()),
             memory_files=tuple(memory_files),
-            problems=(*problems, *gone),
+            problems=(*problems, *damaged),
             notes=notes,
         )
 
-    def _folders(self) -> set[str]:
+    def _folders(self) -> dict[str, int]:
+        """Of each day's folder when a file last came or went there."""
         entries = self._hdfs.list(self._layout.root)
-        return {entry.name for entry in entries if entry.is_folder and DAY.fullmatch(entry.name)}
+        return {
+            entry.name: entry.modified_ms
+            for entry in entries
+            if entry.is_folder and DAY.fullmatch(entry.name)
+        }
 
     def _listing(self, day: str) -> list[Entry]:
         return self._hdfs.list(self._layout.day(day))
@@ -377,48 +383,76 @@ class ChainReader:
         days = parallel(self.sealed, sorted(day for day in sealed if first <= day <= last))
         return due - sum((memory_part(day, memory) for day in days if day), start=Digest())
 
-    def _gone(
-        self, sealed: frozenset[str], folders: set[str]
+    def _sealed(
+        self, sealed: frozenset[str], folders: dict[str, int], links: list[Link]
     ) -> tuple[tuple[str, ...], list[Problem], tuple[str, ...]]:
-        """Sealed days whose folder is not there: forgotten on purpose, being exchanged, or lost."""
-        known = self._forgotten()
-        asked = [day for day in parallel(self.sealed, sorted(sealed - folders - known)) if day]
-        fresh = {day.day for day in asked if day.forgotten_at}
-        if fresh:
-            self._remember(known | fresh)
+        """The forgotten ones among the sealed days, and what is wrong with others by names and lengths.
+
+        Each is looked at once, and again when a file has come or gone since.
+        """
+        known = self._looked_at()
+        asked = sorted(day for day in sealed if known.get(day) != folders.get(day, FORGOTTEN))
+        fresh: dict[str, int] = {}
         problems, notes = [], []
-        away = [day for day in asked if not day.forgotten_at]
-        now = self._folders() if away else folders
-        for sums in away:
-            day = sums.day
-            if day in now:
+        for sums, found in parallel(lambda day: (self.sealed(day), self._listing(day)), asked):
+            if sums is None:
                 continue
-            if self._hdfs.status(self._layout.sealing(day)):
+            day = sums.day
+            if sums.forgotten_at:
+                fresh[day] = FORGOTTEN
+            elif not (wrong := list(self._wrong(sums, found, links))):
+                fresh[day] = folders.get(day, FORGOTTEN)
+            elif self._hdfs.status(self._layout.sealing(day)):
                 notes.append(
                     f"{day} is being sealed: its folder is exchanged; the DAG hdfs_partitions ends that"
                 )
-                continue
-            problems.append(
-                Problem(
-                    f"The sealed day {day} is missing, with {sums.lines:,} lines: "
-                    f"`make repair DATE=20{day}` writes it again as far as Kafka has it, "
-                    f"`make forget DATE=20{day}` says that it may be gone",
-                    sums.lines,
-                )
+            else:
+                problems += wrong
+        if fresh:
+            self._remember({day: known[day] for day in known.keys() & sealed} | fresh)
+        forgotten = {day for day in sealed if (known | fresh).get(day) == FORGOTTEN}
+        return tuple(sorted(forgotten)), problems, tuple(notes)
+
+    def _wrong(self, sums: SealedDay, found: list[Entry], links: list[Link]) -> Iterator[Problem]:
+        """What a sealed day's folder has not as its sums say."""
+        folder, mend = self._layout.day(sums.day), f"`make repair DATE=20{sums.day}`"
+        if not found:
+            yield Problem(
+                f"The sealed day {sums.day} is missing, with {sums.lines:,} lines: {mend} writes it again as "
+                f"far as Kafka has it, `make forget DATE=20{sums.day}` says that it may be gone",
+                sums.lines,
             )
-        return tuple(sorted((known & sealed - folders) | fresh)), problems, tuple(notes)
+            return
+        lengths = {entry.name: entry.length_bytes for entry in found}
+        for file in sums.files:
+            if file.name not in lengths:
+                yield Problem(
+                    f"{folder}/{file.name} of a sealed day is missing, with {file.text.lines:,} lines: "
+                    f"{mend} writes it again as far as Kafka has it",
+                    file.text.lines,
+                )
+            elif lengths[file.name] != file.length_bytes:
+                yield Problem(
+                    f"{folder}/{file.name} of a sealed day has {lengths[file.name]:,} bytes, not "
+                    f"{file.length_bytes:,}: {mend} writes it again as far as Kafka has it"
+                )
+        known = {file.name for file in sums.files}
+        known |= {link.file_name for link in links if link.day == sums.day}  # it came when this was sealed
+        for name in lengths.keys() - known:
+            if name.startswith(FILE_PREFIX) and name.endswith(".log"):
+                yield Problem(f"{folder}/{name} is no file of the sealed day: {mend} puts it aside")
 
-    def _forgotten(self) -> set[str]:
+    def _looked_at(self) -> dict[str, int]:
         try:
-            return set(json.loads(self._memory_file.read_text())) if self._memory_file else set()
-        except (OSError, ValueError):
-            return set()
+            return dict(json.loads(self._memory_file.read_text())) if self._memory_file else {}
+        except (OSError, ValueError, TypeError):
+            return {}
 
-    def _remember(self, days: set[str]) -> None:
+    def _remember(self, days: dict[str, int]) -> None:
         if self._memory_file:
             try:
                 fresh = self._memory_file.with_suffix(".fresh")
-                fresh.write_text(json.dumps(sorted(days)))
+                fresh.write_text(json.dumps(days, sort_keys=True))
                 fresh.replace(self._memory_file)
             except OSError:
                 return  # it only spares requests

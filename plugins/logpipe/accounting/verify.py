@@ -21,7 +21,7 @@ from logpipe.digest import Digest
 from logpipe.replayer.record import ReplayRecord
 from logpipe.settings import Settings
 
-FORGOTTEN_FILE = "forgotten_days.json"  # in the state folder: spares asking HDFS about each of them again
+SEALED_DAYS_FILE = "sealed_days.json"  # in the state folder: spares asking HDFS about each of them again
 
 
 def verify(settings: Settings) -> Accounting:
@@ -36,7 +36,7 @@ def verify(settings: Settings) -> Accounting:
 
 def chain_reader(settings: Settings) -> ChainReader:
     """Reads this pipeline's chains."""
-    return ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / FORGOTTEN_FILE)
+    return ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / SEALED_DAYS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
