@@ -583,8 +583,37 @@ def test_a_folded_replay_is_counted_and_not_begun_again(
         "POST", "/replays", {"replay_id": "long-ago", "url": url, "pace": "max", "profile": "durable"}
     )
     assert (status, "take another replay_id" in refused["error"]) == (409, True)
-    records, digest, folded = ledger(parse(state_dir=process.state_dir))
-    assert (records, digest, folded) == ([], Digest.of([b"one", b"two"]), 1)
+    records, sums = ledger(parse(state_dir=process.state_dir))
+    assert (records, sums.digest, sums.replays, sums.given_up) == ([], Digest.of([b"one", b"two"]), 1, 0)
+
+
+def test_a_replay_that_nobody_went_on_with_is_given_up_half_sent_and_told_for_ever(
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_bytes(b"\n".join(log_lines(500)))
+    url = f"file://{tmp_path}/a.log"
+    process = start_replayer(**stack.settings)
+    process.submit("half", url, pace="delay:0.01")
+    process.wait_lines("half", 3)
+    process.request("POST", "/replays/half/stop")
+    body = {"sealed_at": "2026-01-01"}
+    status, refused = process.request("POST", "/replays/half/seal", body)
+    assert (status, "stopped or failed for 30 days" in refused["error"]) == (409, True)
+    process.terminate()
+    path = process.state_dir / "replays" / "half.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "finished_at": "2026-01-01T00:00:00+00:00"}))
+    process = start_replayer(**stack.settings)
+    status, record = process.request("POST", "/replays/half/seal", body)
+    assert (status, record["state"]) == (200, "stopped")
+    spec = {"replay_id": "half", "url": url, "pace": "delay:0.01", "profile": "durable"}
+    status, refused = process.request("POST", "/replays", spec)
+    assert (status, "was given up" in refused["error"]) == (409, True)
+    process.terminate()
+    process = start_replayer(**stack.settings)
+    wait_until(lambda: process.request("GET", "/replays/half")[0] == 404, 30, "the fold")
+    assert process.request("POST", "/replays", spec)[0] == 409
+    records, sums = ledger(parse(state_dir=process.state_dir))
+    assert (records, sums.replays, sums.given_up, sums.given_up_lines) == ([], 1, 1, record["lines"])
 
 
 def test_two_replays_of_one_file_at_the_same_time_both_count(

@@ -1,6 +1,7 @@
 """What is lost, doubled and in flight, as a table: sums in, verdict out."""
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -69,6 +70,7 @@ class Case:
 
 
 ALL = lines(1, 10)
+EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"
 A = record("a", 10)
 CASES = [
     Case("all arrived", (A,), stage({"a": ALL}), sealable=("a",)),
@@ -230,6 +232,34 @@ CASES = [
         stage({"a": ALL}),
         lost=2,
         ok=False,
+    ),
+    Case(
+        "a replay that failed is waited for",
+        (replace(record("a", 10, "failed"), finished_at=LATE),),
+        stage({"a": ALL}),
+        ok=False,
+        told="clear its task",
+        facts={"give_up_before": datetime.fromisoformat(EARLY)},
+    ),
+    Case(
+        "a replay that failed long ago may be given up",
+        (replace(record("a", 10, "failed"), finished_at=EARLY),),
+        stage({"a": ALL}),
+        ok=False,
+        sealable=("a",),
+        facts={"give_up_before": datetime.fromisoformat(LATE)},
+    ),
+    Case(
+        "it is not given up while other lines of it than those it knows of have arrived",
+        (replace(record("a", 9, "failed"), finished_at=EARLY),),
+        stage({"a": lines(2, 10)}, numbers={"a": 10}),
+        ok=False,
+        facts={"give_up_before": datetime.fromisoformat(LATE)},
+    ),
+    Case(
+        "a replay that was given up half sent is whole as far as it was sent",
+        (replace(record("a", 10, "failed", sealed=True), finished_at=EARLY),),
+        stage({"a": ALL}),
     ),
     Case(
         "a file is missing",

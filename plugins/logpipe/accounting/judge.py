@@ -3,11 +3,14 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from logpipe.accounting.chain import Problem
 from logpipe.digest import Digest
 from logpipe.identity import credited_to
 from logpipe.replayer.record import ReplayRecord
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Facts:
         records: the replays' records, repairs included.
         folded: digest of the sealed replays whose records were folded away.
         folded_replays: their number.
+        give_up_before: replays that stopped half sent before then may be sealed as they are.
         topic_lines: distinct lines that the topic has taken.
         hdfs_lines: lines that stand in HDFS, forgotten days included.
         hdfs, windows: the two ends.
@@ -57,6 +61,7 @@ class Facts:
     records: tuple[ReplayRecord, ...] = ()
     folded: Digest = field(default_factory=Digest)
     folded_replays: int = 0
+    give_up_before: datetime = NEVER
     topic_lines: int = 0
     hdfs_lines: int = 0
     hdfs: Stage = field(default_factory=lambda: Stage("HDFS"))
@@ -72,8 +77,8 @@ class Accounting:
     Attributes:
         is_waiting: lines of replays that have ended are in flight. Of one that runs some always are.
         problems: what is wrong on HDFS, in words.
-        unfinished: replays that were stopped or failed, in words.
-        sealable: replays that are done and equal everywhere, and not sealed yet.
+        unfinished: replays that were stopped or failed, and not given up yet, in words.
+        sealable: replays that are over and equal everywhere, and not sealed yet.
         details: everything in words.
     """
 
@@ -155,10 +160,9 @@ def judge(facts: Facts) -> Accounting:
     details = [problem.text for problem in facts.problems] + list(facts.notes)
     own = [record for record in facts.records if credited_to(_id(record)) == _id(record)]
     unfinished = tuple(
-        f"replay {_id(record)} of {record.spec.to_json()['url']} {record.state} after line "
-        f"{record.place.line:,}: {record.reason or 'no reason is known'}; clear its task `replay` to go on"
+        f"{half_sent(record)}; clear its task `replay` to go on"
         for record in own
-        if record.state in ("failed", "stopped")
+        if record.state in ("failed", "stopped") and not record.sealed_at
     )
     details += unfinished
     details += [
@@ -191,8 +195,8 @@ def judge(facts: Facts) -> Accounting:
             _id(record)
             for record in own
             if is_whole
-            and record.state == "done"
             and not record.sealed_at
+            and (record.state == "done" or record.is_given_up(facts.give_up_before))
             and all(_id(record) in each.equal for each in judged)
         ),
         details=tuple(details),
@@ -232,7 +236,7 @@ class _Judge:
     def _replay(self, record: ReplayRecord) -> None:
         replay = _id(record)
         found = compare(record, self._credited[replay], self.stage.numbers.get(replay, 0))
-        if found.is_equal:
+        if found.is_equal and self._credited[replay] == record.digest:
             self.equal.add(replay)
         if self.stage.is_pooled and not found.surplus:
             # Profile memory's agent writes lines without their identity: they are looked for in the pool.
@@ -312,6 +316,14 @@ def _compare_others(hdfs: _Judge, windows: _Judge) -> None:
         windows.others(
             Comparison(ours.lines - theirs.lines) if ours.lines > theirs.lines else Comparison(1, 1)
         )
+
+
+def half_sent(record: ReplayRecord) -> str:
+    """Which replay stopped or failed, where, and why."""
+    return (
+        f"replay {_id(record)} of {record.spec.to_json()['url']} {record.state} after line "
+        f"{record.place.line:,}: {record.reason or 'no reason is known'}"
+    )
 
 
 def _id(record: ReplayRecord) -> str:

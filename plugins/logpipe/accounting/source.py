@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 
-from logpipe.digest import Digest
 from logpipe.replayer.errors import SourceError
 from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.gunzip import gunzip, is_gzip, pass_through
@@ -52,20 +51,19 @@ def replays(settings: Settings) -> list[ReplayRecord]:
         time.sleep(1)
 
 
-def ledger(settings: Settings) -> tuple[list[ReplayRecord], Digest, int]:
+def ledger(settings: Settings) -> tuple[list[ReplayRecord], Sums]:
     """What was sent, as far as it is recorded now; waits for nothing.
 
     Returns:
         The records of all replays that are kept, oldest first, without repairs: those send lines of other
-        replays again (`logpipe.identity.credited_to`). Digest and number of the sealed replays whose records
-        were folded into sums.
+        replays again (`logpipe.identity.credited_to`). And the sums of those whose records were folded away.
 
     Raises:
         SourceGoneError: a record or the sums cannot be read.
     """
     records, sums = _ledger(settings)
     kept = [one for one in records if not one.is_repair and one.spec.replay_id not in sums.folded]
-    return kept, sums.digest, sums.replays
+    return kept, sums
 
 
 def _ledger(settings: Settings) -> tuple[list[ReplayRecord], Sums]:

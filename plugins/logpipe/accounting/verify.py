@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from logpipe.accounting import drain, topic
 from logpipe.accounting.chain import Chain, ChainReader, Days
-from logpipe.accounting.judge import Accounting, Facts, Stage, judge
+from logpipe.accounting.judge import Accounting, Facts, Stage, half_sent, judge
 from logpipe.accounting.source import ledger
 from logpipe.accounting.windows import WindowTotals, read_commit_totals
 from logpipe.clients.hdfs import Hdfs
 from logpipe.contracts.chain import Link, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.sums import Sums
 from logpipe.settings import Settings
 
 SEALED_DAYS_FILE = "sealed_days.json"  # in the state folder: spares asking HDFS about each of them again
@@ -44,7 +46,8 @@ class Reading:
     """What was read, in the order that makes it comparable: ledger, the topic's ends, then the rest.
 
     Attributes:
-        records, folded, folded_replays: as `ledger` gives them.
+        records, sums: as `ledger` gives them.
+        give_up_before: replays that stopped half sent before then are not waited for any more.
         now: the topic.
         chains: of each partition, with the links that are kept.
         days: those that are not sealed, held against their links.
@@ -54,8 +57,8 @@ class Reading:
     """
 
     records: tuple[ReplayRecord, ...]
-    folded: Digest
-    folded_replays: int
+    sums: Sums
+    give_up_before: datetime
     now: topic.Topic
     chains: dict[int, Chain]
     days: Days
@@ -71,7 +74,7 @@ class Reading:
 
 def read(settings: Settings) -> Reading:
     """Read what an accounting needs. Errors as `verify`."""
-    records, folded, folded_replays = ledger(settings)
+    records, sums = ledger(settings)
     # In the direction of the flow: what has left one place by then is seen in the next.
     held_1 = drain.held_events(settings, 1)
     now = topic.describe(settings)
@@ -90,8 +93,8 @@ def read(settings: Settings) -> Reading:
     sends_memory = any(record.spec.profile == "memory" for record in records)
     return Reading(
         tuple(records),
-        folded,
-        folded_replays,
+        sums,
+        datetime.now(UTC) - timedelta(days=settings.keep_runs_days),
         now,
         chains,
         days,
@@ -109,8 +112,9 @@ def facts_of(reading: Reading) -> Facts:
     is_counting = counted.topic_id in ("", now.topic_id)
     return Facts(
         records=reading.records,
-        folded=reading.folded,
-        folded_replays=reading.folded_replays,
+        folded=reading.sums.digest,
+        folded_replays=reading.sums.replays,
+        give_up_before=reading.give_up_before,
         topic_lines=totals.digest.lines + now.behind(flushed),
         hdfs_lines=totals.digest.lines
         + (days.memory_found - days.memory_due).lines
@@ -175,6 +179,12 @@ def _both(first: int | None, second: int | None) -> int | None:
 def _notes(reading: Reading, totals: Totals, *, is_counting: bool) -> Iterable[str]:
     """What is worth telling, and no failure by itself."""
     now, chains, days, counted = reading.now, reading.chains, reading.days, reading.counted
+    given_up = [one for one in reading.records if one.sealed_at and one.state != "done"]
+    for record in given_up:
+        yield f"{half_sent(record)}; it was given up"
+    if replays := len(given_up) + reading.sums.given_up:
+        lines = sum(record.digest.lines for record in given_up) + reading.sums.given_up_lines
+        yield f"{replays:,} replays were given up half sent: {lines:,} lines of theirs were sent, and count"
     if totals.repeats:
         yield f"{totals.repeats:,} repeated records in the topic, known by their identity and left out"
     if others := totals.anonymous.lines - totals.foreign:
@@ -213,7 +223,7 @@ def _notes(reading: Reading, totals: Totals, *, is_counting: bool) -> Iterable[s
 
 
 def seal_replays(accounting: Accounting, seal: Callable[[str], bool]) -> list[str]:
-    """Have the replays sealed that are done and equal everywhere; what fails is left for the next time.
+    """Have the replays sealed that are over and equal everywhere; what fails is left for the next time.
 
     Args:
         accounting: says which.

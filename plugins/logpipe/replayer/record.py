@@ -86,7 +86,8 @@ class ReplayRecord:
     Attributes:
         partitions: the topic's when the replay began: `logpipe.identity.partition_of` goes by it. None: not
             asked for yet; 0: an earlier version began it, and Kafka's own partitioner goes on.
-        sealed_at: when the lines were found equal everywhere, ISO-8601 UTC; None: they were not yet.
+        sealed_at: when the lines were found equal everywhere, ISO-8601 UTC; None: they were not yet. One that
+            is sealed and not ``done`` was given up half sent.
     """
 
     spec: ReplaySpec
@@ -111,6 +112,11 @@ class ReplayRecord:
     def is_repair(self) -> bool:
         """Whether its lines are another replay's, which counts them."""
         return self.spec.replay_id.startswith(REPAIR_PREFIX)
+
+    def is_given_up(self, before: datetime) -> bool:
+        """Whether it stopped or failed so long ago that nobody is waited for any more who would go on."""
+        has_ended = self.state in ("failed", "stopped") and self.finished_at is not None
+        return has_ended and datetime.fromisoformat(str(self.finished_at)) < before
 
     def is_behind(self, other: "ReplayRecord") -> bool:
         """Whether the other one, of the same replay, knows of more."""

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from logpipe.identity import REPAIR_PREFIX
 from logpipe.replayer.errors import SourceRefusedError
@@ -86,6 +87,11 @@ class Registry:
                 record = ReplayRecord(spec)
             else:
                 self._must_equal(record.spec, spec)
+                if record.state != "done" and record.sealed_at:
+                    raise ConflictError(
+                        f"replay {spec.replay_id} was given up at {record.sealed_at} after line "
+                        f"{record.place.line}: take another replay_id to send the log again"
+                    )
                 if record.state != "done":
                     record = record.changed(spec=spec, state="running", reason=None, finished_at=None)
             self._journal.save_new(record)
@@ -116,14 +122,17 @@ class Registry:
         return replay.record
 
     def seal(self, replay_id: str, sealed_at: str) -> ReplayRecord | None:
-        """Mark a replay that is done as equal everywhere; None if there is none.
+        """Mark a replay that is done, or given up half sent, as equal everywhere; None if there is none.
+
+        Given up is what stopped or failed more than ``LOGPIPE_KEEP_RUNS_DAYS`` ago: Airflow has no task of it
+        any more that could be cleared.
 
         Args:
             replay_id: of the replay.
             sealed_at: when it was found so, ISO-8601. It stays as it was if the replay is sealed already.
 
         Raises:
-            ConflictError: it is not done.
+            ConflictError: it may go on.
             LedgerError: what another host knows of it is not known: HDFS is away.
         """
         with self._lock:
@@ -131,9 +140,11 @@ class Registry:
             record = self._furthest(replay_id, known)
             if record is None:
                 return None
-            if record.state != "done":
+            before = datetime.now(UTC) - timedelta(days=self._settings.keep_runs_days)
+            if record.state != "done" and not record.is_given_up(before):
                 raise ConflictError(
-                    f"replay {replay_id} is {record.state}, expected done: only what has ended well is sealed"
+                    f"replay {replay_id} is {record.state}, expected done, or stopped or failed for "
+                    f"{self._settings.keep_runs_days} days: only what cannot go on is sealed"
                 )
             if record.sealed_at is None:
                 record = record.changed(sealed_at=sealed_at)

@@ -20,6 +20,7 @@ class Sums:
     Attributes:
         digest: their lines; repairs have none of their own.
         replays: their number, without repairs.
+        given_up, given_up_lines: how many of them were given up half sent, and the lines that they had sent.
         folded: ids of the last fold, and of those before it as far as `REMEMBERED` goes, oldest first.
             Records of theirs that are still there count no more: whoever folded them ended before it had
             deleted them. And none of them is begun again: its marks are forgotten, so lines would double.
@@ -28,20 +29,32 @@ class Sums:
     digest: Digest = field(default_factory=Digest)
     replays: int = 0
     folded: tuple[str, ...] = ()
+    given_up: int = 0
+    given_up_lines: int = 0
 
     def with_folded(self, records: Iterable[ReplayRecord]) -> "Sums":
         """These sums and those of some records."""
-        digest, replays, folded = self.digest, self.replays, list[str]()
-        for record in records:
-            folded.append(record.spec.replay_id)
-            if not record.is_repair:
-                digest, replays = digest + record.digest, replays + 1
-        remembered = (*self.folded, *folded)[-max(REMEMBERED, len(folded)) :]
-        return Sums(digest, replays, remembered)
+        records = list(records)
+        own = [record for record in records if not record.is_repair]
+        given_up = [record for record in own if record.state != "done"]
+        folded = [record.spec.replay_id for record in records]
+        return Sums(
+            sum((record.digest for record in own), start=self.digest),
+            self.replays + len(own),
+            (*self.folded, *folded)[-max(REMEMBERED, len(folded)) :],
+            self.given_up + len(given_up),
+            self.given_up_lines + sum(record.digest.lines for record in given_up),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**self.digest.to_json(), "replays": self.replays, "folded": list(self.folded)}
+        return {
+            **self.digest.to_json(),
+            "replays": self.replays,
+            "folded": list(self.folded),
+            "given_up": self.given_up,
+            "given_up_lines": self.given_up_lines,
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Sums":
@@ -50,7 +63,13 @@ class Sums:
         Raises:
             KeyError, TypeError, ValueError: the values are not what `to_json` gives.
         """
-        return cls(Digest.from_json(values), values["replays"], tuple(values["folded"]))
+        return cls(
+            Digest.from_json(values),
+            values["replays"],
+            tuple(values["folded"]),
+            values.get("given_up", 0),
+            values.get("given_up_lines", 0),
+        )
 
 
 def to_fold(records: Iterable[ReplayRecord], now: datetime | None = None) -> list[ReplayRecord]:
