@@ -2,7 +2,8 @@
 
 **What it does.** For one day it waits until it is over (the chain of each partition of the topic has passed
 the day's midnight), proves each file by its digest, merges them into few large files with `_manifest.json`
-and `_SUCCESS`, and takes the links of the day away. A damaged file is written again from the topic first.
+and `_SUCCESS`, and takes the links of the day away. A day that profile `memory` has read is over by what it
+has committed, and is written anew from the topic. A damaged file is written again from the topic first.
 Then it emits the asset `apache_logs_partition`: schedule a DAG of your own on it, and find the date and the
 number of lines in the event's `extra`. A day without lines is nothing to do, and no event. Sealed days
 older than `LOGPIPE_KEEP_DAYS` are forgotten.

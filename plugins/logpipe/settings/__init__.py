@@ -194,7 +194,11 @@ class Settings(BaseSettings):
     partitions_schedule: Cron = Field("30 0 * * *", description="Sealing of the day before")
 
     keep_runs_days: int = Field(
-        30, ge=7, le=3650, description="Runs that have ended, and logs of tasks, are kept in Airflow so long"
+        30,
+        ge=7,
+        le=3650,
+        description="Runs that have ended, and logs of tasks, are kept in Airflow so long; then a replay "
+        "that stopped half sent is given up",
     )
 
     # Memory of the Java processes
