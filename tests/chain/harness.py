@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from logpipe.clients import hdfs as client
 from logpipe.contracts import chain
@@ -31,6 +32,7 @@ class Sent:
     partition: int
     key: bytes | None
     value: bytes | None
+    timestamp_ms: int = 0  # counts once the sender gives the times; 0: now
 
 
 def numbered(replay: str, first: int, last: int, partitions: int = 3) -> list[Sent]:
@@ -74,10 +76,21 @@ class World:
             {"bootstrap.servers": self.kafka.bootstrap, "message.max.bytes": 4 << 20, "acks": "all"}
         )
         for record in records:
-            producer.produce(self.name, record.value, record.key, partition=record.partition)
+            producer.produce(
+                self.name, record.value, record.key, record.partition, timestamp=record.timestamp_ms
+            )
             producer.poll(0)
             self.sent.append(record)
         assert producer.flush(60) == 0
+
+    def take_times_of_senders(self) -> None:
+        """What a foreign topic does: the times of its records may step."""
+        entry = ConfigEntry(
+            "message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource(ConfigResource.Type.TOPIC, self.name, incremental_configs=[entry])
+        admin = self.kafka.admin()  # what it has been asked ends with it
+        admin.incremental_alter_configs([resource])[resource].result(20)
 
     def ends(self) -> dict[int, int]:
         """End offset of each partition."""

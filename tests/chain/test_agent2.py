@@ -2,6 +2,8 @@
 
 import random
 import signal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -131,6 +133,28 @@ def test_a_topic_made_anew_begins_an_epoch(world: World) -> None:
     links = world.check()
     assert {link.kind for link in links} == {"lines", "ended"}
     agent.kill(signal.SIGTERM)
+
+
+def test_a_clock_that_steps_moves_no_day_of_a_chain_back(world: World) -> None:
+    """The broker's clock runs ahead over midnight, is set back, and the agent is killed in between."""
+    evening = datetime(2026, 3, 10, 23, 50, tzinfo=UTC)
+    world.take_times_of_senders()
+    agent = world.agent()
+    for part, minutes in enumerate((0, 20, 1, 21, 2)):
+        time_ms = int((evening + timedelta(minutes=minutes)).timestamp() * 1000)
+        world.send(
+            replace(record, timestamp_ms=time_ms)
+            for record in numbered("r1", 1 + part * 1000, 1000 + part * 1000, 1)
+        )
+        if part == 2:
+            wait_until(lambda: world.reached(0, flushed=True) == 3000, 60, "the step back to be flushed")
+            agent.kill(signal.SIGKILL)
+            world.agent()
+    world.await_final()
+    days = [link.day for link in world.check() if link.partition == 0]
+    assert days == sorted(days)
+    assert {link.day: link.digest.lines for link in world.links(0)}.keys() == {"26-03-10", "26-03-11"}
+    assert sum(link.digest.lines for link in world.links(0) if link.day == "26-03-10") == 1000
 
 
 def test_what_profile_memory_read_is_counted_and_not_written(world: World) -> None:

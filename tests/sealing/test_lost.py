@@ -1,11 +1,15 @@
 """Lines that a source has and the topic has not are sent again, once."""
 
 import signal
+import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from logpipe.accounting import chain
+from logpipe.accounting.topic import end_offsets
+from logpipe.contracts.chain import Layout
 from logpipe.sealing import lost
 from logpipe.sealing.lost import NotSentError
 from logpipe.sealing.repair import Outcome, repair
@@ -65,6 +69,56 @@ def test_what_is_in_flight_is_not_sent_again(pipeline, replayer):
     pipeline.link(32)
     assert repair(pipeline.settings, None, replayer) == Outcome()
     assert replayer.sent == []
+
+
+class Agent2(threading.Thread):
+    """Makes all final when it is asked, but heeds no mark that it finds at its start; lines come meanwhile."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+        self.live: list[bytes] = []
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Send a few lines of a replay that runs, look for the mark, and again."""
+        seen: int | None = None
+        while not self.stopping.wait(0.1):
+            some = [b"live %d" % number for number in range(len(self.live), len(self.live) + 20)]
+            self.pipeline.send(some, replay="live", first_number=len(self.live) + 1)
+            self.live += some
+            mark = self.pipeline.hdfs.status(Layout(self.pipeline.root).finish)
+            if mark is not None and mark.modified_ms != seen:
+                if seen is not None:
+                    self.link_all()
+                seen = mark.modified_ms
+
+    def link_all(self) -> None:
+        """Link what the topic holds."""
+        self.pipeline.link(end_offsets(self.pipeline.settings)[0][1])
+
+
+def test_a_repair_beside_lines_in_flight_sends_only_what_is_lost(pipeline, replayer, monkeypatch):
+    """Agent 2 was started after it had been asked to hurry: it is asked again, as a replay's end does."""
+    monkeypatch.setattr(lost, "PASS_WAIT_S", 60)
+    monkeypatch.setattr(chain, "ASK_AGAIN_S", 1)
+    pipeline.record("a", LINES)
+    pipeline.send(LINES[:10], replay="a")
+    pipeline.link(10)
+    pipeline.send(LINES[15:], replay="a", first_number=16)
+    agent = Agent2(pipeline)
+    agent.start()
+    try:
+        outcome = repair(pipeline.settings, None, replayer)
+        assert outcome.failed == []
+        assert replayer.sent == [("repair-1+a", LINES[10:15])]
+        assert repair(pipeline.settings, None, replayer) == Outcome(), "on their way they are not lost"
+    finally:
+        agent.stopping.set()
+        agent.join()
+    agent.link_all()
+    assert pipeline.lines() == Counter(LINES) + Counter(agent.live)
+    assert len(replayer.sent) == 1
 
 
 def test_a_replay_that_is_not_done_is_left_alone(pipeline, replayer):

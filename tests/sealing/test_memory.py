@@ -160,3 +160,17 @@ def test_of_two_that_link_at_once_one_comes_first(pipeline):
 
     assert seal(pipeline.settings, DAY, reached=agent_2).lines == 10
     assert [len(chain(pipeline, partition)) for partition in (0, 1)] == [1, 1], "the newest link of each"
+
+
+def test_a_clock_that_steps_back_over_midnight_takes_no_line_with_it(pipeline):
+    """Kafka's times step; a chain's day never does: what comes behind midnight stays behind it."""
+    pipeline.send(numbered(3, "evening"), hour=23)
+    pipeline.send(numbered(3, "too early"), day=next_day(), hour=2)
+    pipeline.send(numbered(3, "set back"), hour=22)
+    pipeline.send(numbered(3, "morning"), day=next_day(), hour=8)
+    pipeline.read_as_profile_memory({0: 12})
+    assert seal(pipeline.settings, DAY).lines == 3
+    assert seal(pipeline.settings, next_day()).lines == 9
+    assert pipeline.lines() == Counter(numbered(3, "evening"))
+    later = [*numbered(3, "too early"), *numbered(3, "set back"), *numbered(3, "morning")]
+    assert pipeline.lines(next_day()) == Counter(later)
