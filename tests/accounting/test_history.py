@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(580)]
 JULY = Digest(1_891_714, 205_242_368 - 1_891_714, 0x1234_5678_9ABC_DEF0)
 JULYS = 50
 LINKS_TODAY = 12  # of each partition; the day is not sealed
+LINKS_A_DAY = 288  # one each 300 s
 SECONDS = 10  # 2 s where nobody else works; the number of requests is what must not grow
 
 
@@ -70,14 +71,14 @@ def write_history(pipeline: Pipeline, julys: int, *, folded: bool) -> None:
     today(pipeline, totals)
 
 
-def today(pipeline: Pipeline, before: Totals) -> None:
+def today(pipeline: Pipeline, before: Totals, links: int = LINKS_TODAY) -> None:
     """A replay of today, in many links behind what was sealed."""
-    lines = nasa_lines(LINKS_TODAY * PARTITIONS * 10)
+    lines = nasa_lines(links * PARTITIONS * 10)
     for partition in range(PARTITIONS):
         mine = lines[partition::PARTITIONS]
         totals = before if partition == 0 else Totals()
         found = Digest()
-        for number in range(LINKS_TODAY):
+        for number in range(links):
             some = mine[number * 10 : number * 10 + 10]
             found += Digest.of(some)
             link = Link(
@@ -90,7 +91,7 @@ def today(pipeline: Pipeline, before: Totals) -> None:
             link = replace(link, totals=totals)
             pipeline._written = some
             pipeline.put(link)
-        first = pipeline.links[-LINKS_TODAY]
+        first = pipeline.links[-links]
         chain = f"{pipeline.logs}/_chain/{partition}"
         pipeline.hdfs.set_attribute(chain, FLOOR_ATTRIBUTE, first.name.encode())
         pipeline.produce([(partition, b"today:%d" % number, line) for number, line in enumerate(mine, 1)])
@@ -117,3 +118,20 @@ def test_fifty_julys_cost_what_one_costs(make_pipeline, monkeypatch, capsys, fol
             print(f"\n{julys} Julys: {len(requests)} requests, {seconds:.2f} s")
         assert seconds < SECONDS
     assert asked[JULYS] == asked[2]
+
+
+@pytest.mark.parametrize("links", [LINKS_TODAY, pytest.param(2 * LINKS_A_DAY, marks=pytest.mark.slow)])
+def test_links_of_days_under_way_cost_no_requests(make_pipeline, monkeypatch, capsys, links) -> None:
+    asked = []
+    for number in (3, links):
+        pipeline = make_pipeline(f"state-{number}")
+        today(pipeline, Totals(), number)
+        started = time.monotonic()
+        with counted_requests(monkeypatch) as requests:
+            pipeline.exact()
+        asked.append(len(requests))
+        with capsys.disabled():
+            print(
+                f"\n{number} links a partition: {len(requests)} requests, {time.monotonic() - started:.2f} s"
+            )
+    assert asked[0] == asked[1]

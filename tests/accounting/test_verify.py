@@ -1,12 +1,13 @@
 """Verify against a real topic and a real HDFS whose chains are written as agent 2 would."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from logpipe.accounting.chain import own
-from logpipe.accounting.verify import seal_replays
+from logpipe.accounting.verify import chain_reader, seal_replays
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Totals
 from logpipe.contracts.sealed import SealedFile
 from logpipe.digest import Digest
@@ -136,6 +137,58 @@ def test_a_gap_in_the_chain_is_told(whole: Pipeline) -> None:
     assert any("no floor says" in text for text in whole.verify().problems)
 
 
+@pytest.fixture
+def long(pipeline: Pipeline) -> Pipeline:
+    """Five ranges a partition; of the first one retention took what comes after the second."""
+    for number in range(5):
+        lines = nasa_lines(3_000, number)
+        pipeline.send("a", lines, first=number * 3_000 + 1)
+        if number == 2:
+            head = pipeline.head(0)
+            assert head is not None
+            expired = replace(head, kind="expired", first=head.next, next=head.next + 100, attempt="0" * 8)
+            pipeline.put(replace(expired, totals=head.totals + own(expired)))
+        pipeline.write()
+    everything = [line for number in range(5) for line in nasa_lines(3_000, number)]
+    pipeline.record("a", everything)
+    pipeline.count()
+    return pipeline
+
+
+def test_links_whose_files_are_as_long_as_the_sums_say_are_not_read(long: Pipeline) -> None:
+    assert (long.verify().lost, long.verify().problems) == (100, ())  # what retention took
+    with closing(chain_reader(long.settings)) as reader:
+        chains = reader.days(reader.chains()).chains
+        assert [len(chain.links) for chain in chains.values()] == [3, 2, 2]
+        assert [len(chain.links) for chain in reader.with_links(chains).values()] == [6, 5, 5]
+
+
+def test_what_is_wrong_in_the_middle_of_a_chain_is_told(long: Pipeline) -> None:
+    second, later = [link for link in long.links if link.partition == 1][1:3]
+    text = long.hdfs.read(long.path(second)) or b""
+    long.hdfs.write(long.path(second), text[:-1], overwrite=True)
+    assert f"{len(text) - 1:,} bytes, its link says {len(text):,}" in long.verify().problems[0]
+    long.hdfs.write(long.path(second), text, overwrite=True)
+    assert long.verify().problems == ()
+
+    path = f"{long.logs}/_chain/1/{second.name}"
+    long.hdfs.rename(path, f"{long.logs}/kept")
+    assert "a gap in the chain: partition 1" in long.verify().problems[0]
+    long.hdfs.rename(f"{long.logs}/kept", path)
+
+    copy = long.path(replace(later, first=later.first + 1))
+    long.hdfs.rename(long.path(later), copy)
+    assert {text.split(",")[0].split(" is ")[1] for text in long.verify().problems} == {
+        "missing",
+        "in no link",
+    }
+    long.hdfs.rename(copy, long.path(later))
+
+    gone = next(link for link in long.links if link.kind == "expired")
+    long.hdfs.delete(f"{long.logs}/_chain/0/{gone.name}")
+    assert "a gap in the chain: partition 0" in long.verify().problems[0]
+
+
 def test_links_before_the_floor_may_be_gone(whole: Pipeline) -> None:
     """Their day is sealed: the day's file has the sums, and no link is looked at any more."""
     whole.send("a", nasa_lines(3_000, 1), first=4_001)
@@ -143,7 +196,9 @@ def test_links_before_the_floor_may_be_gone(whole: Pipeline) -> None:
     later = whole.write(day="26-03-11")
     whole.count()
     day = sum((link.digest for link in whole.links if link.day == DAY), start=Digest())
-    whole.seal(DAY, day)
+    text = b"".join(whole.hdfs.read(whole.path(link)) or b"" for link in whole.links if link.day == DAY)
+    whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-1.log", text)
+    whole.seal(DAY, day, (SealedFile("apache_logs-1.log", len(text), day, 0),))
     for link in later:
         whole.hdfs.set_attribute(f"{whole.logs}/_chain/{link.partition}", FLOOR_ATTRIBUTE, link.name.encode())
     for link in whole.links:

@@ -72,7 +72,7 @@ def test_what_is_in_flight_is_not_sent_again(pipeline, replayer):
 
 
 class Agent2(threading.Thread):
-    """Makes all final when it is asked, but heeds no mark that it finds at its start; lines come meanwhile."""
+    """Makes all final when it is asked, but heeds no mark that is there already; lines come meanwhile."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()

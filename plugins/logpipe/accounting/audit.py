@@ -223,7 +223,7 @@ def audit(
         ValueError: there is no such day or replay.
     """
     started = time.monotonic()
-    reading = read(settings)
+    reading = read(settings, each_link=True)
     reading = replace(
         reading, chains={number: replace(chain, open=None) for number, chain in reading.chains.items()}
     )

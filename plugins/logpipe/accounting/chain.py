@@ -20,6 +20,7 @@ from logpipe.contracts.chain import (
     FILE_NAME,
     FILE_PREFIX,
     FLOOR_ATTRIBUTE,
+    IN_USE_NAME,
     LINK_ATTRIBUTE,
     LINK_NAME,
     MEMORY_IN_USE_NAME,
@@ -29,8 +30,10 @@ from logpipe.contracts.chain import (
     Link,
     Mark,
     Totals,
+    file_name,
     in_use_name,
     link_name,
+    place_of,
 )
 from logpipe.contracts.days import DAY
 from logpipe.contracts.sealed import SealedDay
@@ -59,6 +62,7 @@ class Chain:
         open: what of the range behind it has been flushed; None when there is none.
         links: those that are kept, from the floor on, once `ChainReader.with_links` has read them.
         is_pruned: whether links before these were deleted; else the first is the chain's beginning.
+        adds_up: ``links`` lack those whose files are there, and proved by the sums of the newest link.
     """
 
     partition: int
@@ -67,6 +71,7 @@ class Chain:
     open: Link | None = None
     links: tuple[Link, ...] = ()
     is_pruned: bool = False
+    adds_up: bool = False
 
     @property
     def held(self) -> Link | None:
@@ -105,7 +110,7 @@ class Chain:
 
     def problems(self) -> "Iterator[Problem]":
         """Where `links` leave a gap, overlap, or do not add up."""
-        if self.links and not self.is_pruned and _sums(self.links[0].totals) != own(self.links[0]):
+        if self.links and not self.is_pruned and _sums(self.links[0].totals) != _sums(own(self.links[0])):
             yield Problem(
                 f"{_place(self.links[0])}: links before it are gone, and no floor says that they may be"
             )
@@ -134,6 +139,7 @@ class Days:
     """The days that are not sealed, held against their links.
 
     Attributes:
+        chains: with links.
         sealed: names of sealed days.
         forgotten: those of them whose lines were deleted on purpose.
         memory_due: what profile memory should have written of these days, by links.
@@ -143,6 +149,7 @@ class Days:
         notes: what is worth telling and no failure.
     """
 
+    chains: dict[int, Chain] = field(default_factory=dict)
     sealed: frozenset[str] = frozenset()
     forgotten: tuple[str, ...] = ()
     memory_due: Digest = field(default_factory=Digest)
@@ -190,20 +197,25 @@ class ChainReader:
 
     def with_links(self, chains: dict[int, Chain]) -> dict[int, Chain]:
         """The same chains with the links that are kept. Errors as `chains`."""
-        floors = parallel(
-            lambda partition: self._hdfs.attribute(self._layout.chain(partition), FLOOR_ATTRIBUTE), chains
-        )
-        floor_of = dict(zip(chains, ((floor or b"").decode() for floor in floors), strict=True))
+        return self._with_links(chains, self._floors(chains))
+
+    def _floors(self, chains: dict[int, Chain]) -> dict[int, str]:
+        """Of each partition the name of the oldest link that is kept; empty: none was deleted."""
+        folders = [self._layout.chain(partition) for partition in chains]
+        found = parallel(lambda folder: self._hdfs.attribute(folder, FLOOR_ATTRIBUTE), folders)
+        return dict(zip(chains, ((floor or b"").decode() for floor in found), strict=True))
+
+    def _with_links(self, chains: dict[int, Chain], floors: dict[int, str]) -> dict[int, Chain]:
         wanted = [
             (chain.partition, name)
             for chain in chains.values()
             for name in chain.names
-            if name >= floor_of[chain.partition]
+            if name >= floors[chain.partition]
         ]
         heads = {(chain.partition, chain.names[-1]): chain.newest for chain in chains.values() if chain.names}
         found = parallel(lambda place: heads.get(place) or self.link(*place), wanted)
         links: dict[int, list[Link]] = {partition: [] for partition in chains}
-        is_pruned = {partition: bool(floor) for partition, floor in floor_of.items()}
+        is_pruned = {partition: bool(floors[partition]) for partition in chains}
         for (partition, _), link in zip(wanted, found, strict=True):
             if link is not None:
                 links[partition].append(link)
@@ -289,14 +301,27 @@ class ChainReader:
                 "is damaged: run the version that wrote it, or bring HDFS back from a backup"
             ) from None
 
-    def days(self, chains: dict[int, Chain]) -> Days:
-        """Hold the days that are not sealed against their links, which are read. Errors as `chains`."""
-        sealed = self.sealed_names()
+    def days(self, chains: dict[int, Chain], *, each_link: bool = False) -> Days:
+        """Hold the days that are not sealed against their links. Errors as `chains`.
+
+        Args:
+            chains: their names were listed just now.
+            each_link: read every link that is kept, and not only where sums and lengths of files do not do.
+        """
+        sealed, folders = self.sealed_names(), self._folders()
+        listings = self._listings(folders.keys() - sealed)
+        floors = self._floors(chains)
+        if not each_link:
+            lengths = _lengths([entry for entries in listings.values() for entry in entries])
+            chains = {
+                chain.partition: self._added_up(chain, floors[chain.partition], lengths)
+                for chain in chains.values()
+            }
+        waiting = {number: chain for number, chain in chains.items() if not chain.adds_up}
+        chains = chains | self._with_links(waiting, floors)
+        problems = [problem for number in waiting for problem in chains[number].problems()]
         links = [link for chain in chains.values() for link in chain.links]
-        problems = [problem for chain in chains.values() for problem in chain.problems()]
-        folders = self._folders()
-        unsealed = sorted(folders.keys() - sealed | {link.day for link in links if link.day} - sealed)
-        listings = dict(zip(unsealed, parallel(self._listing, unsealed), strict=True))
+        listings |= self._listings({link.day for link in links if link.day} - sealed - listings.keys())
         later = self.sealed_names()  # a day that was sealed meanwhile is exchanged under our eyes
         listings = {day: entries for day, entries in listings.items() if day not in later}
         memory_files: list[str] = []
@@ -309,6 +334,7 @@ class ChainReader:
         found = [digest_file(self._hdfs, path) for path in memory_files]
         forgotten, damaged, notes = self._sealed(sealed, folders, links)
         return Days(
+            chains=chains,
             sealed=later,
             forgotten=forgotten,
             memory_due=self._memory_due(links, later),
@@ -329,6 +355,42 @@ class ChainReader:
 
     def _listing(self, day: str) -> list[Entry]:
         return self._hdfs.list(self._layout.day(day))
+
+    def _listings(self, days: Iterable[str]) -> dict[str, list[Entry]]:
+        names = sorted(days)
+        return dict(zip(names, parallel(self._listing, names), strict=True))
+
+    def _added_up(self, chain: Chain, floor: str, lengths: dict[tuple[int, int, int], int]) -> Chain:
+        """The chain with the links for which no file stands, where all others are as sums and lengths say.
+
+        Read are the first link, the newest, and those without a file. What lies between is told by the sums
+        of the newest: so many offsets, in files of so many bytes. Else the chain is given back as it is.
+        """
+        names = [name for name in chain.names if name >= floor]
+        if len(names) < 2 or chain.newest is None:
+            return chain
+        files = {name: lengths.get((chain.partition, *place_of(name))) for name in names[1:-1]}
+        asked = [names[0], *(name for name, length in files.items() if length is None)]
+        read = [link for link in parallel(lambda name: self.link(chain.partition, name), asked) if link]
+        links = (*read, chain.newest)
+        first, totals = links[0], links[0].totals
+        offsets, place = 0, (first.next_epoch, first.next)
+        for before, link in pairwise(links):
+            between = names[names.index(before.name) + 1 : names.index(link.name)]
+            follows = between[0] if between else link.name
+            if follows != link_name(*place) or link.epoch != place[0]:
+                return chain
+            offsets += link.first - place[1]
+            totals += own(link)
+            place = (link.next_epoch, link.next)
+        is_begun = bool(floor) or _sums(first.totals) == _sums(own(first))
+        behind = chain.newest.totals.digest - totals.digest
+        size = sum(length for length in files.values() if length is not None)
+        expected = replace(chain.newest.totals, records=chain.newest.totals.records - offsets)
+        is_whole = len(links) == len(asked) + 1 and is_begun and _stated(expected) == _stated(totals)
+        if not is_whole or behind.size_bytes + behind.lines != size:
+            return chain
+        return replace(chain, links=links, is_pruned=bool(floor), adds_up=True)
 
     def _lines_of(self, day: str, links: list[Link], entries: list[Entry]) -> Iterator[Problem]:
         """Each link's file is there, under its final or its in-use name, as long as the link says."""
@@ -357,14 +419,17 @@ class ChainReader:
     ) -> Iterator[Problem]:
         """Files that readers take for lines, and no link knows."""
         known = {link.file_name for link in links}
+        for chain in chains.values():
+            if chain.adds_up:
+                known |= {file_name(chain.partition, *place_of(name)) for name in chain.names}
         for name in names:
             found = FILE_NAME.fullmatch(name)
             is_lines = name.startswith(FILE_PREFIX) and name.endswith(".log") and not is_memory_file(name)
             if not is_lines or name in known:
                 continue
-            chain = chains.get(int(found[1])) if found else None
-            if found and chain and chain.newest:
-                end = (chain.newest.next_epoch, chain.newest.next)
+            of = chains.get(int(found[1])) if found else None
+            if found and of and of.newest:
+                end = (of.newest.next_epoch, of.newest.next)
                 if (int(found[2]), int(found[3])) >= end:
                     continue  # linked since the chain was read
             yield Problem(
@@ -464,17 +529,36 @@ def is_memory_file(name: str) -> bool:
 
 
 def own(link: Link) -> Totals:
-    """What one link adds to the sums; but for records: offsets may be without one."""
+    """What one link adds to the sums. It may be fewer records: where offsets are without one."""
     if link.kind == "expired":
         return Totals(expired=link.next - link.first)
     if link.kind == "ended":
         return Totals()
     memory = link.digest if link.kind == "memory" else Digest()
-    return Totals(0, link.digest, link.anonymous, memory, link.repeats, link.foreign)
+    return Totals(link.records, link.digest, link.anonymous, memory, link.repeats, link.foreign)
 
 
 def _sums(totals: Totals) -> Totals:
     return replace(totals, records=0)
+
+
+def _stated(totals: Totals) -> tuple[int, int, Digest]:
+    return totals.records, totals.expired, totals.memory
+
+
+def _lengths(entries: Iterable[Entry]) -> dict[tuple[int, int, int], int]:
+    """Lengths of files of ranges by place; of two for one place nothing is said."""
+    lengths: dict[tuple[int, int, int], int] = {}
+    seen: set[tuple[int, int, int]] = set()
+    for entry in entries:
+        found = FILE_NAME.fullmatch(entry.name) or IN_USE_NAME.fullmatch(entry.name)
+        if found:
+            place = (int(found[1]), int(found[2]), int(found[3]))
+            lengths[place] = entry.length_bytes
+            if place in seen:
+                del lengths[place]
+            seen.add(place)
+    return lengths
 
 
 def memory_part(sealed: SealedDay, links: list[Link]) -> Digest:

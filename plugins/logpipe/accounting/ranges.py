@@ -48,7 +48,6 @@ class RangeSums:
 
     Attributes:
         digest, anonymous, replays, repeats, foreign: as in `logpipe.contracts.chain.Link`.
-        records: repeats included.
         first_ms, last_ms: Kafka's times of the first and the last record.
         marks: highest number of each replay, and when that came.
     """
@@ -58,14 +57,12 @@ class RangeSums:
     replays: dict[str, DigestBuilder] = field(default_factory=dict)
     repeats: int = 0
     foreign: int = 0
-    records: int = 0
     first_ms: int = 0
     last_ms: int = 0
     marks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, record: Record, verdict: Verdict) -> None:
         """Count a record."""
-        self.records += 1
         self.first_ms = self.first_ms or record.timestamp_ms
         self.last_ms = record.timestamp_ms
         if verdict is Verdict.REPEAT:

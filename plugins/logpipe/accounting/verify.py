@@ -49,7 +49,7 @@ class Reading:
         records, sums: as `ledger` gives them.
         give_up_before: replays that stopped half sent before then are not waited for any more.
         now: the topic.
-        chains: of each partition, with the links that are kept.
+        chains: of each partition, with the links that were read.
         days: those that are not sealed, held against their links.
         counted: the windows' newest commit.
         ahead: what agent 2's group has committed, where profile memory writes.
@@ -68,12 +68,12 @@ class Reading:
 
     @property
     def links(self) -> list[Link]:
-        """The links that are kept, of all partitions."""
+        """The links that were read, of all partitions."""
         return [link for chain in self.chains.values() for link in chain.links]
 
 
-def read(settings: Settings) -> Reading:
-    """Read what an accounting needs. Errors as `verify`."""
+def read(settings: Settings, *, each_link: bool = False) -> Reading:
+    """Read what an accounting needs, or also each link that is kept. Errors as `verify`."""
     records, sums = ledger(settings)
     # In the direction of the flow: what has left one place by then is seen in the next.
     held_1 = drain.held_events(settings, 1)
@@ -85,18 +85,17 @@ def read(settings: Settings) -> Reading:
         counting = pool.submit(read_commit_totals, settings)
         taken = topic.committed(settings, now.offsets)
         held_2 = drain.held_events(settings, 2)
-        chains = reader.with_links(reader.chains())
-        days = reader.days(chains)
+        days = reader.days(reader.chains(), each_link=each_link)
         counted = counting.result()
     # Only where profile memory writes can the group be ahead of the chain, and lines be held in memory.
-    is_memory = bool(days.memory_files) or not chains
+    is_memory = bool(days.memory_files) or not days.chains
     sends_memory = any(record.spec.profile == "memory" for record in records)
     return Reading(
         tuple(records),
         sums,
         datetime.now(UTC) - timedelta(days=settings.keep_runs_days),
         now,
-        chains,
+        days.chains,
         days,
         counted,
         ahead=taken if is_memory else {},

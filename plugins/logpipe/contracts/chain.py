@@ -92,6 +92,12 @@ def link_name(epoch: int, first: int) -> str:
     return f"{epoch:06d}-{first:019d}"
 
 
+def place_of(name: str) -> tuple[int, int]:
+    """Epoch and first offset of a link's name."""
+    epoch, _, first = name.partition("-")
+    return int(epoch), int(first)
+
+
 def open_name(epoch: int, first: int, day: str, attempt: str) -> str:
     """The name of a link while it is made; ``day`` is empty for one without lines."""
     return f"_open-{link_name(epoch, first)}-{day or '00-00-00'}-{attempt}"
@@ -231,6 +237,11 @@ class Link:
     def length_bytes(self) -> int:
         """Length of its file: each line has a line end."""
         return self.digest.size_bytes + self.digest.lines
+
+    @property
+    def records(self) -> int:
+        """Offsets that it covers with lines."""
+        return self.next - self.first if self.kind in ("lines", "memory") else 0
 
     def days(self, zone: str) -> tuple[str, str] | None:
         """First and last day of its lines; None when it has none. Only a memory link may have several."""

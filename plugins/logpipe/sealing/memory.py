@@ -118,7 +118,7 @@ def _next_link(place: Place, chain: Chain, now: Topic, end: int) -> Link:
         replays=sums.by_replay(),
         marks=marks,
     )
-    return replace(link, totals=totals + own(link) + Totals(records=sums.records))
+    return replace(link, totals=totals + own(link))
 
 
 def _commit(place: Place, link: Link) -> bool:
