@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from logpipe.hosts.machine.airflow_api import AirflowApi
+from logpipe.hosts.machine.airflow_api import SERVICES_DAG, AirflowApi
+from tests.waiting import wait_until
 
 ACTIVE = ("queued", "running")
+SUPERVISING = {"agent_1": "flume-agent1", "agent_2": "flume-agent2", "spark_job": "analytics"}
 
 
 class AirflowClient(AirflowApi):
@@ -24,6 +26,18 @@ class AirflowClient(AirflowApi):
     def tries(self, dag_id: str, run_id: str) -> dict[str, tuple[str | None, int]]:
         """Task id to its state and try number."""
         return {task.task_id: (task.state, task.try_number) for task in self.task_states(dag_id, run_id)}
+
+    def supervised(self) -> str:
+        """Id of the run whose supervising tasks are all deferred, once there is one."""
+
+        def all_deferred() -> str:
+            for run_id in self.active_runs(SERVICES_DAG):
+                tries = self.tries(SERVICES_DAG, run_id)
+                if all(tries[task][0] == "deferred" for task in SUPERVISING):
+                    return run_id
+            return ""
+
+        return wait_until(all_deferred, 120, poll_s=1)
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Clear one task."""

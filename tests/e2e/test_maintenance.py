@@ -5,7 +5,6 @@ from contextlib import closing
 
 import pytest
 
-from logpipe.hosts.machine.airflow_api import SERVICES_DAG
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -21,19 +20,10 @@ def run(airflow):
     return run_id, airflow.xcom(DAG_ID, run_id, DAG_ID)
 
 
-def test_old_runs_go_and_a_supervision_that_is_as_old_goes_on(pipeline, airflow):
+def test_old_runs_go_and_a_supervision_that_is_as_old_goes_on(pipeline, airflow, epoch):
     old, report = run(airflow)
     assert report["failed"] == {}
     assert report["checkpoint"].startswith("fsimage_")
-    if not airflow.active_runs(SERVICES_DAG):
-        airflow.trigger(SERVICES_DAG, {})
-    (services,) = wait_until(lambda: airflow.active_runs(SERVICES_DAG), 60)
-
-    def deferred():
-        states = {task: state for task, (state, _) in airflow.tries(SERVICES_DAG, services).items()}
-        return states if list(states.values()).count("deferred") == 3 else None
-
-    wait_until(deferred, 120, poll_s=1)
     database = next(pipeline.state_dir.rglob("airflow.db"))
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         connection.execute("UPDATE dag_run SET start_date = ?", [LONG_AGO])
@@ -43,7 +33,7 @@ def test_old_runs_go_and_a_supervision_that_is_as_old_goes_on(pipeline, airflow)
         connection.execute("UPDATE log SET dttm = ?", [LONG_AGO])
     _, report = run(airflow)
     assert (report["failed"], report["deleted_runs"]) == ({}, 1)
-    assert deferred()
+    assert airflow.supervised() == epoch
     with closing(sqlite3.connect(database, timeout=60)) as connection:
         assert connection.execute("SELECT 1 FROM dag_run WHERE run_id = ?", [old]).fetchall() == []
         assert connection.execute("SELECT 1 FROM log WHERE dttm = ?", [LONG_AGO]).fetchall() == []

@@ -60,9 +60,8 @@ def test_a_person_logs_in_and_sees_the_dag_that_ran(airflow, logged_in):
     picture(logged_in, "airflow-dag.png")
 
 
-def test_the_page_shows_the_services_as_supervised(airflow, logged_in):
-    (run_id,) = airflow.active_runs(SERVICES_DAG)
-    logged_in.goto(f"{airflow.url}/dags/{SERVICES_DAG}/runs/{run_id}")
+def test_the_page_shows_the_services_as_supervised(airflow, epoch, logged_in):
+    logged_in.goto(f"{airflow.url}/dags/{SERVICES_DAG}/runs/{epoch}")
     logged_in.get_by_text("Deferred").nth(2).wait_for()
     for task in ("agent_1", "agent_2", "spark_job"):
         assert logged_in.get_by_text(task, exact=True).first.is_visible()

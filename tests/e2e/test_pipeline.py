@@ -1,7 +1,6 @@
 """The whole pipeline, driven by its DAG in a real Airflow, ends with every line accounted for."""
 
 import gzip
-import json
 import os
 import signal
 import socket
@@ -16,30 +15,28 @@ BUNDLED_LINES = 20_000
 
 
 def test_run_shows_windows_and_ends_with_every_line(first_run):
-    assert "window" in first_run
-    assert "method" in first_run
-    assert "GET" in first_run
-    assert f"{BUNDLED_LINES:,} lines sent" in first_run
-    assert "lost 0, doubled 0" in first_run
-    assert "http://localhost:" in first_run
+    assert "window" in first_run.output
+    assert "method" in first_run.output
+    assert "GET" in first_run.output
+    assert f"{BUNDLED_LINES:,} lines sent" in first_run.output
+    assert "lost 0, doubled 0" in first_run.output
+    assert "http://localhost:" in first_run.output
 
 
-def test_every_service_runs_and_is_healthy(pipeline, first_run):
-    answer = json.loads(pipeline.command("status", "--json").stdout)
-    assert [observation for observation in answer["watch"] if observation["warning"]] == []
-    for name, service in answer["services"].items():
+def test_every_service_runs_and_is_healthy(first_run):
+    assert [observation for observation in first_run.status["watch"] if observation["warning"]] == []
+    for name, service in first_run.status["services"].items():
         assert service["state"] == "running", name
         assert service["healthy"] is True, name
 
 
-def test_verify_accounts_for_every_line(pipeline, first_run):
-    status, accounting = pipeline.verify()
+def test_verify_accounts_for_every_line(first_run):
     everywhere = dict.fromkeys(("source", "topic", "hdfs", "windows"), BUNDLED_LINES)
-    assert accounting == everywhere | {"lost": 0, "doubled": 0, "in_flight": 0}
-    assert status == 0
+    assert first_run.verified == (0, everywhere | {"lost": 0, "doubled": 0, "in_flight": 0})
 
 
-def test_a_second_replay_of_odd_lines_reattaches_to_what_runs(pipeline, first_run, tmp_path):
+def test_a_second_replay_of_odd_lines_reattaches_to_what_runs(pipeline, epoch, tmp_path):
+    _, lines_before = pipeline.verify()
     before = {name: service["pid"] for name, service in pipeline.services().items()}
     lines = [
         b"",
@@ -57,23 +54,16 @@ def test_a_second_replay_of_odd_lines_reattaches_to_what_runs(pipeline, first_ru
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert {name: service["pid"] for name, service in pipeline.services().items()} == before
     status, accounting = pipeline.verify()
-    assert accounting["hdfs"] == BUNDLED_LINES + len(lines)
+    assert accounting["hdfs"] == lines_before["hdfs"] + len(lines)
     assert status == 0
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("ftp://localhost:{ftp}/no_such_log.gz", "no_such_log"),
-        ("ftp://nobody@localhost:{ftp}/NASA_access_log_Aug95.first20000.gz", "nobody"),
-        ("file://{folder}/no/such/file.log", "/no/such/file.log"),
-    ],
-)
-def test_a_source_that_is_not_there_fails_with_url_and_reason(pipeline, first_run, url, reason, tmp_path):
-    url = url.format(ftp=pipeline.settings().ftp_port, folder=tmp_path)
+def test_a_source_that_is_not_there_fails_with_url_and_reason(pipeline, first_run):
+    url = f"ftp://localhost:{pipeline.settings().ftp_port}/no_such_log.gz"
     answer = pipeline.command("replay", "--url", url, "--pace", "max")
     assert answer.returncode == 1
-    assert reason in answer.stdout
+    assert url in answer.stdout
+    assert "no such file" in answer.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,7 +81,7 @@ def test_what_may_not_be_read_is_refused_before_anything_starts(pipeline, url, t
     assert "hidden-word" not in answer.stderr
 
 
-def test_a_line_of_another_client_arrives_and_is_told_apart(pipeline, first_run):
+def test_a_line_of_another_client_arrives_and_is_told_apart(pipeline, epoch):
     """In profile `durable` it has no identity, so no replay's line can be taken for it."""
     _, before = pipeline.verify()
     with socket.create_connection(("localhost", pipeline.settings().netcat_port), 10) as client:

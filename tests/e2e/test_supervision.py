@@ -13,11 +13,11 @@ import pytest
 
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, SERVICES_DAG
 from logpipe.settings import PROJECT_DIR
+from tests.e2e.airflow_client import SUPERVISING
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-SUPERVISING = {"agent_1": "flume-agent1", "agent_2": "flume-agent2", "spark_job": "analytics"}
 DEAD_HEALED_S = 10
 HUNG_HEALED_S = 60
 STOPPED_S = 30
@@ -26,26 +26,6 @@ STOPPED_S = 30
 def pids(pipeline, names):
     services = pipeline.services()
     return {name: services[name]["pid"] for name in names}
-
-
-def supervised(airflow) -> str:
-    """Id of the run whose supervising tasks are all deferred."""
-
-    def all_deferred():
-        for run_id in airflow.active_runs(SERVICES_DAG):
-            tries = airflow.tries(SERVICES_DAG, run_id)
-            if all(tries[task][0] == "deferred" for task in SUPERVISING):
-                return run_id
-        return ""
-
-    return wait_until(all_deferred, 120, poll_s=1)
-
-
-@pytest.fixture
-def epoch(airflow) -> str:
-    if not airflow.active_runs(SERVICES_DAG):
-        airflow.trigger(SERVICES_DAG, {})
-    return supervised(airflow)
 
 
 @contextmanager
@@ -138,7 +118,7 @@ def test_a_minute_without_database_or_api_touches_no_service(pipeline, airflow, 
         assert pids(pipeline, names) == before
         wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
         assert airflow.tries(PIPELINE_DAG, run_id)["replay"] == ("success", number)
-    assert supervised(airflow) == epoch
+    assert airflow.supervised() == epoch
 
 
 @pytest.mark.parametrize(
@@ -233,6 +213,6 @@ def test_services_and_a_replay_go_on_after_make_stop_and_make_run(pipeline, airf
     answer = pipeline.command("run", "--pace", "max", "--limit", "1")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert airflow.run_state(PIPELINE_DAG, run_id) == "success"
-    assert supervised(airflow) == epoch
+    assert airflow.supervised() == epoch
     status, after = pipeline.verify()
     assert (after["source"], status) == (before["source"] + 20_001, 0)

@@ -1,10 +1,10 @@
-"""What Kafka's retention took stays accounted for, by sums. Runs last: the topic shrinks."""
+"""What Kafka's retention took stays accounted for, by sums."""
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.last(1)]
 
 TAKEN = 100
 
