@@ -71,9 +71,10 @@ def kafka_of_all(machine: Settings) -> Iterator[Kafka]:
 @pytest.fixture(scope="session")
 def hdfs_of_all(machine: Settings) -> Iterator[Hdfs]:
     made = Hdfs(machine)
-    made.start()
-    yield made
-    made.end()
+    try:
+        yield made.start()
+    finally:
+        made.end()
 
 
 @pytest.fixture
