@@ -5,8 +5,9 @@ CLI := $(VENV)/python -m logpipe.cli.machine
 CLUSTER := $(VENV)/python -m logpipe.cli.cluster
 BOOTSTRAP := plugins/logpipe/hosts/machine/bootstrap.py
 
-# Each runs in a process of its own: one JVM, one Airflow and one set of native libraries at a time.
-SUITES ?= tests/unit tests/chain tests/accounting tests/sealing tests/airflow tests/e2e tests/integration tests/replayer tests/spark
+# The longest first; STREAMS of them side by side, each as a whole in one process.
+SUITES ?= tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/unit
+STREAMS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run stop status replay verify audit seal forget repair logs test test-faults bench lint lock docs clean \
@@ -54,12 +55,10 @@ repair: install ## The exception: lost lines are sent again, files on HDFS are m
 logs: install ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 	@$(CLI) logs $(SERVICE)
 
-test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite
+test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite, STREAMS=1 for one at a time
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports
 	@mvn -B -q -f flume/pom.xml test
-	@failed=; for suite in $(SUITES); do \
-		echo "== $$suite"; $(VENV)/python -m pytest -m "not slow and not faults and not cluster" $$suite || failed="$$failed $$suite"; \
-	done; if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
+	@$(VENV)/python -m pytest -n $(STREAMS) --dist loadgroup --no-loadscope-reorder -m "not slow and not faults and not cluster" $(SUITES)
 
 test-faults: install-dev ## Faults in replays, single and in sequences; writes docs/reliability.md (SHORT=1: some; SEEDS=1,2: these sequences)
 	@$(if $(SHORT)$(SEEDS),,WRITE_RELIABILITY=1) SEEDS='$(SEEDS)' SEQUENCES='$(SEQUENCES)' $(VENV)/python -m pytest $(if $(SEEDS),tests/faults/test_sequences.py,$(if $(SHORT),tests/faults,-m "slow or faults")) $(if $(SHORT),--short-faults)
