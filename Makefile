@@ -3,7 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv/bin
 CLI := $(VENV)/python -m logpipe.cli.machine
 CLUSTER := $(VENV)/python -m logpipe.cli.cluster
-BOOTSTRAP := plugins/logpipe/hosts/machine/bootstrap.py
+export PYTHON
+# Where the tests' packages are installed they stay.
+VENV_STAMP := .venv/$(if $(wildcard .venv/installed-dev),installed-dev,installed)
+# One make at a time installs; what is due is looked at anew behind the lock.
+alone = mkdir -p build && { flock -n build/.lock true || echo "Another make installs here: waiting for it to end." >&2; } \
+	&& flock build/.lock $(MAKE) --no-print-directory -s $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
 SUITES ?= tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/unit
@@ -20,10 +25,30 @@ help: ## Show this
 	@echo "  LOGPIPE_PORT_OFFSET=1000 LOGPIPE_STATE_DIR=/path/of/its/own make run"
 
 install:
-	@$(PYTHON) $(BOOTSTRAP)
+	@$(call alone,installed)
 
 install-dev:
-	@$(PYTHON) $(BOOTSTRAP) --dev
+	@$(call alone,installed VENV_STAMP=.venv/installed-dev)
+
+.PHONY: installed machine
+installed: $(VENV_STAMP) $(foreach module,kafka hadoop flume spark,build/jars/$(module)/.made)
+
+machine:
+	@bin/install check
+
+.venv/installed: requirements.txt pyproject.toml | machine
+	@bin/install venv requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements.txt requirements-dev.txt pyproject.toml | machine
+	@bin/install venv requirements.txt requirements-dev.txt
+	@touch $@
+
+build/jars/flume/.made: java/pom.xml flume/pom.xml $(shell find flume/src/main -name '*.java') | machine
+	@bin/install jars flume
+
+build/jars/%/.made: java/pom.xml java/%/pom.xml | machine
+	@bin/install jars $*
 
 run: install ## Install what is missing, start everything, replay the bundled log, account for every line
 	@$(CLI) run
@@ -85,11 +110,15 @@ docs: install ## Write docs/settings.md from the settings
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 	@if [ -x $(VENV)/python ]; then $(CLI) clean; fi
 
-cluster-up: install ## The same pipeline on a cluster of containers (docker/): build the images, start everything
+cluster-up: install cluster-jars ## The same pipeline on a cluster of containers (docker/): build the images, start everything
 	@$(CLUSTER) up
 
-cluster-run: install ## Start the cluster, replay URL=… at PACE=…, account for every line
+cluster-run: install cluster-jars ## Start the cluster, replay URL=… at PACE=…, account for every line
 	@$(CLUSTER) run $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(CONNECTION),--connection '$(CONNECTION)')
+
+.PHONY: cluster-jars
+cluster-jars: install
+	@$(call alone,build/jars/yarn/.made)
 
 cluster-status: install ## A table of the cluster's services; JSON=1 prints one JSON object
 	@$(CLUSTER) status $(if $(JSON),--json)
@@ -103,5 +132,5 @@ cluster-repair: install ## As repair, on the cluster
 cluster-down: install ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
 	@$(CLUSTER) down $(if $(VOLUMES),--volumes)
 
-test-cluster: install-dev ## Build, start, run and hit the cluster (SHORT=1: one fault; ENGINE=own: Debian, as root: install and start an engine)
+test-cluster: install-dev cluster-jars ## Build, start, run and hit the cluster (SHORT=1: one fault; ENGINE=own: Debian, as root: install and start an engine)
 	@$(if $(SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest -m cluster tests/cluster $(if $(SHORT),--short-faults) $(if $(ENGINE),--engine $(ENGINE))

@@ -20,9 +20,9 @@ from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError
 from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.hosts import configuration
 from logpipe.hosts.environment import JAVA, hadoop_class_path
 from logpipe.hosts.layout import USER
-from logpipe.hosts.machine import configuration
 from logpipe.hosts.machine.process_host import ProcessState
 from logpipe.hosts.machine.stack import Stack, StartProgress
 from logpipe.hosts.services import names

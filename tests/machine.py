@@ -19,9 +19,9 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSp
 
 from logpipe import settings as project_settings
 from logpipe.clients.hdfs import Hdfs as Client
+from logpipe.hosts import configuration
 from logpipe.hosts.environment import service_environment
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine import configuration
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.services import named
 from logpipe.settings import PROJECT_DIR, Settings

@@ -30,7 +30,7 @@ def _version(jars_dir: Path, artifact: str) -> str:
         what = f"{len(found)} versions ({', '.join(sorted(found))})" if found else "no jar"
         raise VersionError(
             f"{jars_dir} holds {what} of {artifact}, expected one: resolve the class path of "
-            "plugins/logpipe/hosts/machine/spark/pom.xml into it again, or name another with --jars-dir"
+            "java/spark/pom.xml into it again, or name another with --jars-dir"
         )
     return found[0]
 

@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from logpipe.hosts.machine import configuration
+from logpipe.hosts import configuration
 from logpipe.hosts.machine.process_host import ProcessHostError
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.services import named

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from logpipe.hosts.machine import configuration
+from logpipe.hosts import configuration
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.services import table
 from tests.machine import own_settings

@@ -14,7 +14,7 @@ from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import COMPOSE_FILE, Compose, ComposeError
 from logpipe.hosts.cluster.credentials import IN_CONTAINERS, cluster_connections, write_secrets
 from logpipe.hosts.cluster.stack import ONCE, Container
-from logpipe.hosts.layout import MACHINE_DIR, Layout
+from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import SERVICES as TABLE
 from logpipe.settings import PROJECT_DIR, Settings
 
@@ -60,16 +60,6 @@ def test_every_setting_of_the_compose_file_exists():
         if name.startswith("LOGPIPE_")
     }  # fmt: skip
     assert used <= known
-
-
-def test_hadoop_has_one_version():
-    versions = set(
-        re.findall(
-            r"3\.\d+\.\d+",
-            "".join((MACHINE_DIR / name / "pom.xml").read_text() for name in ("hadoop", "yarn")),
-        )
-    )
-    assert len(versions) == 1
 
 
 def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):

@@ -1,15 +1,13 @@
 import json
-import os
 import socket
 import stat
-import xml.etree.ElementTree as ElementTree
 from configparser import RawConfigParser
 
 import pytest
 
 from logpipe.cli.follow import GrowingFile
+from logpipe.hosts import configuration
 from logpipe.hosts.layout import Layout, new_kafka_cluster_id
-from logpipe.hosts.machine import bootstrap, configuration
 from logpipe.hosts.machine.stack import Stack, StackError
 from logpipe.hosts.machine.supervisor import supervisor_conf
 from logpipe.hosts.services import SERVICES, names
@@ -40,11 +38,6 @@ def test_the_process_host_hands_the_ports_on_as_they_are(current):
     assert f'LOGPIPE_NETCAT_PORT="{current.netcat_port}"' in parser["supervisord"]["environment"]
     assert 'LOGPIPE_PORT_OFFSET="0"' in parser["supervisord"]["environment"]
     assert parser["inet_http_server"]["port"].startswith("127.0.0.1:")
-
-
-def test_hadoop_xml_escapes_values():
-    root = ElementTree.fromstring(configuration.hadoop_xml({"a": "x & <y>"}))
-    assert [(row.findtext("name"), row.findtext("value")) for row in root] == [("a", "x & <y>")]
 
 
 def test_a_taken_port_is_an_error_that_names_service_port_and_setting(current):
@@ -82,44 +75,6 @@ def test_a_state_folder_of_another_topic_is_refused(current):
     other = Stack(current.model_copy(update={"topic": "other"}))
     with pytest.raises(StackError, match=r"belongs to topic apache_logs, asked for is other: .*STATE_DIR"):
         other.check()
-
-
-def test_the_topics_share_of_the_disk_is_parted_among_its_partitions(current):
-    layout = Layout.of(current)
-    kafka = dict(line.split("=", 1) for line in configuration.kafka_properties(current, layout).splitlines())
-    assert int(kafka["log.retention.bytes"]) * current.topic_partitions == 30 * 2**30
-    assert int(kafka["log.segment.bytes"]) <= int(kafka["log.retention.bytes"]) // 10
-    assert kafka["log.flush.interval.ms"] == kafka["log.flush.scheduler.interval.ms"] == "1000"
-    at_once = current.model_copy(update={"kafka_flush_ms": 0})
-    assert "log.flush.interval.messages=1\n" in configuration.kafka_properties(at_once, layout)
-
-
-def test_a_missing_java_and_maven_are_both_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(bootstrap.InstallError, match=r"(?s)java is not on PATH.*mvn is not on PATH"):
-        bootstrap.check_machine(with_maven=True, installing=True)
-
-
-def test_an_old_java_is_refused(monkeypatch, tmp_path):
-    java = tmp_path / "java"
-    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
-    java.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin:/bin")
-    with pytest.raises(bootstrap.InstallError, match="java is version 11, expected 17"):
-        bootstrap.check_machine(with_maven=False, installing=False)
-
-
-def test_a_failing_install_step_shows_the_end_of_its_output_and_leaves_no_jars(monkeypatch, tmp_path):
-    maven = tmp_path / "mvn"
-    maven.write_text("#!/bin/sh\necho 'Could not resolve artifact'\nexit 3\n")
-    maven.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin:/bin")
-    monkeypatch.setattr(bootstrap, "BUILD_DIR", tmp_path / "build")
-    with pytest.raises(
-        bootstrap.InstallError, match=r"(?s)exit code 3.*Could not resolve artifact.*settings\.xml"
-    ):
-        bootstrap.install_jars("kafka")
-    assert not bootstrap.jars_are_ready("kafka")
 
 
 def test_a_growing_file_gives_whole_new_lines_and_survives_its_rotation(tmp_path):

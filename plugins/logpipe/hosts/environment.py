@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from logpipe.hosts.layout import BUILD_DIR, MACHINE_DIR, Layout
+from logpipe.hosts.layout import BUILD_DIR, CONF_DIR, Layout
 from logpipe.settings import PROJECT_DIR, Settings
 
 JAVA = ("java", "-Djava.net.preferIPv4Stack=true", "-XX:+ExitOnOutOfMemoryError")
@@ -43,4 +43,4 @@ def class_path(component: str, *before: Path) -> str:
 
 def hadoop_class_path(layout: Layout) -> str:
     """Class path of HDFS's daemons; the jars lack the web applications' descriptors, the project has them."""
-    return class_path("hadoop", layout.conf_dir / "hadoop", MACHINE_DIR / "hadoop")
+    return class_path("hadoop", layout.conf_dir / "hadoop", CONF_DIR / "web")

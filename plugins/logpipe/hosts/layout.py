@@ -11,7 +11,7 @@ from pathlib import Path
 from logpipe.settings import DEFAULT_TOPIC, PROJECT_DIR, Settings
 
 BUILD_DIR = PROJECT_DIR / "build"
-MACHINE_DIR = Path(__file__).resolve().parent / "machine"
+CONF_DIR = PROJECT_DIR / "conf"
 PYTHON = PROJECT_DIR / ".venv" / "bin" / "python"
 AIRFLOW = PROJECT_DIR / ".venv" / "bin" / "airflow"
 

@@ -19,11 +19,12 @@ from logpipe.hosts.environment import (
     hadoop_class_path,
     hdfs_client_environment,
 )
-from logpipe.hosts.layout import AIRFLOW, BUILD_DIR, PYTHON, Layout, new_kafka_cluster_id
+from logpipe.hosts.layout import AIRFLOW, BUILD_DIR, CONF_DIR, PYTHON, Layout, new_kafka_cluster_id
 from logpipe.hosts.probes import Command, Http, KafkaMetadata, Probe, Tcp
 from logpipe.settings import PROJECT_DIR, Settings
 
 FLUME_CONF_DIR = PROJECT_DIR / "flume_conf"
+LOG4J2 = f"-Dlog4j2.configurationFile={CONF_DIR}/log4j2.properties"
 METRICS_AGENT = "jmx_prometheus_javaagent-1.0.1.jar"
 EDGE_HOSTS = ("edge1", "edge2")
 FIRST_ANSWER_TIMEOUT_S = 20.0
@@ -103,13 +104,12 @@ class Service:
 # ---------------------------------------------------------------------- stores
 
 
-def _kafka(layout: Layout, *heap: str) -> tuple[str, ...]:
-    log4j2 = f"-Dlog4j2.configurationFile={layout.conf_dir}/log4j2.properties"
-    return (*BULK_JAVA, *heap, log4j2, "-cp", class_path("kafka"))
+def _kafka(*heap: str) -> tuple[str, ...]:
+    return (*BULK_JAVA, *heap, LOG4J2, "-cp", class_path("kafka"))
 
 
 def _broker(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
-    java = _kafka(layout, "-Xms256m", f"-Xmx{settings.kafka_heap_mb}m")
+    java = _kafka("-Xms256m", f"-Xmx{settings.kafka_heap_mb}m")
     return (*java, "kafka.Kafka", str(layout.conf_dir / "kafka" / "server.properties"))
 
 
@@ -118,7 +118,7 @@ def _format_broker(settings: Settings, layout: Layout) -> Preparation | None:
         return None
     configuration = str(layout.conf_dir / "kafka" / "server.properties")
     tool = ("kafka.tools.StorageTool", "format", "-t", new_kafka_cluster_id(), "-c", configuration)
-    return Preparation("Formatting Kafka's storage", (*_kafka(layout), *tool))
+    return Preparation("Formatting Kafka's storage", (*_kafka(), *tool))
 
 
 def _namenode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
@@ -232,7 +232,7 @@ def flume_command(settings: Settings, layout: Layout, file: Path) -> tuple[str, 
         *BULK_JAVA,
         f"-Xmx{settings.flume_heap_mb}m",
         f"-javaagent:{metrics}",
-        f"-Dlog4j2.configurationFile={FLUME_CONF_DIR}/log4j2.properties",
+        LOG4J2,
         "-cp",
         class_path("flume", layout.conf_dir / "hadoop"),
         "org.apache.flume.node.Application",

@@ -13,7 +13,7 @@ from logpipe.hosts.machine.supervisor import supervisor_conf
 from logpipe.hosts.services import EDGE_HOSTS, SERVICES
 from logpipe.settings import PROJECT_DIR
 
-HADOOP_CONF_DIR = PROJECT_DIR / "docker" / "conf" / "hadoop"
+HADOOP_CONF_DIR = PROJECT_DIR / "conf" / "hadoop"
 
 
 def main() -> None:

@@ -14,13 +14,12 @@ import psutil
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import Compose, ComposeError
 from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, write_secrets
+from logpipe.hosts.configuration import write_cluster
 from logpipe.hosts.layout import BUILD_DIR, Layout
-from logpipe.hosts.machine import bootstrap
 from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
 from logpipe.hosts.services import EDGE_HOSTS
 from logpipe.settings import Settings
 
-COMPONENTS = ("kafka", "yarn", "flume", "spark")
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 NEEDED_MEMORY_MB = 8000
 NEEDED_DISK_MB = 8000
@@ -134,22 +133,20 @@ class Cluster:
         try:
             self._prepare_build()
             self.compose.do("build", log=self._log("build"))
-        except (bootstrap.InstallError, ComposeError) as error:
+        except ComposeError as error:
             progress.fail("images", str(error))
-            raise ComposeError(str(error)) from None
+            raise
         progress.done("images", time.monotonic() - began)
 
     def _prepare_build(self) -> None:
-        """Resolve the class paths, lay out the authorities that this machine trusts, write the check."""
-        for component in COMPONENTS:
-            if not bootstrap.jars_are_ready(component):
-                bootstrap.install_jars(component)
+        """Lay out the authorities that this machine trusts; write the configurations and the check."""
         folder = BUILD_DIR / "docker" / "ca"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / ".keep").touch()
         for path in CERTIFICATES.glob("*.crt"):
             shutil.copyfile(path, folder / path.name)
+        write_cluster(folder.parent / "conf")
         check = folder.parent / "check"
         check.write_text(check_script(IN_CONTAINERS))
         check.chmod(0o755)

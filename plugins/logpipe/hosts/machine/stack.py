@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 import httpx
 import psutil
 
+from logpipe.hosts import configuration
 from logpipe.hosts.environment import service_environment
 from logpipe.hosts.layout import Layout, LayoutError
-from logpipe.hosts.machine import configuration
 from logpipe.hosts.machine.process_host import ProcessHost, ProcessState
 from logpipe.hosts.services import SERVICES, Kind, Preparation, Service
 from logpipe.settings import PROJECT_DIR, Settings

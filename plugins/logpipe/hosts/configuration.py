@@ -1,0 +1,169 @@
+"""Fills the templates in ``conf/``, one for each of Kafka, HDFS and Airflow, here and on the cluster."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from string import Template
+from xml.sax.saxutils import escape
+
+from logpipe.hosts.connections import connections
+from logpipe.hosts.layout import AIRFLOW_USER, CONF_DIR, Layout, write_private
+from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
+
+KAFKA = "kafka/server.properties"
+HADOOP = ("hadoop/core-site.xml", "hadoop/hdfs-site.xml", "hadoop/log4j.properties")
+AIRFLOW = "airflow/airflow.cfg"
+NEVER = 2**63 - 1  # Kafka's own default for a flush
+
+# How a value is written into a file of a kind.
+_ESCAPES: dict[str, Callable[[str], str]] = {".xml": escape, ".cfg": lambda value: value.replace("%", "%%")}
+
+
+def filled(template: str, values: Mapping[str, object]) -> str:
+    """A template of ``conf/`` with its values.
+
+    Raises:
+        KeyError: a value is missing.
+    """
+    write = _ESCAPES.get(Path(template).suffix, str)
+    text = Template((CONF_DIR / template).read_text())
+    return text.substitute({name: write(str(value)) for name, value in values.items()})
+
+
+def write_all(settings: Settings, layout: Layout) -> None:
+    """Write the configurations of one machine into its state folder, for their owner only."""
+    secrets = layout.secrets()
+    values = machine_values(settings, layout, secrets)
+    for template in (KAFKA, *HADOOP):
+        write_private(layout.conf_dir / template, filled(template, values))
+    write_private(layout.airflow_dir / "airflow.cfg", filled(AIRFLOW, values))
+    write_private(
+        layout.airflow_dir / "passwords.json", json.dumps({AIRFLOW_USER: secrets["airflow_admin_password"]})
+    )
+    found = connections(settings, secrets, lambda service: settings.host)
+    write_private(layout.airflow_dir / "connections.json", json.dumps(found, indent=2))
+
+
+def machine_values(settings: Settings, layout: Layout, secrets: Mapping[str, str]) -> dict[str, object]:
+    """What the templates take on one machine, all of it at the settings' host."""
+    host, home, flush_ms = settings.host, layout.airflow_dir, settings.kafka_flush_ms
+    partition_bytes = settings.topic_retention_gb * 2**30 // settings.topic_partitions
+    return {
+        "replicas": 1,
+        # Kafka
+        "node": 1,
+        "controllers": f"1@{host}:{settings.kafka_controller_port}",
+        "kafka_listens_at": settings.kafka_bootstrap,
+        "kafka_is_reached_at": settings.kafka_bootstrap,
+        "controller_listens_at": f"{host}:{settings.kafka_controller_port}",
+        "kafka_dir": layout.kafka_dir,
+        "min_in_sync": 1,
+        "offsets_partitions": 4,
+        "internal_partitions": 4,
+        "retention_hours": settings.topic_retention_hours,
+        "partition_bytes": partition_bytes,
+        "segment_bytes": max(16 * 2**20, min(2**30, partition_bytes // 10)),
+        "flush_records": NEVER if flush_ms else 1,
+        "flush_ms": flush_ms or NEVER,
+        "max_message_bytes": MAX_MESSAGE_BYTES,
+        # HDFS
+        "hdfs_url": settings.hdfs_url,
+        "hadoop_tmp_dir": layout.hadoop_dir / "tmp",
+        "name_dir": layout.hadoop_dir / "name",
+        "blocks_dir": layout.hadoop_dir / "data",
+        "bind_host": settings.bind_address,
+        "namenode": f"{host}:{settings.namenode_port}",
+        "namenode_http": f"{host}:{settings.namenode_http_port}",
+        "namenode_handlers": 5,
+        "datanode": f"{host}:{settings.datanode_port}",
+        "datanode_http": f"{host}:{settings.datanode_http_port}",
+        "datanode_ipc": f"{host}:{settings.datanode_ipc_port}",
+        "datanode_host": host,
+        "by_names": "false",
+        "checks_addresses": "true",
+        "recheck_ms": 300000,
+        "stale_ms": 30000,
+        "passes_over_stale": "false",
+        "replaces_datanodes": "false",
+        "checkpoint_s": 60,
+        "extra_edits": 10000,
+        # Airflow
+        "project_dir": PROJECT_DIR,
+        "airflow_dir": home,
+        "airflow_user": AIRFLOW_USER,
+        "passwords_file": home / "passwords.json",
+        "connections_file": home / "connections.json",
+        "api_url": f"http://{host}:{settings.airflow_port}",
+        "api_host": "127.0.0.1",
+        "api_port": settings.airflow_port,
+        "database": f"sqlite:///{home}/airflow.db",
+        "by_command": "",
+        "fernet_key": secrets["airflow_fernet_key"],
+        "session_secret": secrets["airflow_session_secret"],
+        "jwt_secret": secrets["airflow_jwt_secret"],
+    }
+
+
+# What they take in the containers, where each service has a host of its own, and so its usual port.
+CLUSTER_VALUES: dict[str, object] = {
+    "replicas": 3,
+    # Kafka; the container's entry point replaces @NODE@ by the broker's number
+    "node": "@NODE@",
+    "controllers": "1@kafka1:9093,2@kafka2:9093,3@kafka3:9093",
+    "kafka_listens_at": ":9092",
+    "kafka_is_reached_at": "kafka@NODE@:9092",
+    "controller_listens_at": ":9093",
+    "kafka_dir": "/data/kafka",
+    "min_in_sync": 2,
+    "offsets_partitions": 6,
+    "internal_partitions": 3,
+    "retention_hours": 168,
+    "partition_bytes": 10 * 2**30,
+    "segment_bytes": 256 * 2**20,
+    "flush_records": NEVER,
+    "flush_ms": NEVER,
+    "max_message_bytes": MAX_MESSAGE_BYTES,
+    # HDFS
+    "hdfs_url": "hdfs://namenode:9000",
+    "hadoop_tmp_dir": "/data/tmp",
+    "name_dir": "/data/name",
+    "blocks_dir": "/data/blocks",
+    "bind_host": "0.0.0.0",  # noqa: S104  # of a container
+    "namenode": "namenode:9000",
+    "namenode_http": "namenode:9870",
+    "namenode_handlers": 10,
+    "datanode": "0.0.0.0:9866",
+    "datanode_http": "0.0.0.0:9864",
+    "datanode_ipc": "0.0.0.0:9867",
+    "datanode_host": "${env.HOSTNAME}",
+    "by_names": "true",
+    "checks_addresses": "false",
+    "recheck_ms": 15000,
+    "stale_ms": 15000,
+    "passes_over_stale": "true",
+    "replaces_datanodes": "true",
+    "checkpoint_s": 3600,
+    "extra_edits": 1000000,
+    # Airflow
+    "project_dir": "/opt/logpipe",
+    "airflow_dir": "/data/airflow",
+    "airflow_user": AIRFLOW_USER,
+    "passwords_file": "/tmp/passwords.json",  # noqa: S108  # of a container
+    "connections_file": "/run/secrets/connections.json",
+    "api_url": "http://airflow-api-server:8080",
+    "api_host": "0.0.0.0",  # noqa: S104
+    "api_port": 8080,
+    "database": "cat /run/secrets/airflow_database_url",
+    "by_command": "_cmd",
+    "fernet_key": "cat /run/secrets/airflow_fernet_key",
+    "session_secret": "cat /run/secrets/airflow_session_secret",
+    "jwt_secret": "cat /run/secrets/airflow_jwt_secret",
+}
+
+
+def write_cluster(folder: Path) -> None:
+    """Write the configurations of the cluster's containers; none holds a secret."""
+    for template in (KAFKA, *HADOOP, AIRFLOW):
+        path = folder / template
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(filled(template, CLUSTER_VALUES))

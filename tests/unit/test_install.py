@@ -1,0 +1,76 @@
+"""What installs the pipeline: it names what is missing, and leaves nothing that is half there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from logpipe.settings import PROJECT_DIR
+
+# What a Maven that copies one jar does: its last argument is where to.
+HALF = 'jars=${@: -1}; mkdir -p "${jars#-Djars=}/kafka"; touch "${jars#-Djars=}/kafka/a.jar"'
+TOOLS = ("bash", "awk", "df", "dirname", "head", "mkdir", "mv", "realpath", "rm", "tail", "touch")
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """A PATH with what every machine has; a test adds programs of its own."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in TOOLS:
+        found = next(path for path in os.environ["PATH"].split(":") if (Path(path) / name).exists())
+        (folder / name).symlink_to(Path(found) / name)
+    return folder
+
+
+def program(path, script):
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+
+
+def install(tools, *arguments, python=sys.executable):
+    environment = {"PATH": str(tools), "PYTHON": python, "BUILD_DIR": str(tools.parent / "build")}
+    command = [str(PROJECT_DIR / "bin" / "install"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_missing_java_and_maven_and_another_python_are_all_named(tools):
+    program(tools / "python3.9", "echo 3.9.1")
+    answer = install(tools, "jars", "kafka", python=str(tools / "python3.9"))
+    assert answer.returncode == 1
+    for text in ("Python 3.9.1 runs this, expected 3.11", "java is not on PATH", "mvn is not on PATH"):
+        assert text in answer.stderr
+
+
+def test_an_old_java_is_refused(tools):
+    program(tools / "java", "echo 'openjdk version \"11.0.2\"' >&2")
+    answer = install(tools, "check")
+    assert answer.returncode == 1
+    assert "java is version 11, expected 17" in answer.stderr
+    program(tools / "java", "echo 'openjdk version \"17.0.2\"' >&2")
+    assert install(tools, "check").returncode == 0
+
+
+def test_a_failing_step_shows_the_end_of_its_output_and_leaves_no_jars(tools):
+    program(tools / "java", "echo 'openjdk version \"17.0.2\"' >&2")
+    program(tools / "javac", "")
+    program(tools / "mvn", f"{HALF}; echo Could not resolve artifact; exit 3")
+    answer = install(tools, "jars", "kafka")
+    assert answer.returncode == 1
+    assert "mvn failed with exit code 3:\nCould not resolve artifact\n" in answer.stderr
+    assert "settings.xml" in answer.stderr
+    assert not (tools.parent / "build" / "jars" / "kafka").exists()
+
+
+def test_jars_are_moved_to_their_place_when_all_are_there(tools):
+    program(tools / "java", "echo 'openjdk version \"17.0.2\"' >&2")
+    program(tools / "javac", "")
+    program(tools / "mvn", HALF)
+    old = tools.parent / "build" / "jars" / "kafka" / "old.jar"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    answer = install(tools, "jars", "kafka")
+    assert answer.returncode == 0, answer.stderr
+    assert {path.name for path in old.parent.iterdir()} == {"a.jar", ".made"}
