@@ -60,6 +60,9 @@ def test_a_flume_agent_is_found_by_its_files(current, tmp_path):
     assert conf["group:flume-agent3"]["programs"] == "flume-agent3-durable,flume-agent3-memory"
     command = conf["program:flume-agent3-memory"]["command"]
     assert f"127.0.0.1:{current.agent2_metrics_port + 1}:" in command
+    taken = pytest.raises(StackError, match=r"of flume-agent3 .* set LOGPIPE_AGENT2_METRICS_PORT")
+    with socket.create_server(("127.0.0.1", current.agent2_metrics_port + 1)), taken:
+        Stack(current, table(tmp_path)).check()
     assert command.endswith(f"{tmp_path}/memory/agent3.properties -n agent3")
 
 

@@ -74,7 +74,7 @@ class Stack:
         running = self._running_services()
         problems = [
             f"Port {port} of {service.name} is taken by another program: stop it, or set "
-            f"LOGPIPE_{name.upper()} (or LOGPIPE_PORT_OFFSET for all ports)."
+            f"LOGPIPE_{_setting(name).upper()} (or LOGPIPE_PORT_OFFSET for all ports)."
             for service in self.services
             if service.name not in running
             for name in service.ports
@@ -264,6 +264,11 @@ class StartProgress:
 
     def fail(self, service: str, reason: str) -> None:
         """It is not, and will not be."""
+
+
+def _setting(port: str) -> str:
+    """The setting that a port follows: its own, or agent 2's for the agents behind it."""
+    return port if port in Settings.model_fields else "agent2_metrics_port"
 
 
 def _port_is_free(port: int) -> bool:
