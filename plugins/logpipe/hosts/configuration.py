@@ -162,8 +162,10 @@ CLUSTER_VALUES: dict[str, object] = {
 
 
 def write_cluster(folder: Path) -> None:
-    """Write the configurations of the cluster's containers; none holds a secret."""
+    """Write the configurations of the cluster's containers, for any user to read; none holds a secret."""
     for template in (KAFKA, *HADOOP, AIRFLOW):
         path = folder / template
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o755)
         path.write_text(filled(template, CLUSTER_VALUES))
+        path.chmod(0o644)

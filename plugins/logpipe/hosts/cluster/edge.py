@@ -22,8 +22,8 @@ def main() -> None:
     layout = Layout.of(current)
     layout.make_dirs()
     hadoop = layout.conf_dir / "hadoop"
-    if not hadoop.exists():
-        hadoop.symlink_to(HADOOP_CONF_DIR)
+    hadoop.unlink(missing_ok=True)  # of the container before, maybe of another version
+    hadoop.symlink_to(HADOOP_CONF_DIR)
     kept = [service for service in SERVICES if set(EDGE_HOSTS) & set(service.on_cluster)]
     write_private(layout.supervisor_conf, supervisor_conf(current, layout, kept))
     layout.state_dir.joinpath("supervisord.pid").unlink(missing_ok=True)  # of the container before
