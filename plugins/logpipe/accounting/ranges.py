@@ -25,11 +25,6 @@ class TextDigest:
         self._rest = lines.pop()
         self.digest += Digest.of(lines)
 
-    def end(self) -> None:
-        """Give the last line its end where it has none."""
-        if self._rest:
-            self.add(b"\n")
-
     def through(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """The same blocks, digested as they pass."""
         for block in blocks:

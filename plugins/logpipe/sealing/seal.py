@@ -25,11 +25,12 @@ from datetime import UTC, date, datetime
 from functools import partial
 from itertools import groupby
 
-from logpipe.accounting.chain import Chain, ChainError
+from logpipe.accounting.chain import Chain, ChainError, own
+from logpipe.accounting.lines import digest_file, lines
 from logpipe.accounting.ranges import TextDigest
 from logpipe.accounting.topic import RangeGoneError
 from logpipe.clients.hdfs import Entry, Hdfs, HdfsAbsentError, HdfsError, HdfsExistsError
-from logpipe.contracts.chain import IN_USE_NAME, MEMORY_NAME, Link, file_name
+from logpipe.contracts.chain import IN_USE_NAME, MEMORY_NAME, Link, Totals, file_name
 from logpipe.contracts.sealed import (
     MANIFEST_FILE,
     SUCCESS_FILE,
@@ -78,21 +79,14 @@ class _Plan:
 
     parts: list[Part] = field(default_factory=list)
     sources: list[_Source] = field(default_factory=list)
-    digest: Digest = field(default_factory=Digest)
-    anonymous: Digest = field(default_factory=Digest)
+    totals: Totals = field(default_factory=Totals)
     replays: dict[str, Digest] = field(default_factory=dict)
-    repeats: int = 0
-    foreign: int = 0
-    expired: int = 0
     memory_files: tuple[str, ...] = ()
     unconfirmed: str = ""
 
     def count(self, link: Link) -> None:
         """Add the sums of a link."""
-        self.digest += link.digest
-        self.anonymous += link.anonymous
-        self.repeats += link.repeats
-        self.foreign += link.foreign
+        self.totals += own(link)
         for replay, digest in link.replays.items():
             self.replays[replay] = self.replays.get(replay, Digest()) + digest
 
@@ -158,12 +152,12 @@ class _Sealing:
         sealed = SealedDay(
             day=place.name,
             attempt=attempt,
-            digest=plan.digest,
-            anonymous=plan.anonymous,
+            digest=plan.totals.digest,
+            anonymous=plan.totals.anonymous,
             replays=plan.replays,
-            repeats=plan.repeats,
-            foreign=plan.foreign,
-            expired=plan.expired,
+            repeats=plan.totals.repeats,
+            foreign=plan.totals.foreign,
+            expired=plan.totals.expired,
             files=tuple(files),
             parts=tuple(plan.parts),
             sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -190,24 +184,24 @@ class _Sealing:
             for problem in chain.problems():
                 raise ChainError(problem.text)
             links: list[Link] = []
-            expired = 0
+            expired = Totals()
             for link in chain.links:
                 if link.kind == "expired":
-                    expired += link.next - link.first
+                    expired += own(link)
                 elif link.kind in ("lines", "memory"):
                     if link.holds_day(place.name, place.settings.timezone):
-                        plan.expired += expired
+                        plan.totals += expired
                         links.append(link)
-                    expired = 0
+                    expired = Totals()
             for (topic_id, epoch), rows in groupby(links, lambda link: (link.topic_id, link.epoch)):
-                own = list(rows)
+                run = list(rows)
                 members = []
-                for link in own:
+                for link in run:
                     counted = memory.get((chain.partition, link.name), link)
                     plan.count(counted)
                     plan.sources.append(self._source(chain, counted, found, is_kept=bool(plan.unconfirmed)))
                     members.append(Member(link.first, link.next, counted.digest, link.kind))
-                marks = chain.marks_before(own[0]) or {}
+                marks = chain.marks_before(run[0]) or {}
                 plan.parts.append(Part(chain.partition, topic_id, epoch, marks, tuple(members)))
         if memory:
             self._plan_memory_files(plan, memory.values(), found)
@@ -247,33 +241,23 @@ class _Sealing:
     def _plan_memory_files(self, plan: _Plan, links: Iterable[Link], found: dict[str, Entry]) -> None:
         """Drop memory's own files where they are what is written anew, keep them where nothing can be."""
         names = tuple(name for name in found if MEMORY_NAME.fullmatch(name))
-        files = []
-        held = Digest()
-        for name in names:
-            text = TextDigest()
-            for block in self._hdfs.blocks(f"{self._place.folder}/{name}"):
-                text.add(block)
-            text.end()
-            held += text.digest
-            path = f"{self._place.folder}/{name}"
-            files.append(_Source(text.length_bytes, partial(self._ended_blocks, path)))
+        paths = [f"{self._place.folder}/{name}" for name in names]
+        digests = [digest_file(self._hdfs, path) for path in paths]
+        held = sum(digests, Digest())
         if plan.unconfirmed:
-            plan.digest += held
-            plan.anonymous += held
-            plan.sources += files
+            plan.totals += Totals(digest=held, anonymous=held)
+            plan.sources += [
+                _Source(digest.size_bytes + digest.lines, partial(self._ended_blocks, path))
+                for path, digest in zip(paths, digests, strict=True)
+            ]
             plan.memory_files = names
             log.warning("Files of profile memory stay as they are: %s", plan.unconfirmed)
         elif held == sum((link.text for link in links), Digest()):
             plan.memory_files = names
 
     def _ended_blocks(self, path: str) -> Iterator[bytes]:
-        """A file's blocks, with a line end at its end."""
-        last = b"\n"
-        for block in self._hdfs.blocks(path):
-            last = block or last
-            yield block
-        if not last.endswith(b"\n"):
-            yield b"\n"
+        """A file's lines, the last one with its end too."""
+        return (b"\n".join([*some, b""]) for some in lines(self._hdfs, path))
 
     def _merge(self, sources: list[_Source], folder: str) -> list[SealedFile]:
         files: list[SealedFile] = []
