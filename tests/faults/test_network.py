@@ -12,7 +12,7 @@ from tests.faults.proxy import Proxy
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 DELAY_S = 0.05
-CUT_EVERY = 7
+CUT_EVERY = 3  # answers, of six thousand lines each
 
 
 def test_answers_are_late_and_cut_in_their_middle(data_plane, load):
@@ -25,6 +25,6 @@ def test_answers_are_late_and_cut_in_their_middle(data_plane, load):
         for replay_id in replays:
             data_plane.await_done(replay_id)
         replayer.kill(signal.SIGTERM)
-    ROWS.append(check(data_plane, load, f"answers {DELAY_S * 1000:.0f} ms late, each {CUT_EVERY}th cut"))
+    ROWS.append(check(data_plane, load, f"answers {DELAY_S * 1000:.0f} ms late, one of {CUT_EVERY} cut"))
     assert proxy.cut >= 3
     assert sum(repeats(data_plane, replay_id) for replay_id in replays) > 0
