@@ -4,9 +4,9 @@
 the day's midnight), proves each file by its digest, merges them into few large files with `_manifest.json`
 and `_SUCCESS`, and takes the links of the day away. A day that profile `memory` has read is over by what it
 has committed, and is written anew from the topic. A damaged file is written again from the topic first.
-Then it emits the asset `apache_logs_partition`: schedule a DAG of your own on it, and find the date and the
-number of lines in the event's `extra`. A day without lines is nothing to do, and no event. Sealed days
-older than `LOGPIPE_KEEP_DAYS` are forgotten.
+Then it emits the asset `apache_logs_partition`, called after the topic: schedule a DAG of your own on it, and
+find the date and the number of lines in the event's `extra`. A day without lines is nothing to do, and no
+event. Sealed days older than `LOGPIPE_KEEP_DAYS` are forgotten.
 
 **Start it** daily by `LOGPIPE_PARTITIONS_SCHEDULE` (for the day before), with *Trigger* for any date, or for
 many by a backfill, `airflow backfill create --dag-id hdfs_partitions --from-date … --to-date …`, each run of
@@ -28,7 +28,7 @@ from logpipe import settings
 from logpipe.airflow.operators.days import schedule_of
 from logpipe.airflow.operators.params import date_param
 from logpipe.airflow.operators.seal import SealOperator
-from logpipe.airflow.sensors.partition_closed import HdfsPartitionClosedSensor
+from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
 
 conf = settings.load()
 
@@ -36,7 +36,7 @@ with DAG(
     dag_id="hdfs_partitions",
     description="Seals a day's partition on HDFS, and tells others",
     doc_md=__doc__,
-    schedule=schedule_of(conf.partitions_schedule, conf.timezone),
+    schedule=schedule_of(conf.partitions_schedule),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -47,15 +47,13 @@ with DAG(
     closed = HdfsPartitionClosedSensor(
         task_id="closed",
         date="{{ params.date }}",
-        zone=conf.timezone,
         timeout=6 * 3600,
         poke_interval=5,
     )
     seal = SealOperator(
         task_id="seal",
         date="{{ params.date }}",
-        zone=conf.timezone,
-        outlets=[Asset(name="apache_logs_partition", uri=f"{conf.hdfs_url}{conf.hdfs_logs_dir}")],
+        outlets=[Asset(name=f"{conf.topic}_partition", uri=f"{conf.hdfs_url}{conf.hdfs_logs_dir}")],
     )
 
     closed >> seal

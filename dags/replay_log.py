@@ -25,12 +25,11 @@ from airflow.sdk import DAG, cross_downstream
 from logpipe import settings
 from logpipe.airflow.operators.dag_run import EnsureDagRunOperator
 from logpipe.airflow.operators.days import schedule_of
-from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
+from logpipe.airflow.operators.launch import FlumeAgentOperator, SparkStreamingOperator
 from logpipe.airflow.operators.params import replay_params
 from logpipe.airflow.operators.replay import ReplayOperator
 from logpipe.airflow.operators.verify import VerifyOperator
-from logpipe.airflow.operators.windows_job import windows_job
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionSensor
 from logpipe.airflow.sensors.source_file import SourceFileSensor
 
@@ -40,7 +39,7 @@ with DAG(
     dag_id="replay_log",
     description="Replays a log through Flume, Kafka, HDFS and Spark, and accounts for every line",
     doc_md=__doc__,
-    schedule=schedule_of(conf.replay_schedule, conf.timezone),
+    schedule=schedule_of(conf.replay_schedule),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -55,12 +54,7 @@ with DAG(
         trigger_dag_id="stream_services",
         conf={"profile": "{{ params.profile }}"},
     )
-    provision_topic = KafkaTopicOperator(
-        task_id="provision_topic",
-        topic=conf.topic,
-        partitions=conf.topic_partitions,
-        replication=conf.topic_replication,
-    )
+    provision_topic = KafkaTopicOperator(task_id="provision_topic")
     agent_2 = FlumeAgentOperator(
         task_id="agent_2",
         service="flume-agent2",
@@ -73,7 +67,7 @@ with DAG(
         variant=dag.param("profile"),
         flume_agent_conn_id="flume_agent1_default",
     )
-    spark_job = windows_job(task_id="spark_job")
+    spark_job = SparkStreamingOperator(task_id="spark_job")
     replay = ReplayOperator(
         task_id="replay",
         **log,
@@ -83,13 +77,8 @@ with DAG(
     )
     hdfs_partition = HdfsPartitionSensor(
         task_id="hdfs_partition",
-        logs_dir=conf.hdfs_logs_dir,
         first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
         last_day="{{ ti.xcom_pull('replay')['finished_at'] }}",
-        zone=conf.timezone,
-        topic=conf.topic,
-        consumer_group=conf.consumer_group,
-        checkpoint_dir=conf.hdfs_checkpoint_dir,
         timeout=600,
     )
     account = VerifyOperator(task_id="account")

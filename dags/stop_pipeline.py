@@ -18,11 +18,11 @@ of `stream_services` ends by itself, successfully, once its services are stopped
 
 from airflow.sdk import DAG, Param, chain
 
-from logpipe import settings
-from logpipe.airflow.operators.service_stop import FlumeAgentStopOperator, ReplayerStopOperator
-from logpipe.airflow.operators.windows_job import windows_job_stop
-
-conf = settings.load()
+from logpipe.airflow.operators.stop import (
+    FlumeAgentStopOperator,
+    ReplayerStopOperator,
+    SparkStreamingStopOperator,
+)
 
 with DAG(
     dag_id="stop_pipeline",
@@ -54,11 +54,9 @@ with DAG(
         task_id="agent_2",
         service="flume-agent2",
         flume_agent_conn_id="flume_agent2_default",
-        topic=conf.topic,
-        consumer_group=conf.consumer_group,
-        logs_dir=conf.hdfs_logs_dir,
+        empties_topic=True,
         only=dag.param("service"),
     )
-    spark_job = windows_job_stop(task_id="spark_job", only=dag.param("service"))
+    spark_job = SparkStreamingStopOperator(task_id="spark_job", only=dag.param("service"))
 
     chain(replayer, agent_1, agent_2, spark_job)

@@ -23,10 +23,9 @@ from airflow.sdk import DAG
 
 from logpipe import settings
 from logpipe.airflow.operators.days import schedule_of
-from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
+from logpipe.airflow.operators.launch import FlumeAgentOperator, SparkStreamingOperator
 from logpipe.airflow.operators.params import profile_param
-from logpipe.airflow.operators.windows_job import windows_job
 
 conf = settings.load()
 
@@ -34,7 +33,7 @@ with DAG(
     dag_id="stream_services",
     description="Keeps both Flume agents and the Spark job up and healthy",
     doc_md=__doc__,
-    schedule=schedule_of(conf.services_schedule, conf.timezone),
+    schedule=schedule_of(conf.services_schedule),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -42,20 +41,13 @@ with DAG(
     default_args={"owner": "logpipe", "retries": 0},
     params={"profile": profile_param(conf)},
 ) as dag:
-    provision_topic = KafkaTopicOperator(
-        task_id="provision_topic",
-        topic=conf.topic,
-        partitions=conf.topic_partitions,
-        replication=conf.topic_replication,
-    )
+    provision_topic = KafkaTopicOperator(task_id="provision_topic")
     agent_2 = FlumeAgentOperator(
         task_id="agent_2",
         service="flume-agent2",
         variant=dag.param("profile"),
         flume_agent_conn_id="flume_agent2_default",
-        topic=conf.topic,
-        consumer_group=conf.consumer_group,
-        logs_dir=conf.hdfs_logs_dir,
+        empties_topic=True,
         supervise=True,
         stop_after={"agent_1": "flume-agent1"},
     )
@@ -66,11 +58,8 @@ with DAG(
         flume_agent_conn_id="flume_agent1_default",
         supervise=True,
     )
-    spark_job = windows_job(
+    spark_job = SparkStreamingOperator(
         task_id="spark_job",
-        topic=conf.topic,
-        checkpoint_dir=conf.hdfs_checkpoint_dir,
-        heartbeat_path=f"{conf.hdfs_checkpoint_dir}/windows/owner.json",
         supervise=True,
         stop_after={"agent_1": "flume-agent1", "agent_2": "flume-agent2"},
     )

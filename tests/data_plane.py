@@ -16,10 +16,10 @@ from logpipe.accounting import lines
 from logpipe.accounting.audit import Audit
 from logpipe.accounting.drain import Drain
 from logpipe.accounting.judge import Accounting
-from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError
 from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.clients.kafka import TopicError
 from logpipe.hosts import configuration
 from logpipe.hosts.environment import JAVA, hadoop_class_path
 from logpipe.hosts.layout import USER

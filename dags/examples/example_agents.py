@@ -7,18 +7,14 @@ agent's metrics. With `supervise=True` each mapped task would stay, deferred, an
 
 from airflow.sdk import DAG
 
-from logpipe import settings
-from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
-
-conf = settings.load()
+from logpipe.airflow.operators.launch import FlumeAgentOperator
 
 with DAG("example_agents", schedule=None, doc_md=__doc__, tags=["example"]) as dag:
     topic = KafkaTopicOperator(
         task_id="topic",
         topic="example_logs",
         partitions=6,
-        replication=conf.topic_replication,
         topic_config={"retention.ms": "86400000"},
     )
     agents = FlumeAgentOperator.partial(

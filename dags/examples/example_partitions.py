@@ -8,14 +8,11 @@ by itself: `HdfsPartitionClosedSensor` is true once no line of the day is missin
 
 from airflow.sdk import DAG
 
-from logpipe import settings
 from logpipe.airflow.operators.seal import SealOperator
-from logpipe.airflow.sensors.partition_closed import HdfsPartitionClosedSensor
-
-conf = settings.load()
+from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
 
 with DAG("example_partitions", schedule=None, doc_md=__doc__, tags=["example"]) as dag:
-    closed = HdfsPartitionClosedSensor(task_id="closed", zone=conf.timezone, timeout=600, poke_interval=1)
-    seal = SealOperator(task_id="seal", zone=conf.timezone)
+    closed = HdfsPartitionClosedSensor(task_id="closed", timeout=600, poke_interval=1)
+    seal = SealOperator(task_id="seal")
 
     closed >> seal

@@ -20,12 +20,7 @@ with DAG("example_replay", schedule=None, doc_md=__doc__, tags=["example"]) as d
     replay = ReplayOperator(task_id="replay", url=conf.replay_url, pace="max", profile="durable", limit=100)
     arrived = HdfsPartitionSensor(
         task_id="arrived",
-        logs_dir=conf.hdfs_logs_dir,
         first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
-        zone=conf.timezone,
-        topic=conf.topic,
-        consumer_group=conf.consumer_group,
-        checkpoint_dir=conf.hdfs_checkpoint_dir,
         timeout=600,
     )
     account = VerifyOperator(task_id="account")

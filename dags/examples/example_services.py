@@ -6,12 +6,8 @@ before they stop; `ServiceStopOperator` is for services that need not.
 
 from airflow.sdk import DAG
 
-from logpipe import settings
-from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
-from logpipe.airflow.operators.service_stop import ReplayerStopOperator
-from logpipe.airflow.operators.spark_streaming import SparkStreamingOperator
-
-conf = settings.load()
+from logpipe.airflow.operators.launch import FlumeAgentOperator, SparkStreamingOperator
+from logpipe.airflow.operators.stop import ReplayerStopOperator
 
 with DAG("example_services", schedule=None, doc_md=__doc__, tags=["example"]) as dag:
     agent = FlumeAgentOperator(
@@ -19,8 +15,7 @@ with DAG("example_services", schedule=None, doc_md=__doc__, tags=["example"]) as
         service="flume-agent2",
         variant="durable",
         flume_agent_conn_id="flume_agent2_default",
-        topic=conf.topic,
-        consumer_group=conf.consumer_group,
+        empties_topic=True,
     )
     spark_job = SparkStreamingOperator(task_id="spark_job")
     stop = ReplayerStopOperator(task_id="stop")

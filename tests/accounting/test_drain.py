@@ -1,17 +1,18 @@
 """Waiting until what was sent has arrived: on a busy topic, with agents that do not answer, from Airflow."""
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from logpipe import settings as project_settings
 from logpipe.accounting import chain, drain
 from logpipe.accounting.drain import Drain, held_events
 from logpipe.contracts.chain import Layout
@@ -110,60 +111,35 @@ def test_an_agent_that_runs_and_does_not_answer_may_hold_lines(pipeline: Pipelin
         assert Drain(pipeline.settings).undrained() == "agent 1 runs and does not say what it holds"
 
 
-def test_the_trigger_of_a_replays_end(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    from logpipe.airflow.hooks.kafka_topic import KafkaTopicHook
-    from logpipe.airflow.triggers.flume_agent import FlumeAgentTrigger
-    from logpipe.airflow.triggers.hdfs_partition import HdfsPartitionTrigger
+def test_the_wait_of_a_replays_end_and_of_a_stop(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    from logpipe.airflow.services.kinds import FlumeAgent
+    from logpipe.airflow.triggers.wait import PartitionTrigger
+    from tests.airflow.real_parts import connect, connect_stores
 
     settings = pipeline.settings
-    hdfs_port = settings.webhdfs_url.rpartition(":")[2]
-    for name, port, more in (
-        ("webhdfs_default", int(hdfs_port), {"login": settings.hdfs_user}),
-        ("flume_agent1_default", settings.agent1_metrics_port, {}),
-        ("flume_agent2_default", settings.agent2_metrics_port, {}),
-    ):
-        values = {"conn_type": "http", "host": "localhost", "port": port, **more}
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(values))
-    extra = {"bootstrap.servers": settings.kafka_bootstrap}
-    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": extra}))
-
-    trigger = HdfsPartitionTrigger(
-        logs_dir=pipeline.logs,
-        directories=[f"{pipeline.logs}/{DAY}"],
-        topic=settings.topic,
-        consumer_group=settings.consumer_group,
-        first_agent_conn_id="flume_agent1_default",
-        last_agent_conn_id="flume_agent2_default",
-        deadline_epoch_s=time.time() + 60,
-        checkpoint_dir=settings.hdfs_checkpoint_dir,
-        poll_interval_s=0.1,
+    monkeypatch.setattr(project_settings, "load", lambda: settings)
+    connect_stores(monkeypatch, settings)
+    connect(monkeypatch, "flume_agent1_default", host="localhost", port=settings.agent1_metrics_port)
+    connect(monkeypatch, "flume_agent2_default", host="localhost", port=settings.agent2_metrics_port)
+    day = datetime.strptime(DAY, "%y-%m-%d").date().isoformat()
+    trigger = PartitionTrigger(days=[day], deadline_epoch_s=time.time() + 60, poll_interval_s=0.1)
+    stopping = FlumeAgent(
+        service="flume-agent2", flume_agent_conn_id="flume_agent1_default", empties_topic=True
     )
-    stopping = FlumeAgentTrigger(
-        service="flume-agent2",
-        flume_agent_conn_id="flume_agent1_default",
-        topic=settings.topic,
-        consumer_group=settings.consumer_group,
-        logs_dir=pipeline.logs,
-    )
-
-    async def wait() -> None:
-        kafka = KafkaTopicHook()
-        assert "behind topic" in await trigger.missing(kafka)
-        assert "3000 records that are not in HDFS" in await stopping.undrained()
-        pipeline.write(is_open=True)
-        assert await stopping.undrained() == ""  # it need not wait for the roll
-        pipeline.count()
-        pipeline.send("b", LINES)
-        assert "not yet final" in await trigger.missing(kafka)
-        assert finish_was_asked(pipeline)
-        pipeline.write(until=[1_000, 1_000, 1_000])
-        event = await trigger.event()
-        assert event.complete, event
-        assert len([name for name in event.files if name.endswith(".log")]) == 3
-
     pipeline.send("a", LINES)
     with agent(settings.agent1_metrics_port):
-        asyncio.run(wait())
+        assert "behind where the topic ended" in trigger.look().told
+        assert "3000 records that are not in HDFS" in stopping.undrained()
+        pipeline.write(is_open=True)
+        assert stopping.undrained() == ""  # it need not wait for the roll
+        pipeline.count()
+        pipeline.send("b", LINES)
+        assert "not yet final" in trigger.look().told
+        assert finish_was_asked(pipeline)
+        pipeline.write(until=[1_000, 1_000, 1_000])
+        event = asyncio.run(trigger.event())
+        assert event.complete, event
+        assert len([name for name in event.found if name.endswith(".log")]) == 3
 
 
 def test_an_agent_that_was_killed_when_it_had_been_asked_is_asked_again(

@@ -10,6 +10,7 @@ import pytest
 from logpipe import settings as project_settings
 from logpipe.airflow.operators.verify import LinesUnaccountedError, VerifyOperator
 from tests.accounting.pipeline import Pipeline, nasa_lines
+from tests.airflow.real_parts import connect_stores
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -21,6 +22,7 @@ def account(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     """Run the task on this pipeline; its replayer is away."""
     away = {"conn_type": "http", "host": "127.0.0.1", "port": pipeline.settings.replayer_port}
     monkeypatch.setenv("AIRFLOW_CONN_REPLAYER_DEFAULT", json.dumps(away))
+    connect_stores(monkeypatch, pipeline.settings)
     monkeypatch.setattr(project_settings, "load", lambda: pipeline.settings)
     return lambda **more: VerifyOperator(task_id="account", confirm_s=0.5, poll_s=0.1, **more).execute({})
 

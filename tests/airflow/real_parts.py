@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+
+from logpipe.settings import Settings
 
 # A service of the tests: an HTTP server whose answers stand in files of its folder, so that a test can
 # change them while it runs.
@@ -69,6 +72,17 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 30
 def connect(monkeypatch: pytest.MonkeyPatch, conn_id: str, **fields: object) -> None:
     """Define an Airflow connection for the time of a test."""
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({"conn_type": "http", **fields}))
+
+
+def connect_stores(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Define the connections to Kafka and HDFS that these settings name."""
+    extra = {"bootstrap.servers": settings.kafka_bootstrap}
+    connect(monkeypatch, "kafka_default", conn_type="kafka", extra=extra)
+    address = urlsplit(settings.webhdfs_url)
+    connect(
+        monkeypatch, "webhdfs_default", conn_type="webhdfs", host=address.hostname, port=address.port,
+        login=settings.hdfs_user,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

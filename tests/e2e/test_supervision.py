@@ -143,7 +143,7 @@ def test_a_service_is_healed_in_time(pipeline, airflow, epoch, task_id, blow, li
 
         def told():
             heals = airflow.xcom(SERVICES_DAG, epoch, task_id, key="heals") or []
-            return any(heal["pid"] == pipeline.services()[service]["pid"] for heal in heals)
+            return any(heal["process"] == str(pipeline.services()[service]["pid"]) for heal in heals)
 
         wait_until(told, 90, poll_s=1)
 

@@ -5,10 +5,11 @@ from collections import Counter
 
 from logpipe.accounting.audit import audit
 from logpipe.accounting.chain import ChainReader
-from logpipe.accounting.topic import TopicError, records
+from logpipe.accounting.topic import records
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError, read_window_state
 from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.clients.kafka import TopicError
 from logpipe.contracts import chain
 from logpipe.digest import DigestBuilder
 from tests.data_plane import HEAL_TIMEOUT_S, DataPlane, Row

@@ -1,21 +1,15 @@
 """Says what is still on its way between the sources and the two ends, HDFS and windows."""
 
-import re
+from collections.abc import Sequence
 from contextlib import closing
-
-import httpx
 
 from logpipe.accounting import topic
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.windows import read_commit_totals
+from logpipe.clients.flume import FlumeAgent
 from logpipe.clients.hdfs import Hdfs
+from logpipe.clients.kafka import Topic
 from logpipe.settings import Settings
-
-TIMEOUT_S = 3.0
-_CLIENT = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
-_HELD = re.compile(
-    r'^flume_channel_Event(Put|Take)SuccessCount\{component="memory"[^}]*\} (\S+)$', re.MULTILINE
-)
 
 
 def held_events(settings: Settings, agent: int) -> int | None:
@@ -23,15 +17,7 @@ def held_events(settings: Settings, agent: int) -> int | None:
 
     None when it runs and does not answer: what it holds is not known.
     """
-    url = f"http://{settings.host}:{settings.port(f'agent{agent}_metrics_port')}/metrics"
-    try:
-        text = _CLIENT.get(url).raise_for_status().text
-    except httpx.ConnectError:
-        return 0  # nobody listens there
-    except httpx.HTTPError:
-        return None
-    counts = {kind: float(value) for kind, value in _HELD.findall(text)}
-    return int(counts.get("Put", 0) - counts.get("Take", 0))
+    return FlumeAgent.of(settings, agent).held_events()
 
 
 class Drain:
@@ -39,11 +25,13 @@ class Drain:
 
     Args:
         settings: of the pipeline.
+        agents: both Flume agents, by default those of the settings.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, agents: Sequence[FlumeAgent] | None = None) -> None:
         self._settings = settings
-        self._until: topic.Topic | None = None
+        self._agents = agents or [FlumeAgent.of(settings, number) for number in (1, 2)]
+        self._until: Topic | None = None
         self._reader = ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir)
 
     def undrained(self) -> str:
@@ -53,7 +41,7 @@ class Drain:
             TopicError, HdfsError, ChainError, WindowsError: Kafka, or HDFS, does not answer.
         """
         if self._until is None:
-            if left := held(self._settings, 1):
+            if left := self._held(1):
                 return left
             self._until = topic.describe(self._settings)
         until = self._until
@@ -67,7 +55,7 @@ class Drain:
             is_memory = any(offset > flushed.get(partition, 0) for partition, offset in committed.items())
             if behind := until.behind(_further(flushed, committed)):
                 return f"agent 2 is {behind} records behind where the topic ended"
-            if left := held(self._settings, 2):
+            if left := self._held(2):
                 return left
         counted = read_commit_totals(self._settings)
         covered = (counted.covered_offsets or {}) if counted.topic_id in ("", until.topic_id) else {}
@@ -78,6 +66,9 @@ class Drain:
             self._reader.finish()
             return f"{behind} records are flushed to HDFS, and their files not yet final"
         return ""
+
+    def _held(self, agent: int) -> str:
+        return _told(agent, self._agents[agent - 1].held_events())
 
 
 def unread(settings: Settings) -> int:
@@ -95,7 +86,10 @@ def unread(settings: Settings) -> int:
 
 def held(settings: Settings, agent: int) -> str:
     """What an agent's channel holds, for a person; empty when nothing."""
-    held = held_events(settings, agent)
+    return _told(agent, held_events(settings, agent))
+
+
+def _told(agent: int, held: int | None) -> str:
     if held is None:
         return f"agent {agent} runs and does not say what it holds"
     return f"agent {agent} holds {held} lines" if held else ""

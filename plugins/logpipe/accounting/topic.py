@@ -2,25 +2,17 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from logpipe.committed import committed_offsets
-from logpipe.contracts.chain import java_id
+from logpipe.clients.kafka import TIMEOUT_S, Kafka, Topic, TopicError
 from logpipe.identity import Identities, Verdict
 from logpipe.settings import Settings
 
 BATCH_RECORDS = 10_000
 BATCH_WAIT_S = 0.1
-TIMEOUT_S = 30.0
-
-
-class TopicError(Exception):
-    """The topic cannot be read; the message names it and says why."""
 
 
 class RangeGoneError(TopicError):
@@ -53,48 +45,13 @@ def _consumer(settings: Settings, group: str) -> Consumer:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """The topic now: its id, and of each partition the first offset and that of the next record."""
-
-    topic_id: str
-    offsets: dict[int, tuple[int, int]]
-
-    def behind(self, reached: dict[int, int]) -> int:
-        """Records between the offsets that were reached and the ends."""
-        return sum(max(0, end - max(reached.get(p, 0), first)) for p, (first, end) in self.offsets.items())
-
-
 def describe(settings: Settings) -> Topic:
     """Ask for the topic as it is.
 
     Raises:
         TopicError: no broker, or no such topic.
     """
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 2})
-    name = settings.topic
-    try:
-        asked = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)
-        found = asked[name].result(TIMEOUT_S)
-        places = [TopicPartition(name, number) for number in range(len(found.partitions))]
-        firsts, ends = (
-            admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT_S)
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        )
-        return Topic(
-            java_id(found.topic_id),
-            {
-                place.partition: (
-                    firsts[place].result(TIMEOUT_S).offset,
-                    ends[place].result(TIMEOUT_S).offset,
-                )
-                for place in places
-            },
-        )
-    except KafkaException as error:
-        raise TopicError(f"Topic {name} at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
-    except FutureTimeout:
-        raise TopicError(f"Kafka at {settings.kafka_bootstrap}: no answer within {TIMEOUT_S:.0f} s") from None
+    return Kafka.of(settings, TIMEOUT_S).offsets(settings.topic)
 
 
 def end_offsets(settings: Settings) -> dict[int, tuple[int, int]]:
@@ -108,11 +65,7 @@ def committed(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
     Raises:
         TopicError: no broker answers.
     """
-    client = {"bootstrap.servers": settings.kafka_bootstrap}
-    try:
-        return committed_offsets(client, settings.consumer_group, settings.topic, partitions, TIMEOUT_S)
-    except KafkaException as error:
-        raise TopicError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from None
+    return Kafka.of(settings, TIMEOUT_S).committed(settings.consumer_group, settings.topic, partitions)
 
 
 def offsets_at(settings: Settings, timestamp_ms: int) -> dict[int, int]:
@@ -262,15 +215,7 @@ def retention_s(settings: Settings) -> float | None:
     Raises:
         TopicError: no broker, or no such topic.
     """
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 2})
-    resource = ConfigResource(ConfigResource.Type.TOPIC, settings.topic)
-    try:
-        config = admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result(TIMEOUT_S)
-    except KafkaException as error:
-        raise TopicError(
-            f"Topic {settings.topic} at {settings.kafka_bootstrap}: {error.args[0].str()}"
-        ) from None
-    kept_ms = int(config["retention.ms"].value)
+    kept_ms = int(Kafka.of(settings, TIMEOUT_S).config(settings.topic)["retention.ms"])
     return None if kept_ms < 0 else kept_ms / 1000
 
 

@@ -17,6 +17,7 @@ from logpipe.accounting.judge import Accounting, Facts, Stage, half_sent, judge
 from logpipe.accounting.source import ledger
 from logpipe.accounting.windows import WindowTotals, read_commit_totals
 from logpipe.clients.hdfs import Hdfs
+from logpipe.clients.kafka import Topic
 from logpipe.contracts.chain import Link, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.record import ReplayRecord
@@ -59,7 +60,7 @@ class Reading:
     records: tuple[ReplayRecord, ...]
     sums: Sums
     give_up_before: datetime
-    now: topic.Topic
+    now: Topic
     chains: dict[int, Chain]
     days: Days
     counted: WindowTotals
@@ -135,7 +136,7 @@ def facts_of(reading: Reading) -> Facts:
 
 
 def _hdfs_stage(
-    now: topic.Topic,
+    now: Topic,
     chains: dict[int, Chain],
     days: Days,
     totals: Totals,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import httpx
 
 from logpipe.accounting.source import SourceGoneError, replays
-from logpipe.accounting.topic import TopicError, oldest_unread, retention_s
+from logpipe.accounting.topic import oldest_unread, retention_s
 from logpipe.accounting.windows import WindowsError, read_window_state
+from logpipe.clients.kafka import TopicError
 from logpipe.settings import Settings
 
 WARN_RETENTION_SHARE = 0.5

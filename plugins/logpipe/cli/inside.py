@@ -19,7 +19,6 @@ import httpx
 
 from logpipe import settings as project_settings
 from logpipe.accounting.source import SourceGoneError
-from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
@@ -27,6 +26,7 @@ from logpipe.cli.follow import RunFollower, await_dags, sentence
 from logpipe.cli.machine import print_accounting
 from logpipe.cli.terminal import make_console, print_lines
 from logpipe.clients.hdfs import HdfsError
+from logpipe.clients.kafka import TopicError
 from logpipe.hosts.cluster.yarn_application import DriverOutput, application
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError

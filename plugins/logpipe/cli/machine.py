@@ -18,13 +18,13 @@ from logpipe import settings as project_settings
 from logpipe.accounting.audit import audit
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.source import SourceGoneError
-from logpipe.accounting.topic import TopicError
 from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
 from logpipe.cli.follow import GrowingFile, RunFollower, await_dags, sentence
 from logpipe.cli.terminal import StartDisplay, make_console, print_lines, status_table, watch_table
 from logpipe.clients.hdfs import HdfsError
+from logpipe.clients.kafka import TopicError
 from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
 from logpipe.hosts.machine.process_host import ProcessHostError

@@ -1,1 +1,1 @@
-"""One client for each outside system, without Airflow, each bounded in time."""
+"""One client for each outside system, without Airflow, each bounded in time; their calls block."""

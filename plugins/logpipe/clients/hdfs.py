@@ -1,23 +1,36 @@
-"""HDFS over WebHDFS: files, atomic renames and extended attributes. Safe to share between threads."""
+"""HDFS over WebHDFS: files, atomic renames and extended attributes. Blocks; safe to share between threads.
+
+The requests go through the ``hdfs`` package, which knows several NameNodes, of which one is active, and
+Kerberos; attributes, renames that do not overwrite and lengths of what is read, which it lacks, are added.
+"""
 
 import base64
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from functools import partial
+from typing import Any, Self
 
-import httpx
+import requests
+from hdfs import Client as WebHdfs
+from hdfs import HdfsError as Refusal
+from hdfs import InsecureClient
+from hdfs.client import _Request
 
+from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.settings import Settings
 
 TIMEOUT_S = 30.0
 BLOCK_BYTES = 1 << 20
-_ABSENT = httpx.codes.NOT_FOUND
+_THREADS = 32
 
 
-class HdfsError(Exception):
+class HdfsError(ClientError):
     """HDFS refused or did not answer; the message names operation, path and Hadoop's own words."""
+
+
+class HdfsUnreachableError(HdfsError, UnreachableError):
+    """No NameNode, or not the DataNode, answers."""
 
 
 class HdfsAbsentError(HdfsError):
@@ -43,36 +56,43 @@ class Hdfs:
     """One HDFS as one user.
 
     Args:
-        url: of WebHDFS, ``http://host:port``.
+        url: of WebHDFS, ``http://host:port``; of several NameNodes, with semicolons.
         user: as whom.
         timeout_s: for each answer; a stream may take as long as it keeps coming.
     """
 
     def __init__(self, url: str, user: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._url = url
-        self._user = user
-        self._client = httpx.Client(
-            base_url=f"{url}/webhdfs/v1",
-            timeout=timeout_s,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16),
-        )
+        self._take(InsecureClient(url, user=user), timeout_s)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Hdfs":
+    def of(cls, settings: Settings, timeout_s: float = TIMEOUT_S) -> Self:
         """The pipeline's."""
-        return cls(settings.webhdfs_url, settings.hdfs_user)
+        return cls(settings.webhdfs_url, settings.hdfs_user, timeout_s)
+
+    @classmethod
+    def through(cls, client: WebHdfs, timeout_s: float = TIMEOUT_S) -> Self:
+        """The HDFS of a client of the package, which holds addresses and user."""
+        made = cls.__new__(cls)
+        made._take(client, timeout_s)
+        return made
+
+    def _take(self, client: WebHdfs, timeout_s: float) -> None:
+        client._timeout = timeout_s
+        client._session.trust_env = False
+        for scheme in ("http://", "https://"):
+            client._session.mount(scheme, requests.adapters.HTTPAdapter(_THREADS, _THREADS))
+        self._client = client
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._client.close()
+        self._client._session.close()
 
     # ------------------------------------------------------------------ reading
 
     def list(self, path: str) -> list[Entry]:
         """The entries of a folder by name; empty when there is no such folder."""
         try:
-            rows = self._json("GET", path, "LISTSTATUS")["FileStatuses"]["FileStatus"]
+            rows = self._ask("GET", "LISTSTATUS", path).json()["FileStatuses"]["FileStatus"]
         except HdfsAbsentError:
             return []
         return sorted((_entry(row) for row in rows), key=lambda entry: entry.name)
@@ -80,21 +100,22 @@ class Hdfs:
     def status(self, path: str) -> Entry | None:
         """One file or folder; None when it is not there."""
         try:
-            return _entry(self._json("GET", path, "GETFILESTATUS")["FileStatus"])
+            return _entry(self._ask("GET", "GETFILESTATUS", path).json()["FileStatus"])
         except HdfsAbsentError:
             return None
 
     def attribute(self, path: str, name: str) -> bytes | None:
         """An extended attribute's value; None when file or attribute is not there."""
+        wanted = {"xattr.name": name, "encoding": "base64"}
         try:
-            answer = self._json("GET", path, "GETXATTRS", **{"xattr.name": name, "encoding": "base64"})
+            rows = self._ask("GET", "GETXATTRS", path, **wanted).json()["XAttrs"]
         except HdfsAbsentError:
             return None
         except HdfsError as error:
             if "XAttr" in str(error) or "attribute" in str(error):
                 return None
             raise
-        for row in answer["XAttrs"]:
+        for row in rows:
             if row["name"] == name:
                 return base64.b64decode(row["value"].removeprefix("0s"))
         return None
@@ -112,23 +133,18 @@ class Hdfs:
         Raises:
             HdfsAbsentError: it is not there.
         """
-        query = {"op": "OPEN", "user.name": self._user, "offset": str(offset)}
-        if length is not None:
-            query["length"] = str(length)
-        try:
-            with self._client.stream("GET", quote(path), params=query, follow_redirects=True) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise self._refusal(answer, "OPEN", path)
-                yield from answer.iter_bytes(BLOCK_BYTES)
-        except httpx.HTTPError as error:
-            raise HdfsError(f"HDFS OPEN {path} at {self._url}: {error!r}") from None
+        place = {"offset": offset} | ({} if length is None else {"length": length})
+        with self._ask("GET", "OPEN", path, **place) as answer:
+            try:
+                yield from answer.iter_content(BLOCK_BYTES)
+            except requests.RequestException as error:
+                raise HdfsUnreachableError(f"HDFS OPEN {path} at {self._client.url}: {error!r}") from None
 
     # ------------------------------------------------------------------ writing
 
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it."""
-        self._json("PUT", path, "MKDIRS")
+        self._ask("PUT", "MKDIRS", path)
 
     def write(self, path: str, content: bytes | Iterable[bytes], *, overwrite: bool = False) -> None:
         """Write a file; it is not there as a whole until this returns: write elsewhere and rename.
@@ -136,13 +152,11 @@ class Hdfs:
         Raises:
             HdfsExistsError: it is there, and ``overwrite`` is not set.
         """
-        query = {"overwrite": str(overwrite).lower(), "noredirect": "true"}
-        place = self._json("PUT", path, "CREATE", **query)["Location"]
-        answer = self._send(
-            "PUT", place, content=content, headers={"Content-Type": "application/octet-stream"}
-        )
-        if answer.is_error:
-            raise self._refusal(answer, "CREATE", path)
+        place = self._ask("PUT", "CREATE", path, overwrite=str(overwrite).lower(), noredirect="true").json()
+        send = partial(self._client._request, "PUT", place["Location"])
+        answer = self._told(lambda: send(data=content), "CREATE", path)
+        if not answer.ok:
+            raise _error("CREATE", path, *_words(answer))
 
     def rename(self, source: str, target: str, *, overwrite: bool = False) -> None:
         """Rename atomically.
@@ -152,13 +166,13 @@ class Hdfs:
             HdfsAbsentError: the source, or the target's folder, is not there.
         """
         option = "OVERWRITE" if overwrite else "NONE"
-        self._json("PUT", source, "RENAME", destination=target, renameoptions=option)
+        self._ask("PUT", "RENAME", source, destination=target, renameoptions=option)
 
     def set_attribute(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute, whether it was there or not; name and value hold 16,384 bytes."""
         encoded = "0s" + base64.b64encode(value).decode()
         flag = "REPLACE" if self.attribute(path, name) is not None else "CREATE"
-        self._json("PUT", path, "SETXATTR", **{"xattr.name": name, "xattr.value": encoded, "flag": flag})
+        self._ask("PUT", "SETXATTR", path, **{"xattr.name": name, "xattr.value": encoded, "flag": flag})
 
     def delete(self, path: str, *, recursive: bool = True) -> bool:
         """Delete a file, or a folder with all in it; tells whether it was there.
@@ -166,35 +180,38 @@ class Hdfs:
         Raises:
             HdfsError: the folder is not empty, and ``recursive`` is not set.
         """
-        return bool(self._json("DELETE", path, "DELETE", recursive=str(recursive).lower())["boolean"])
+        return bool(self._ask("DELETE", "DELETE", path, recursive=str(recursive).lower()).json()["boolean"])
 
     # ------------------------------------------------------------------ calls
 
-    def _json(self, method: str, path: str, operation: str, **query: str) -> Any:
-        parameters = {"op": operation, "user.name": self._user, **query}
-        answer = self._send(method, quote(path), params=parameters, what=f"{operation} {path}")
-        if answer.is_error:
-            raise self._refusal(answer, operation, path)
-        return answer.json() if answer.content else None
+    def _ask(self, method: str, operation: str, path: str, **query: Any) -> Any:
+        request = _Request(method, stream=operation == "OPEN").to_method(operation)
+        return self._told(lambda: request(self._client, path, **query), operation, path)
 
-    def _send(self, method: str, url: str, *, what: str = "CREATE", **arguments: Any) -> httpx.Response:
+    def _told(self, request: Any, operation: str, path: str) -> Any:
         try:
-            return self._client.request(method, url, **arguments)
-        except httpx.HTTPError as error:
-            raise HdfsError(f"HDFS {what} at {self._url}: {error!r}") from None
+            return request()
+        except Refusal as error:
+            raise _error(operation, path, error.exception or "", error.message) from None
+        except requests.RequestException as error:
+            raise HdfsUnreachableError(f"HDFS {operation} {path} at {self._client.url}: {error!r}") from None
 
-    def _refusal(self, answer: httpx.Response, operation: str, path: str) -> HdfsError:
-        try:
-            remote = answer.json()["RemoteException"]
-            kind, message = str(remote["exception"]), str(remote["message"])
-        except (ValueError, KeyError, TypeError):
-            kind, message = f"HTTP {answer.status_code}", answer.text
-        text = f"HDFS {operation} {path}: {kind}: {message[:300]}"
-        if "AlreadyExists" in kind or "AlreadyExists" in message[:300]:
-            return HdfsExistsError(text)
-        if answer.status_code == _ABSENT or kind in {"FileNotFoundException", "ParentNotDirectoryException"}:
-            return HdfsAbsentError(text)
-        return HdfsError(text)
+
+def _words(answer: Any) -> tuple[str, str]:
+    try:
+        remote = answer.json()["RemoteException"]
+        return str(remote["exception"]), str(remote["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code}", answer.text
+
+
+def _error(operation: str, path: str, kind: str, message: str) -> HdfsError:
+    text = f"HDFS {operation} {path}: {kind}: {message[:300]}"
+    if "AlreadyExists" in kind or "AlreadyExists" in message[:300]:
+        return HdfsExistsError(text)
+    if kind in {"FileNotFoundException", "ParentNotDirectoryException"}:
+        return HdfsAbsentError(text)
+    return HdfsError(text)
 
 
 def _entry(row: dict[str, Any]) -> Entry:

@@ -246,8 +246,8 @@ def flume_command(settings: Settings, layout: Layout, file: Path) -> tuple[str, 
 
 def _undrained_agent(settings: Settings, number: int, *, reads_topic: bool) -> str:
     from logpipe.accounting import drain
-    from logpipe.accounting.topic import TopicError
     from logpipe.clients.hdfs import HdfsError
+    from logpipe.clients.kafka import TopicError
 
     try:
         # Nothing comes from a topic that is not there, or whose broker is away.

@@ -39,7 +39,7 @@ class Copies:
     """The copies of all hosts. Each method raises `LedgerError` when HDFS is away or a copy can't be read."""
 
     def __init__(self, settings: Settings) -> None:
-        self._hdfs = Hdfs(settings.webhdfs_url, settings.hdfs_user, _TIMEOUT_S)
+        self._hdfs = Hdfs.of(settings, _TIMEOUT_S)
         self._root = settings.hdfs_ledger_dir
         self._folder = f"{self._root}/replays"
         self._writing = threading.Lock()

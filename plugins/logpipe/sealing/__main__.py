@@ -15,8 +15,8 @@ from datetime import date
 from typing import Any
 
 from logpipe.accounting.chain import ChainError
-from logpipe.accounting.topic import TopicError
 from logpipe.clients.hdfs import HdfsError
+from logpipe.clients.kafka import TopicError
 from logpipe.sealing.forget import forget_old
 from logpipe.sealing.lock import LockedError, alone
 from logpipe.sealing.over import NotOverError

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from logpipe.accounting.chain import Chain, own
 from logpipe.accounting.ranges import PartitionReader, TextDigest
-from logpipe.accounting.topic import Topic, committed, describe, offsets_at, records
+from logpipe.accounting.topic import committed, describe, offsets_at, records
 from logpipe.clients.hdfs import HdfsAbsentError, HdfsExistsError, dumps
+from logpipe.clients.kafka import Topic
 from logpipe.contracts.chain import (
     ATTRIBUTE_BYTES,
     FLOOR_ATTRIBUTE,

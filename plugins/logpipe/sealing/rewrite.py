@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from logpipe.accounting.chain import Chain
 from logpipe.accounting.lines import digest_file
 from logpipe.accounting.ranges import PartitionReader, TextDigest
-from logpipe.accounting.topic import TopicError
 from logpipe.clients.hdfs import Entry, HdfsAbsentError, HdfsError, HdfsExistsError
+from logpipe.clients.kafka import TopicError
 from logpipe.contracts.chain import Link, in_use_name
 from logpipe.contracts.sealed import Member, Part, SealedDay
 from logpipe.digest import Digest

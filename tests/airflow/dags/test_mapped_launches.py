@@ -3,7 +3,7 @@
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
-from logpipe.airflow.operators.flume_agent import FlumeAgentOperator
+from logpipe.airflow.operators.launch import FlumeAgentOperator
 
 FLEET = [
     {"process_host_conn_id": f"process_host_{host}", "flume_agent_conn_id": f"flume_agent1_{host}"}
@@ -20,5 +20,5 @@ def test_agents_of_a_fleet_are_one_mapped_task() -> None:
     assert rebuilt.get_task("agents").is_mapped
     last = FlumeAgentOperator(
         task_id="agents", service="flume-agent1", variant="durable", supervise=True, **FLEET[-1]
-    ).health_trigger()
+    ).kept()
     assert (last.process_host_conn_id, last.flume_agent_conn_id) == ("process_host_web3", "flume_agent1_web3")

@@ -1,8 +1,8 @@
 import pytest
 
-from logpipe.airflow.hooks.flume_agent import FlumeAgentHook, FlumeMetrics
-from logpipe.airflow.hooks.http_service import ServiceUnreachableError
-from logpipe.airflow.hooks.process_host import ProcessHostHook
+from logpipe.airflow.hooks.services import FlumeAgentHook, ProcessHostHook
+from logpipe.clients.errors import UnreachableError
+from logpipe.clients.flume import FlumeMetrics
 from tests.airflow.real_parts import ProcessHostUnderTest, accepts, connect, wait_until
 
 pytestmark = pytest.mark.integration
@@ -25,10 +25,10 @@ JSON = """\
 
 
 @pytest.fixture
-async def agent(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -> ProcessHostUnderTest:
+def agent(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -> ProcessHostUnderTest:
     service = process_host.services["agent"]
     connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=service.port)
-    await ProcessHostHook().launch("agent", "memory")
+    ProcessHostHook().get_conn().launch("agent", "memory")
     wait_until(lambda: accepts(service.port), "the agent's port")
     return process_host
 
@@ -44,13 +44,13 @@ async def agent(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPa
     ],
     ids=["prometheus", "json"],
 )
-async def test_counters_are_summed(agent: ProcessHostUnderTest, text: str, expected: FlumeMetrics) -> None:
+def test_counters_are_summed(agent: ProcessHostUnderTest, text: str, expected: FlumeMetrics) -> None:
     agent.services["agent"].answer("metrics", text)
-    assert await FlumeAgentHook().metrics() == expected
+    assert FlumeAgentHook().get_conn().metrics() == expected
 
 
 @pytest.mark.parametrize("text", ["", "{}", "{half", "jvm_threads_current 31.0\n"])
-async def test_an_agent_without_a_channel_is_not_ready(agent: ProcessHostUnderTest, text: str) -> None:
+def test_an_agent_without_a_channel_is_not_ready(agent: ProcessHostUnderTest, text: str) -> None:
     agent.services["agent"].answer("metrics", text)
-    with pytest.raises(ServiceUnreachableError, match="connection flume_agent1_default is not ready"):
-        await FlumeAgentHook().metrics()
+    with pytest.raises(UnreachableError, match=r"connection flume_agent1_default\) is not ready"):
+        FlumeAgentHook().get_conn().metrics()

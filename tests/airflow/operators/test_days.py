@@ -6,7 +6,13 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 from pendulum import instance
 
+from logpipe import settings
 from logpipe.airflow.operators.days import days_between, schedule_of
+
+
+def set_zone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    found = settings.parse(timezone=name)
+    monkeypatch.setattr(settings, "load", lambda: found)
 
 
 @pytest.mark.parametrize(
@@ -18,10 +24,9 @@ from logpipe.airflow.operators.days import days_between, schedule_of
         ("GMT-03:30", "2026-03-10T04:00:00+00:00"),
     ],
 )
-def test_a_schedule_is_in_the_zone(zone: str, expected: str) -> None:
-    with DAG(
-        "d", schedule=schedule_of("30 0 * * *", zone), start_date=datetime(2026, 1, 1, tzinfo=UTC)
-    ) as dag:
+def test_a_schedule_is_in_the_zone(zone: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_zone(monkeypatch, zone)
+    with DAG("d", schedule=schedule_of("30 0 * * *"), start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         pass
     timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
     earliest = instance(datetime(2026, 3, 10, 1, tzinfo=UTC))
@@ -34,12 +39,13 @@ def test_a_schedule_is_in_the_zone(zone: str, expected: str) -> None:
 
 
 def test_no_schedule_is_none() -> None:
-    assert schedule_of("", "UTC") is None
+    assert schedule_of("") is None
 
 
-def test_days_are_those_of_the_zone() -> None:
+def test_days_are_those_of_the_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     first, last = "2026-03-10T18:00:00+00:00", "2026-03-10T18:20:00+00:00"
-    assert days_between(first, last, "UTC") == [date(2026, 3, 10)]
-    assert days_between(first, last, "GMT+05:45") == [date(2026, 3, 10), date(2026, 3, 11)]
-    assert days_between(last, None, "GMT+05:45") == [date(2026, 3, 11)]
-    assert days_between("2026-03-10", None, "GMT+05:45") == [date(2026, 3, 10)]
+    assert days_between(first, last) == [date(2026, 3, 10)]
+    set_zone(monkeypatch, "GMT+05:45")
+    assert days_between(first, last) == [date(2026, 3, 10), date(2026, 3, 11)]
+    assert days_between(last, None) == [date(2026, 3, 11)]
+    assert days_between("2026-03-10", None) == [date(2026, 3, 10)]

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from logpipe.airflow.hooks.kafka_topic import KafkaTopicHook
-from logpipe.airflow.hooks.process_host import ProcessHostHook
-from logpipe.airflow.hooks.replayer import ReplayerHook, ReplayRefusedError
+from logpipe.airflow.hooks.services import ProcessHostHook, ReplayerHook
+from logpipe.airflow.hooks.stores import KafkaHook
 from logpipe.airflow.operators.replay import ReplayFailedError, ReplayOperator
 from logpipe.airflow.triggers.replay import ReplayTrigger
+from logpipe.clients.replayer import ReplayRefusedError
 from tests.airflow.real_parts import ProcessHostUnderTest, connect
 from tests.machine import Kafka, Service
 from tests.machine import agent as flume_agent
@@ -32,7 +32,7 @@ LINES = 2_000
 
 @pytest.fixture
 def agent(process_host: ProcessHostUnderTest, kafka: Kafka, tmp_path: Path) -> Iterator[Service]:
-    asyncio.run(KafkaTopicHook().create(TOPIC, 1, 1, {}))
+    KafkaHook().kafka().create(TOPIC, 1, 1, {})
     port = process_host.ports["netcat"]
     agent = flume_agent(
         1, kafka.settings, tmp_path / "agent.log", profile="memory", topic=TOPIC, netcat_port=port
@@ -106,7 +106,7 @@ def test_a_long_replay_is_left_to_the_triggerer_and_a_stopped_one_goes_on(
 
     async def stopped() -> Any:
         watching = asyncio.create_task(anext(aiter(trigger.run())))
-        await ReplayerHook().stop(trigger.replay_id)
+        ReplayerHook().get_conn().stop(trigger.replay_id)
         return (await asyncio.wait_for(watching, 20)).payload
 
     with pytest.raises(ReplayFailedError, match=r"access.log.gz stopped: .* goes on from there"):
@@ -124,7 +124,7 @@ def test_a_replayer_that_dies_is_waited_for(host: ProcessHostUnderTest, log: str
 
     async def record() -> dict[str, Any]:
         watching = asyncio.create_task(anext(aiter(deferral.value.trigger.run())))
-        await ProcessHostHook().kill("replayer")
+        ProcessHostHook().get_conn().kill("replayer")
         payload: dict[str, Any] = (await asyncio.wait_for(watching, 40)).payload
         return payload
 
@@ -142,10 +142,10 @@ def test_a_replayer_that_hangs_is_healed(host: ProcessHostUnderTest, log: str) -
     trigger.start_s = 15  # what a busy machine needs
 
     async def outcome() -> tuple[int, int, dict[str, Any]]:
-        hung = (await ProcessHostHook().state("replayer")).pid
+        hung = ProcessHostHook().get_conn().state("replayer").pid
         os.kill(hung, signal.SIGSTOP)
         payload = (await asyncio.wait_for(anext(aiter(trigger.run())), 120)).payload
-        return hung, (await ProcessHostHook().state("replayer")).pid, payload["record"]
+        return hung, ProcessHostHook().get_conn().state("replayer").pid, payload["record"]
 
     hung, healed, final = asyncio.run(outcome())
     assert healed != hung
@@ -162,20 +162,20 @@ def test_a_replayer_that_waits_for_an_answer_is_not_taken_for_a_hung_one(
     assert isinstance(trigger, ReplayTrigger)
     trigger.stall_after_s = 5
 
-    async def silent_s() -> int:
-        reason = (await ReplayerHook().get(trigger.replay_id))["reason"] or ""
+    def silent_s() -> int:
+        reason = ReplayerHook().get_conn().record(trigger.replay_id)["reason"] or ""
         found = re.search(r"has not answered for (\d+) s", reason)
         return int(found[1]) if found else 0
 
     async def outcome() -> tuple[int, int, dict[str, Any]]:
-        before = (await ProcessHostHook().state("replayer")).pid
+        before = ProcessHostHook().get_conn().state("replayer").pid
         watching = asyncio.create_task(anext(aiter(trigger.run())))
         async with asyncio.timeout(60):
-            while await silent_s() < 2 * trigger.stall_after_s:  # noqa: ASYNC110  # another process's state
+            while silent_s() < 2 * trigger.stall_after_s:  # noqa: ASYNC110  # another process's state
                 await asyncio.sleep(0.2)
         agent.send_signal(signal.SIGCONT)
         payload = (await asyncio.wait_for(watching, 60)).payload
-        return before, (await ProcessHostHook().state("replayer")).pid, payload["record"]
+        return before, ProcessHostHook().get_conn().state("replayer").pid, payload["record"]
 
     before, after, final = asyncio.run(outcome())
     assert before == after
@@ -191,13 +191,13 @@ def test_a_replayer_that_cannot_begin_for_now_is_not_killed(host: ProcessHostUnd
     async def outcome() -> tuple[int, int, dict[str, Any]]:
         watching = asyncio.create_task(anext(aiter(trigger.run())))  # before there is a replayer to ask
         await asyncio.sleep(0)
-        await ProcessHostHook().launch("replayer")
+        ProcessHostHook().get_conn().launch("replayer")
         async with asyncio.timeout(60):
-            while (process := await ProcessHostHook().state("replayer")).uptime_s < 22:  # noqa: ASYNC110
+            while (process := ProcessHostHook().get_conn().state("replayer")).uptime_s < 22:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         in_the_way.rmdir()
         payload = (await asyncio.wait_for(watching, 60)).payload
-        return process.pid, (await ProcessHostHook().state("replayer")).pid, payload["record"]
+        return process.pid, ProcessHostHook().get_conn().state("replayer").pid, payload["record"]
 
     before, after, final = asyncio.run(outcome())
     assert before == after
@@ -222,7 +222,7 @@ def test_a_login_reaches_the_server_and_stands_nowhere_else(
 
         async def record() -> dict[str, Any]:
             watching = asyncio.create_task(anext(aiter(deferral.value.trigger.run())))
-            await ProcessHostHook().kill("replayer")  # which then knows the login from its own disk
+            ProcessHostHook().get_conn().kill("replayer")  # which then knows the login from its own disk
             payload: dict[str, Any] = (await asyncio.wait_for(watching, 40)).payload
             return payload["record"]  # type: ignore[no-any-return]
 

@@ -15,10 +15,11 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from logpipe import settings
-from logpipe.airflow.hooks.process_host import ProcessHostHook
-from logpipe.airflow.operators.seal import NotSealedError, SealOperator
-from logpipe.airflow.sensors.partition_closed import HdfsPartitionClosedSensor
-from tests.airflow.real_parts import accepts, connect, free_port, wait_until
+from logpipe.airflow.hooks.services import ProcessHostHook
+from logpipe.airflow.operators.host_program import HostProgramError
+from logpipe.airflow.operators.seal import SealOperator
+from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
+from tests.airflow.real_parts import accepts, connect, connect_stores, free_port, wait_until
 from tests.machine import Hdfs, Kafka
 from tests.sealing.chain_writer import DAY, Pipeline, next_day
 
@@ -52,6 +53,7 @@ def pipeline(kafka: Kafka, hdfs: Hdfs, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch, "process_host_default", host="127.0.0.1", port=port, login="logpipe",
         password="right-password",
     )  # fmt: skip
+    connect_stores(monkeypatch, made.settings)
     try:
         wait_until(lambda: accepts(port), "supervisord")
         yield made
@@ -108,12 +110,12 @@ def test_a_day_without_lines_is_skipped_and_not_told(pipeline: Pipeline) -> None
 
 def test_a_day_that_is_not_over_fails_with_the_reason(pipeline: Pipeline) -> None:
     pipeline.send(LINES)
-    with pytest.raises(NotSealedError, match=r"not_over.*20 records before offset 20"):
+    with pytest.raises(HostProgramError, match=r"not_over.*20 records before offset 20"):
         Run().execute()
 
 
 def test_a_program_whose_starter_died_before_it_said_the_day_is_started_again(pipeline: Pipeline) -> None:
-    asyncio.run(ProcessHostHook().start("seal"))
+    ProcessHostHook().get_conn().start("seal")
     run = Run()
     with pytest.raises(AirflowSkipException, match="is empty"):
         run.execute()

@@ -1,11 +1,10 @@
-import asyncio
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from logpipe.airflow.hooks.process_host import ProcessHostHook
-from logpipe.airflow.operators.service_stop import FlumeAgentStopOperator, ServiceStopOperator
+from logpipe.airflow.hooks.services import ProcessHostHook
+from logpipe.airflow.operators.stop import FlumeAgentStopOperator, ServiceStopOperator
 from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, accepts, connect, wait_until
 
 pytestmark = pytest.mark.integration
@@ -16,7 +15,7 @@ def agent(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -
     service = process_host.services["agent"]
     connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=service.port)
     service.answer("metrics", METRICS)
-    asyncio.run(ProcessHostHook().launch("agent", "durable"))
+    ProcessHostHook().get_conn().launch("agent", "durable")
     wait_until(lambda: accepts(service.port), "the agent's port")
     return process_host
 
@@ -36,7 +35,7 @@ def test_the_running_variant_is_stopped_once(agent: ProcessHostUnderTest) -> Non
 def test_a_service_that_was_not_picked_is_skipped(agent: ProcessHostUnderTest) -> None:
     with pytest.raises(AirflowSkipException, match="Only analytics is to be stopped"):
         stop(only="analytics")
-    assert asyncio.run(ProcessHostHook().state("agent", "durable")).up
+    assert ProcessHostHook().get_conn().state("agent", "durable").up
 
 
 def test_what_cannot_drain_is_stopped_in_time_and_told(
@@ -51,5 +50,5 @@ def test_what_cannot_drain_is_stopped_in_time_and_told(
 
 
 def test_a_service_of_one_process_is_stopped(process_host: ProcessHostUnderTest) -> None:
-    asyncio.run(ProcessHostHook().launch("web"))
+    ProcessHostHook().get_conn().launch("web")
     assert ServiceStopOperator(task_id="stop", service="web").execute({}) == ["web"]

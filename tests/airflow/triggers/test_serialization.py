@@ -20,7 +20,7 @@ SAMPLES: dict[Any, object] = {
     float: 1.5,
     int: 3,
     bool: True,
-    dict: {"limit": None, "url": "file:///a.gz"},
+    dict: {"kind": "Plain", "service": "web"},
     tuple: ("one", "two"),
     Mapping: {"agent_1": "flume-agent1"},
     Sequence: ["one", "two"],

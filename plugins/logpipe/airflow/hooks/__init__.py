@@ -1,1 +1,1 @@
-"""One class for each outside system, found by an Airflow connection."""
+"""From an Airflow connection to a client of `logpipe.clients`, and no more."""

@@ -12,7 +12,7 @@ class SourceLoginError(RuntimeError):
     """A connection has no login for a log's server; the message names both, and no password."""
 
 
-async def source_login(conn_id: str | None, url: str) -> dict[str, str] | None:
+def source_login(conn_id: str | None, url: str) -> dict[str, str] | None:
     """Return ``user`` and ``password`` of a connection, None without one.
 
     They go to the connection's own host, and its port if it names one: who may start a replay is not by that
@@ -23,7 +23,7 @@ async def source_login(conn_id: str | None, url: str) -> dict[str, str] | None:
     """
     if not conn_id:
         return None
-    connection = await BaseHook.aget_connection(conn_id)
+    connection = BaseHook.get_connection(conn_id)
     parts = urlsplit(url)
     if conn_id in _OWN or (connection.host or "").lower() != parts.hostname:
         raise SourceLoginError(

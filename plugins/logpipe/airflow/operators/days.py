@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import CronTriggerTimetable
 
+from logpipe import settings
 from logpipe.settings import zone_of
 
 if TYPE_CHECKING:
@@ -16,25 +17,25 @@ class DateError(ValueError):
     """A date is none; the message holds it."""
 
 
-def schedule_of(cron: str, zone: str) -> CronTriggerTimetable | None:
-    """When a DAG runs by itself, by a cron expression in a zone; an empty one: never."""
+def schedule_of(cron: str) -> CronTriggerTimetable | None:
+    """When a DAG runs by itself, by a cron expression in the pipeline's zone; an empty one: never."""
     from pendulum.tz.timezone import FixedTimezone
 
     if not cron:
         return None
+    zone = settings.load().timezone
     offset = zone_of(zone).utcoffset(None) if re.match(r"GMT[+-]", zone) else None
     return CronTriggerTimetable(
         cron, timezone=zone if offset is None else FixedTimezone(int(offset.total_seconds()))
     )
 
 
-def day_of(context: "Context", given: str | None, zone: str) -> date:
+def day_of(context: "Context", given: str | None) -> date:
     """Return the given day, or else the one before the run's logical date, or before its start.
 
     Args:
         context: of the task.
         given: ISO date; None, empty or "None" (a template's) for the day before.
-        zone: whose midnight parts the days.
 
     Raises:
         DateError: what was given is no date.
@@ -42,25 +43,25 @@ def day_of(context: "Context", given: str | None, zone: str) -> date:
     if not given or given == "None":
         run = context["dag_run"]
         moment: datetime = run.logical_date or run.run_after
-        return moment.astimezone(zone_of(zone)).date() - timedelta(days=1)
+        return _day(moment) - timedelta(days=1)
     try:
         return date.fromisoformat(given)
     except ValueError:
         raise DateError(f"{given!r} is no date: expected one such as 2026-11-23, or nothing") from None
 
 
-def days_between(first: str, last: str | None, zone: str) -> list[date]:
-    """List the days from one ISO timestamp to another, both included, as a zone's midnight parts them.
+def days_between(first: str, last: str | None) -> list[date]:
+    """List the days from one ISO timestamp to another, both included, as the zone's midnight parts them.
 
     Args:
         first: with an offset from UTC; a date alone is that day in the zone.
         last: like ``first``, which it is when it is not given.
-        zone: whose days.
     """
-    start, end = (_day(text, zone) for text in (first, last or first))
+    start, end = (_day(datetime.fromisoformat(text)) for text in (first, last or first))
     return [start + timedelta(days=number) for number in range((end - start).days + 1)]
 
 
-def _day(text: str, zone: str) -> date:
-    moment = datetime.fromisoformat(text)
-    return moment.date() if moment.tzinfo is None else moment.astimezone(zone_of(zone)).date()
+def _day(moment: datetime) -> date:
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(zone_of(settings.load().timezone))
+    return moment.date()

@@ -1,15 +1,16 @@
 """Provisioning a Kafka topic."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from logpipe import settings
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from logpipe.airflow.hooks.kafka_topic import KafkaTopicHook, TopicDescription
+    from logpipe.clients.kafka import TopicDescription
 
 
 class TopicDriftError(RuntimeError):
@@ -20,7 +21,7 @@ class KafkaTopicOperator(BaseOperator):
     """Creates a topic, or verifies that the existing one has the expected shape. It never alters one.
 
     Args:
-        topic: its name.
+        topic: its name; the pipeline's by default, and so are partitions and replication.
         partitions: how many partitions it must have.
         replication: how many replicas each partition must have.
         topic_config: settings that it must have, and that it is created with.
@@ -32,17 +33,18 @@ class KafkaTopicOperator(BaseOperator):
     def __init__(
         self,
         *,
-        topic: str,
-        partitions: int,
-        replication: int,
+        topic: str | None = None,
+        partitions: int | None = None,
+        replication: int | None = None,
         topic_config: Mapping[str, str] | None = None,
         kafka_conn_id: str = "kafka_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.topic = topic
-        self.partitions = partitions
-        self.replication = replication
+        conf = settings.load()
+        self.topic = topic or conf.topic
+        self.partitions = partitions or conf.topic_partitions
+        self.replication = replication or conf.topic_replication
         self.topic_config = topic_config
         self.kafka_conn_id = kafka_conn_id
 
@@ -52,16 +54,15 @@ class KafkaTopicOperator(BaseOperator):
         Raises:
             TopicDriftError: the topic exists with another shape.
         """
-        from logpipe.airflow.hooks.kafka_topic import KafkaTopicHook
+        from logpipe.airflow.hooks.stores import KafkaHook
 
-        return asyncio.run(self._provision(KafkaTopicHook(self.kafka_conn_id)))
-
-    async def _provision(self, kafka: "KafkaTopicHook") -> dict[str, Any]:
-        found = await kafka.describe(self.topic)
+        kafka = KafkaHook(self.kafka_conn_id).kafka()
+        wanted = self.topic_config or {}
+        found = kafka.describe(self.topic)
         created = found is None
         if found is None:
-            found = await kafka.create(self.topic, self.partitions, self.replication, self.topic_config or {})
-        if drift := self._drift(found):
+            found = kafka.create(self.topic, self.partitions, self.replication, wanted)
+        if drift := self._drift(found, kafka.config(self.topic) if wanted else {}):
             raise TopicDriftError("\n".join(drift))
         self.log.info(
             "%s topic %s: %d partitions, %d replicas each",
@@ -77,7 +78,7 @@ class KafkaTopicOperator(BaseOperator):
             "created": created,
         }
 
-    def _drift(self, found: "TopicDescription") -> list[str]:
+    def _drift(self, found: "TopicDescription", config: Mapping[str, str]) -> list[str]:
         """Name each difference and the way out, one line each."""
         drift = []
         has = f"Topic {self.topic} has"
@@ -99,10 +100,10 @@ class KafkaTopicOperator(BaseOperator):
                 f"or set LOGPIPE_TOPIC_REPLICATION={found.replication}"
             )
         drift += [
-            f"{has} {name}={found.config.get(name)}, expected {value}: set it with "
+            f"{has} {name}={config.get(name)}, expected {value}: set it with "
             f"kafka-configs --alter --topic {self.topic} --add-config {name}={value}"
             for name, value in (self.topic_config or {}).items()
-            if found.config.get(name) != value
+            if config.get(name) != value
         ]
         return drift
 

@@ -82,7 +82,7 @@ class ReplayOperator(FirstLookMixin):
         spec = {name: getattr(self, name) for name in names}
         replay_id = replay_id_of(context)
         context["ti"].xcom_push(key="replay_id", value=replay_id)  # whoever follows this run finds the replay
-        record = asyncio.run(self._submit(replay_id, spec))
+        record = self._submit(replay_id, spec)
         self.log.info("Replay %s of %s is %s", replay_id, record["url"], record["state"])
         owner = uuid4().hex
         context["ti"].xcom_push(key=OWNER_KEY, value=owner)
@@ -97,24 +97,26 @@ class ReplayOperator(FirstLookMixin):
         )
         return self.execute_complete(context, self.defer_unless_soon(trigger, self.first_look_s))
 
-    async def _submit(self, replay_id: str, spec: dict[str, Any]) -> dict[str, Any]:
-        from logpipe.airflow.hooks.process_host import ProcessHostHook
-        from logpipe.airflow.hooks.replayer import ReplayerHook
-        from logpipe.airflow.triggers.replayer import ReplayerTrigger
+    def _submit(self, replay_id: str, spec: dict[str, Any]) -> dict[str, Any]:
+        from logpipe.airflow.hooks.services import ProcessHostHook, ReplayerHook
+        from logpipe.airflow.services.kinds import Replayer
+        from logpipe.airflow.triggers.replay import submit
+        from logpipe.airflow.triggers.service import ServiceTrigger
 
-        await ProcessHostHook(self.process_host_conn_id).launch(self.service)
-        trigger = ReplayerTrigger(
+        ProcessHostHook(self.process_host_conn_id).get_conn().launch(self.service)
+        replayer = Replayer(
             service=self.service,
             process_host_conn_id=self.process_host_conn_id,
-            start_timeout_s=self.start_timeout_s,
-            poll_interval_s=0.1,
             replayer_conn_id=self.replayer_conn_id,
         )
-        outcome = await trigger.outcome()
+        trigger = ServiceTrigger(
+            service=replayer.serialize(), start_timeout_s=self.start_timeout_s, poll_interval_s=0.1
+        )
+        outcome = asyncio.run(trigger.outcome())
         if not outcome.healthy:
             tail = "\n".join(outcome.last_log_lines)
             raise ReplayFailedError(f"The {outcome.service} is not healthy: {outcome.reason}\n{tail}")
-        return await ReplayerHook(self.replayer_conn_id).submit(replay_id, spec)
+        return submit(ReplayerHook(self.replayer_conn_id).get_conn(), replay_id, spec)
 
     def execute_complete(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
         """Return the record of a finished replay.

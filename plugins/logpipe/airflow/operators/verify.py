@@ -1,7 +1,7 @@
 """Accounting for every line."""
 
-import asyncio
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -28,7 +28,11 @@ class VerifyOperator(BaseOperator):
         confirm_s: what is lost or doubled must be so for this long.
         poll_s: between two looks.
         replayer_conn_id: connection to the replayer.
+        kafka_conn_id: connection to Kafka.
+        webhdfs_conn_id: connection to HDFS.
     """
+
+    template_fields: Sequence[str] = ("replayer_conn_id", "kafka_conn_id", "webhdfs_conn_id")
 
     def __init__(
         self,
@@ -37,6 +41,8 @@ class VerifyOperator(BaseOperator):
         confirm_s: float = 5,
         poll_s: float = 1,
         replayer_conn_id: str = "replayer_default",
+        kafka_conn_id: str = "kafka_default",
+        webhdfs_conn_id: str = "webhdfs_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -44,13 +50,15 @@ class VerifyOperator(BaseOperator):
         self.confirm_s = confirm_s
         self.poll_s = poll_s
         self.replayer_conn_id = replayer_conn_id
+        self.kafka_conn_id = kafka_conn_id
+        self.webhdfs_conn_id = webhdfs_conn_id
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Return the accounting: source, topic, hdfs, windows, lost, doubled and in_flight, in lines.
 
         Raises:
             LinesUnaccountedError: a line is lost or doubled, a file is missing, or lines stay in flight.
-            TopicError, HdfsError, WindowsError, SourceGoneError: something stays unreadable.
+            ClientError, WindowsError, SourceGoneError: something stays unreadable.
         """
         from logpipe.accounting.verify import seal_replays
 
@@ -71,20 +79,19 @@ class VerifyOperator(BaseOperator):
 
     def _settled(self) -> "Accounting":
         """Verify until nothing is in flight, or what is wrong is so for good."""
-        from logpipe import settings
         from logpipe.accounting.source import SourceGoneError
-        from logpipe.accounting.topic import TopicError
         from logpipe.accounting.verify import verify
         from logpipe.accounting.windows import WindowsError
-        from logpipe.clients.hdfs import HdfsError
+        from logpipe.airflow.hooks.stores import pipeline_at
+        from logpipe.clients.errors import ClientError
 
         deadline = time.monotonic() + self.wait_s
         wrong_since: float | None = None
         while True:
             now = time.monotonic()
             try:
-                accounting = verify(settings.load())
-            except (TopicError, HdfsError, WindowsError, SourceGoneError, OSError) as error:
+                accounting = verify(pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id))
+            except (ClientError, WindowsError, SourceGoneError, OSError) as error:
                 if now > deadline:
                     raise
                 self.log.warning("Waiting: %s", error)
@@ -97,10 +104,11 @@ class VerifyOperator(BaseOperator):
             time.sleep(self.poll_s)
 
     def _seal(self, replay_id: str) -> bool:
-        from logpipe.airflow.hooks.replayer import ReplayerHook, ReplayRefusedError
+        from logpipe.airflow.hooks.services import ReplayerHook
+        from logpipe.clients.replayer import ReplayRefusedError
 
         try:
-            asyncio.run(ReplayerHook(self.replayer_conn_id).seal(replay_id))
+            ReplayerHook(self.replayer_conn_id).get_conn().seal(replay_id)
         except ReplayRefusedError as error:
             self.log.warning("%s is not sealed: %s", replay_id, error)
             return False

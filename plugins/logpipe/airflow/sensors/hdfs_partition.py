@@ -1,103 +1,112 @@
-"""Waiting for a dated HDFS directory."""
+"""Waiting for dated HDFS directories: until all that was sent stands there, or until the day is over."""
 
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSensorTimeout
-
-from logpipe.airflow.operators.days import days_between
-from logpipe.airflow.operators.first_look import FirstLookMixin
+from logpipe.airflow.operators.days import day_of, days_between
+from logpipe.airflow.sensors.wait import WaitSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from logpipe.airflow.triggers.wait import WaitEvent, WaitTrigger
 
-class HdfsPartitionSensor(FirstLookMixin, BaseSensorOperator):
+
+class HdfsPartitionSensor(WaitSensor):
     """True once what was sent stands in HDFS: nothing is under way in agents and topic, and files are there.
 
     A file's existence alone says little, so the consumers are asked too: the channels of both agents hold
     nothing, HDFS has passed the end that the topic had when the wait began (by agent 2's chain of links, or
-    in profile memory by its consumer group), and so has the Spark query, when a checkpoint is given.
+    in profile memory by its consumer group), and so has the Spark query. Returns the paths of the files.
 
     Args:
-        logs_dir: holds a directory a day, named ``%y-%m-%d``.
         first_day: ISO date, or timestamp with its offset from UTC.
         last_day: like ``first_day``; lines that arrived past midnight stand in the next directory.
-        zone: whose midnight parts the directories.
-        topic: Kafka topic between the agents.
-        consumer_group: the group of the last agent.
         first_agent_conn_id: connection to the metrics of the agent that fills the topic.
         last_agent_conn_id: connection to the metrics of the agent that empties it.
-        checkpoint_dir: checkpoint of the Spark query on HDFS; None when it need not be waited for.
         kafka_conn_id: connection to Kafka.
         webhdfs_conn_id: connection to HDFS.
-        first_look_s: the task keeps its worker this long before it defers.
+        kwargs: as in `WaitSensor`.
     """
 
-    template_fields: Sequence[str] = ("logs_dir", "first_day", "last_day", "topic", "consumer_group")
+    template_fields: Sequence[str] = ("first_day", "last_day", "kafka_conn_id", "webhdfs_conn_id")
 
     def __init__(
         self,
         *,
-        logs_dir: str,
         first_day: str,
         last_day: str | None = None,
-        zone: str = "UTC",
-        topic: str,
-        consumer_group: str,
         first_agent_conn_id: str = "flume_agent1_default",
         last_agent_conn_id: str = "flume_agent2_default",
-        checkpoint_dir: str | None = None,
         kafka_conn_id: str = "kafka_default",
         webhdfs_conn_id: str = "webhdfs_default",
-        first_look_s: float = 3,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.logs_dir = logs_dir
         self.first_day = first_day
         self.last_day = last_day
-        self.zone = zone
-        self.topic = topic
-        self.consumer_group = consumer_group
         self.first_agent_conn_id = first_agent_conn_id
         self.last_agent_conn_id = last_agent_conn_id
-        self.checkpoint_dir = checkpoint_dir
         self.kafka_conn_id = kafka_conn_id
         self.webhdfs_conn_id = webhdfs_conn_id
-        self.first_look_s = first_look_s
 
-    def execute(self, context: "Context") -> list[str]:
-        """Wait; return the paths of the files found."""
-        from logpipe.airflow.triggers.hdfs_partition import HdfsPartitionTrigger
+    def waiting(self, context: "Context") -> "WaitTrigger":
+        """Look whether all is drained."""
+        from logpipe.airflow.triggers.wait import PartitionTrigger
 
-        days = days_between(self.first_day, self.last_day, self.zone)
-        trigger = HdfsPartitionTrigger(
-            logs_dir=self.logs_dir,
-            directories=[f"{self.logs_dir}/{day:%y-%m-%d}" for day in days],
-            topic=self.topic,
-            consumer_group=self.consumer_group,
-            first_agent_conn_id=self.first_agent_conn_id,
-            last_agent_conn_id=self.last_agent_conn_id,
-            deadline_epoch_s=time.time() + self.timeout,
-            checkpoint_dir=self.checkpoint_dir,
+        return PartitionTrigger(
+            days=[day.isoformat() for day in days_between(self.first_day, self.last_day)],
+            agent_conn_ids=(self.first_agent_conn_id, self.last_agent_conn_id),
             kafka_conn_id=self.kafka_conn_id,
             webhdfs_conn_id=self.webhdfs_conn_id,
+            deadline_epoch_s=time.time() + self.timeout,
+            poll_interval_s=self.poke_interval,
         )
-        return self.execute_complete(context, self.defer_unless_soon(trigger, self.first_look_s))
 
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> list[str]:
-        """Return the paths of the files found.
+    def result(self, context: "Context", outcome: "WaitEvent") -> list[str]:
+        """The paths of the files."""
+        return list(outcome.found)
 
-        Raises:
-            AirflowSensorTimeout: time was over; the message says what was still missing.
-        """
-        from logpipe.airflow.triggers.hdfs_partition import HdfsPartitionEvent
 
-        outcome = HdfsPartitionEvent.from_payload(event)
-        if not outcome.complete:
-            raise AirflowSensorTimeout(f"After {outcome.waited_s} s: {outcome.missing}")
-        self.log.info("Drained after %.1f s: %s", outcome.waited_s, ", ".join(outcome.files))
-        return list(outcome.files)
+class HdfsPartitionClosedSensor(WaitSensor):
+    """True once a day is over: agent 2 has made final all of its lines. Returns the day, ISO.
+
+    Args:
+        date: the day, ISO; without one the day before the run's logical date, in the pipeline's zone.
+        kafka_conn_id: connection to Kafka.
+        webhdfs_conn_id: connection to HDFS.
+        kwargs: as in `WaitSensor`.
+    """
+
+    template_fields: Sequence[str] = ("date", "kafka_conn_id", "webhdfs_conn_id")
+
+    def __init__(
+        self,
+        *,
+        date: str | None = None,
+        kafka_conn_id: str = "kafka_default",
+        webhdfs_conn_id: str = "webhdfs_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.date = date
+        self.kafka_conn_id = kafka_conn_id
+        self.webhdfs_conn_id = webhdfs_conn_id
+
+    def waiting(self, context: "Context") -> "WaitTrigger":
+        """Look whether the day is over in every chain."""
+        from logpipe.airflow.triggers.wait import PartitionTrigger
+
+        return PartitionTrigger(
+            days=[day_of(context, self.date).isoformat()],
+            is_over=True,
+            kafka_conn_id=self.kafka_conn_id,
+            webhdfs_conn_id=self.webhdfs_conn_id,
+            deadline_epoch_s=time.time() + self.timeout,
+            poll_interval_s=self.poke_interval,
+        )
+
+    def result(self, context: "Context", outcome: "WaitEvent") -> str:
+        """The day, ISO."""
+        return day_of(context, self.date).isoformat()

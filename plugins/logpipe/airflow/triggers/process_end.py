@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import dataclass
 
-from logpipe.airflow.hooks.http_service import ServiceUnreachableError
-from logpipe.airflow.hooks.process_host import ProcessHostHook
+from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.airflow.triggers.ownership import Ownership, outliving
-from logpipe.airflow.triggers.serializable import Event, SerializableTrigger
+from logpipe.airflow.triggers.serializable import Event, SerializableTrigger, off_loop
+from logpipe.clients.errors import ClientError
 
 _TAIL_BYTES = 65536
 
@@ -38,17 +38,23 @@ class ProcessEndTrigger(SerializableTrigger):
 
     async def event(self) -> ProcessEndEvent:
         """Wait; while the process host is away, wait for it too."""
-        host = ProcessHostHook(self.process_host_conn_id)
         while True:
             try:
-                process = await host.state(self.service)
-                if not process.up or process.pid != self.pid:
-                    output = await host.log_tail(self.service, max_bytes=_TAIL_BYTES, streams=("Stdout",))
-                    log = await host.log_tail(self.service)
-                    return ProcessEndEvent(self.pid, process.exit_status, tuple(output), tuple(log))
-            except ServiceUnreachableError as error:
+                if event := await off_loop(self._look):
+                    return event
+            except ClientError as error:
                 self.log.warning("Waiting for the process host: %s", error)
             await asyncio.sleep(self.poll_interval_s)
+
+    def _look(self) -> ProcessEndEvent | None:
+        host = ProcessHostHook(self.process_host_conn_id).get_conn()
+        process = host.state(self.service)
+        if process.up and process.pid == self.pid:
+            return None
+        output = host.log_tail(self.service, max_bytes=_TAIL_BYTES, streams=("Stdout",))
+        return ProcessEndEvent(
+            self.pid, process.exit_status, tuple(output), tuple(host.log_tail(self.service))
+        )
 
     async def on_kill(self) -> None:
         """Stop the process when a person ended its task; let it run when a new try waits for it."""
@@ -56,8 +62,11 @@ class ProcessEndTrigger(SerializableTrigger):
             await outliving(self._stop_unless_taken_over())
 
     async def _stop_unless_taken_over(self) -> None:
-        host = ProcessHostHook(self.process_host_conn_id)
-        ended = await Ownership(self.task_instance, self.owner).ended()
-        if ended and (await host.state(self.service)).pid == self.pid:
+        if await Ownership(self.task_instance, self.owner).ended():
+            await off_loop(self._stop)
+
+    def _stop(self) -> None:
+        host = ProcessHostHook(self.process_host_conn_id).get_conn()
+        if host.state(self.service).pid == self.pid:
             self.log.info("Its task was ended: stopping %s", self.service)
-            await host.stop(self.service)
+            host.stop(self.service)

@@ -4,14 +4,17 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from logpipe.airflow.hooks.http_service import ServiceUnreachableError
-from logpipe.airflow.hooks.process_host import ProcessHostHook
-from logpipe.airflow.hooks.replayer import ReplayerHook, ReplayRecord
+from logpipe.airflow.hooks.services import ProcessHostHook, ReplayerHook
+from logpipe.airflow.hooks.source_login import source_login
 from logpipe.airflow.triggers.ownership import Ownership, outliving
-from logpipe.airflow.triggers.serializable import Event, SerializableTrigger
+from logpipe.airflow.triggers.serializable import Event, SerializableTrigger, off_loop
 from logpipe.airflow.triggers.supervision import HealLog
+from logpipe.clients.errors import ClientError, UnreachableError
+from logpipe.clients.process_host import ProcessHost
+from logpipe.clients.replayer import Record, Replayer
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,7 @@ log = logging.getLogger(__name__)
 class ReplayEvent(Event):
     """The record of a replay that runs no longer."""
 
-    record: ReplayRecord
+    record: Record
 
 
 @dataclass(kw_only=True, eq=False)
@@ -51,26 +54,29 @@ class ReplayTrigger(SerializableTrigger):
     start_s: float = 30
     stall_after_s: float = 120
 
+    @property
+    def _replayer(self) -> Replayer:
+        return ReplayerHook(self.replayer_conn_id).get_conn()
+
+    @property
+    def _host(self) -> ProcessHost:
+        return ProcessHostHook(self.process_host_conn_id).get_conn()
+
     async def event(self) -> ReplayEvent:
         """Wait for the end of the replay, healing a replayer that hangs."""
-        replayer = ReplayerHook(self.replayer_conn_id)
         away = False
         logged = 0.0
         progressed_at, lines = time.monotonic(), -1
         while True:
             try:
-                record = (
-                    await replayer.submit(self.replay_id, self.spec)
-                    if away
-                    else await replayer.get(self.replay_id)
-                )
-            except ServiceUnreachableError as error:
+                record = await off_loop(self._submit if away else self._record)
+            except UnreachableError as error:
                 if not away:
                     log.warning("Waiting for the replayer: %s", error)
                 away = True
-                await self._start_if_never_started()
+                await off_loop(self._start_if_never_started)
                 patience_s, why = self.hung_after_s, str(error)
-                if await self._answers(replayer):  # only not this: the disk is full, or HDFS is away
+                if await off_loop(self._answers):  # only not this: the disk is full, or HDFS is away
                     progressed_at = time.monotonic()
             else:
                 away = False
@@ -88,42 +94,59 @@ class ReplayTrigger(SerializableTrigger):
                 progressed_at = time.monotonic()
             await asyncio.sleep(self.poll_interval_s)
 
-    async def _answers(self, replayer: ReplayerHook) -> bool:
+    def _submit(self) -> Record:
+        return submit(self._replayer, self.replay_id, self.spec)
+
+    def _record(self) -> Record:
+        return self._replayer.record(self.replay_id)
+
+    def _answers(self) -> bool:
         try:
-            await replayer.health()
-        except ServiceUnreachableError:
+            self._replayer.health()
+        except ClientError:
             return False
         return True
 
-    async def _start_if_never_started(self) -> None:
+    def _start_if_never_started(self) -> None:
         """Bring the replayer back when its process host, maybe its machine, was restarted."""
-        host = ProcessHostHook(self.process_host_conn_id)
         try:
-            process = await host.state(self.service)
+            process = self._host.state(self.service)
             if process.state == "STOPPED" and not process.was_started:
                 log.warning("Starting %s: its process host has been restarted", self.service)
-                await host.start(self.service)
-        except ServiceUnreachableError as error:
+                self._host.start(self.service)
+        except ClientError as error:
             log.warning("%s", error)
 
     async def _heal(self, why: str) -> None:
         """Have a hung replayer killed; its process host brings it back, and it goes on by itself."""
-        host = ProcessHostHook(self.process_host_conn_id)
         started = time.monotonic()
         try:
-            process = await host.state(self.service)
-            if process.state != "RUNNING" or process.uptime_s < self.start_s:
-                return
-            log.warning("Healing %s (process %d): %s", self.service, process.pid, why)
-            await host.kill(self.service)
-            async with asyncio.timeout(self.hung_after_s):
-                while (fresh := await host.state(self.service)).pid in {0, process.pid}:  # noqa: ASYNC110
-                    await asyncio.sleep(self.poll_interval_s / 4)
-        except (ServiceUnreachableError, TimeoutError) as error:
+            fresh = await off_loop(partial(self._killed, why))
+        except ClientError as error:
             log.warning("%s is not healed yet: %s", self.service, error)
             return
-        heals = await HealLog.load(self.task_instance)
-        await heals.add(why, time.monotonic() - started, fresh.pid)
+        if fresh:
+            heals = await HealLog.load(self.task_instance)
+            await heals.add(why, time.monotonic() - started, str(fresh))
+
+    def _killed(self, why: str) -> int:
+        """Kill the replayer, and return its new pid; 0 when it is only just starting.
+
+        Raises:
+            ClientError: the process host is away, or has not brought it back in time.
+        """
+        host = self._host
+        process = host.state(self.service)
+        if process.state != "RUNNING" or process.uptime_s < self.start_s:
+            return 0
+        log.warning("Healing %s (process %d): %s", self.service, process.pid, why)
+        host.kill(self.service)
+        deadline = time.monotonic() + self.hung_after_s
+        while (fresh := host.state(self.service)).pid in {0, process.pid}:
+            if time.monotonic() > deadline:
+                raise ClientError(f"its process host has not brought it back within {self.hung_after_s} s")
+            time.sleep(self.poll_interval_s / 4)
+        return fresh.pid
 
     async def on_kill(self) -> None:
         """Stop the replay when a person ended its task; let it run when a new try follows it."""
@@ -132,11 +155,21 @@ class ReplayTrigger(SerializableTrigger):
     async def _stop_unless_taken_over(self) -> None:
         if await Ownership(self.task_instance, self.owner).ended():
             log.info("Its task was ended: stopping replay %s", self.replay_id)
-            record = await ReplayerHook(self.replayer_conn_id).stop(self.replay_id)
+            record = await off_loop(lambda: self._replayer.stop(self.replay_id))
             log.info("%s", progress(record))
 
 
-def progress(record: ReplayRecord) -> str:
+def submit(replayer: Replayer, replay_id: str, spec: dict[str, Any]) -> Record:
+    """Submit a replay, with the login of the connection that ``spec`` may name as ``source_conn_id``.
+
+    Raises:
+        SourceLoginError: the connection is not for the log's server.
+    """
+    body = dict(spec)
+    return replayer.submit(replay_id, body, source_login(body.pop("source_conn_id", None), spec["url"]))
+
+
+def progress(record: Record) -> str:
     """Say in one line how far a replay is."""
     read, size = record["source_bytes_read"], record["source_size_bytes"]
     share = f", {read / size:.0%} of the source" if size else ""

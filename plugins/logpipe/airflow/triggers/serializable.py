@@ -1,15 +1,27 @@
 """Triggers and events that survive the trip through the metadata database unchanged."""
 
 import asyncio
+import contextvars
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 _LONGEST_HOLD_S = 10.0
+# The loop's own pool has few threads where there are few cores, and a service that hangs holds one.
+_THREADS = ThreadPoolExecutor(32, "logpipe-trigger")
+
+T = TypeVar("T")
+
+
+async def off_loop(call: Callable[[], T]) -> T:
+    """Run a call that blocks in a thread, which goes on to its end when the trigger is cancelled."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, context.run, call)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -3,32 +3,36 @@
 import asyncio
 import math
 import time
-from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from logpipe.airflow.hooks.http_service import ServiceUnreachableError
-from logpipe.airflow.hooks.process_host import Process, ProcessHostHook
+from logpipe.airflow.services.host import OnProcessHost, Standing
+from logpipe.airflow.services.kinds import Service, deserialize
 from logpipe.airflow.triggers.ownership import Ownership, outliving
-from logpipe.airflow.triggers.serializable import Event, SerializableTrigger
+from logpipe.airflow.triggers.serializable import Event, SerializableTrigger, off_loop
 from logpipe.airflow.triggers.supervision import HealLog
+from logpipe.clients.errors import ClientError, HungError, RefusedError, UnreachableError
 
-_ENDED = frozenset({"FATAL", "EXITED", "STOPPED"})
 _MAX_STARTS = 3  # a service that ends so often while it should become healthy will not
 _LAST_LINES = 20
-_STOP_PATIENCE_S = 60.0  # for a process host that is away when its service shall stop
+_STOP_PATIENCE_S = 60.0  # for a host that is away when its service shall stop
+_REFUSED_PATIENCE_S = 60.0  # a host that refuses may do so once: it is starting, or the process just ended
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceEvent(Event):
-    """How a launch or a supervision ended: healthy, stopped on request, or neither and why."""
+    """How a launch or a supervision ended: healthy, stopped on request, or neither and why.
+
+    Attributes:
+        process: a pid, or the id of a YARN application; empty when there is none.
+    """
 
     service: str
-    pid: int
+    process: str
     healthy: bool
     reason: str
     waited_s: float
@@ -36,19 +40,15 @@ class ServiceEvent(Event):
     last_log_lines: tuple[str, ...] = ()
 
 
-class ServiceHungError(ServiceUnreachableError):
-    """The service has shown no life for so long that waiting on is no use."""
-
-
-def _stopped(process: Process, waited_s: float) -> ServiceEvent:
-    return ServiceEvent(process.label, 0, False, "it was stopped on request", waited_s, stopped=True)
+def _stopped(standing: Standing, waited_s: float) -> ServiceEvent:
+    return ServiceEvent(standing.label, "", False, "it was stopped on request", waited_s, stopped=True)
 
 
 class _Watch:
     """What a supervision remembers between two looks at its service."""
 
-    def __init__(self, pid: int, grace_s: float) -> None:
-        self.pid = pid
+    def __init__(self, process: str, grace_s: float) -> None:
+        self.process = process
         self.started = time.monotonic()
         self.expect_start(grace_s)
 
@@ -67,24 +67,21 @@ class _Watch:
 class ServiceTrigger(SerializableTrigger):
     """Fires once a service is healthy, or as soon as it is clear that it will not be.
 
-    With ``supervise`` it goes on from there. A service that died is brought back by its process host, or
-    else by this trigger; one that is there but not healthy for ``hung_after_s`` is killed and so brought
-    back, and so is one that a restarted process host, maybe of a restarted machine, has not started yet.
-    Each is a heal, told in the log and in XCom. It fires when the service was stopped on request,
-    or at more than ``max_heals`` heals within ``heal_window_s``, those that failed among them.
-
-    A child says with `probe` what healthy means for its kind of service, and with `undrained` what a stop
-    would lose.
+    With ``supervise`` it goes on from there. A service that died is brought back by its host, or else by
+    this trigger; one that is there but not healthy for ``hung_after_s`` is killed and so brought back, and so
+    is one that a restarted host, maybe of a restarted machine, has not started yet. Each is a heal, told in
+    the log and in XCom. It fires when the service was stopped on request, or at more than ``max_heals`` heals
+    within ``heal_window_s``, those that failed among them. A host that is away is waited for without end.
 
     Attributes:
-        launched_pid: process that the task found or started; 0 for whichever runs.
+        service: the service, as `Service.serialize` gives it.
+        launched: process that the task found or started; empty for whichever runs.
         owner: token of the task try that supervises; see `Ownership`.
-        stop_after: supervising tasks of the same run, with their services, that stop before this one.
+        stop_after: supervising tasks of the same run, with their services at the process host, that stop
+            before this one.
     """
 
-    service: str
-    variant: str | None = None
-    process_host_conn_id: str = ProcessHostHook.default_conn_name
+    service: dict[str, Any]
     start_timeout_s: float = 60
     poll_interval_s: float = 0.25
     supervise: bool = False
@@ -93,167 +90,165 @@ class ServiceTrigger(SerializableTrigger):
     max_heals: int = 5
     heal_window_s: float = 600
     drain_timeout_s: float = 10
-    launched_pid: int = 0
+    launched: str = ""
     owner: str | None = None
     stop_after: Mapping[str, str] = field(default_factory=dict)
 
-    @abstractmethod
-    async def probe(self) -> str:
-        """Return one line about the healthy service.
-
-        Raises:
-            ServiceUnreachableError: it is not healthy, or not yet; the message says why.
-        """
-
-    async def undrained(self) -> str:
-        """Say what the service still holds and would lose with a stop; empty when nothing."""
-        return ""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._service: Service = deserialize(self.service)
+        self._host = self._service.host
+        self._name = self._service.service
 
     async def event(self) -> ServiceEvent:
         """Wait until healthy, or supervise until there is a reason to end."""
         return await (self._supervised() if self.supervise else self.outcome())
 
-    async def outcome(self, killed_pid: int = 0) -> ServiceEvent:
-        """Watch until the service is healthy, stopped, given up by its process host, or time is over.
+    async def outcome(self, killed: str = "") -> ServiceEvent:
+        """Watch until the service is healthy, stopped, given up by its host, or time is over.
 
-        A process that has just been killed may still answer: ``killed_pid`` is not taken for the service.
-        A process host that is away is waited for: by a launch until its time is over, by a supervision for
-        as long as it takes, and that time is not the service's. One that comes back has started nothing.
+        A process that has just been killed may still answer: ``killed`` is not taken for the service. A host
+        that is away is waited for: by a launch until its time is over, by a supervision for as long as it
+        takes, and that time is not the service's. One that comes back has started nothing.
         """
+        self._service.expect_start(self.start_timeout_s)
         started = time.monotonic()
-        pids: set[int] = set()
+        seen: set[str] = set()
         while True:
             asked = time.monotonic()
             left_s = math.inf if self.supervise else self.start_timeout_s - (asked - started)
             try:
-                process = await self._ask(lambda host: host.state(self.service, self.variant), left_s)
-            except ServiceUnreachableError as error:
+                standing = await self._ask(self._host.look, left_s)
+            except ClientError as error:
                 waited_s = round(time.monotonic() - started, 1)
-                return ServiceEvent(self.service, 0, False, str(error), waited_s)
+                return ServiceEvent(self._name, "", False, str(error), waited_s)
             if self.supervise:
                 started += time.monotonic() - asked
-            pids |= {process.pid} - {0, killed_pid}
+            seen |= {standing.process} - {"", killed}
             waited_s = round(time.monotonic() - started, 1)
-            if self.supervise and process.stopped_on_request:
-                return _stopped(process, waited_s)
-            if process.state == "STOPPED" and not process.was_started and waited_s <= self.start_timeout_s:
-                await self._ask(lambda host: host.start(self.service, self.variant), left_s)
-                await asyncio.sleep(self.poll_interval_s)
-                continue
-            if (process.pid and process.pid == killed_pid) or process.state == "STOPPING":
-                await asyncio.sleep(self.poll_interval_s)
-                continue
-            healthy, reason = await self._judge(process)
-            if healthy:
-                return ServiceEvent(process.label, process.pid, healthy, reason, waited_s)
-            if len(pids) > _MAX_STARTS:
-                reason = f"it ended {_MAX_STARTS} times in {waited_s} s"
-            # EXITED passes when the process host restarts what ended.
-            if (
-                process.state in {"FATAL", "STOPPED"}
-                or len(pids) > _MAX_STARTS
-                or waited_s > self.start_timeout_s
-            ):
-                return await self._unhealthy(process, reason, waited_s)
+            if self.supervise and standing.stopped:
+                return _stopped(standing, waited_s)
+            if standing.forgotten and waited_s <= self.start_timeout_s:
+                await self._ask(self._host.start, left_s)
+            elif not (standing.process and standing.process == killed) and standing.state != "STOPPING":
+                healthy, reason = await self._judge(standing)
+                if healthy:
+                    return ServiceEvent(standing.label, standing.process, True, reason, waited_s)
+                if len(seen) > _MAX_STARTS:
+                    reason = f"it ended {_MAX_STARTS} times in {waited_s} s"
+                # What has EXITED passes when the process host restarts it.
+                is_over = standing.hopeless and standing.state != "EXITED"
+                if is_over or len(seen) > _MAX_STARTS or waited_s > self.start_timeout_s:
+                    return await self._unhealthy(standing, reason, waited_s)
             await asyncio.sleep(self.poll_interval_s)
 
-    @property
-    def _host(self) -> ProcessHostHook:
-        return ProcessHostHook(self.process_host_conn_id)
-
     async def _ask(
-        self, question: Callable[[ProcessHostHook], Awaitable[T]], patience_s: float = math.inf
+        self,
+        question: Callable[[], T],
+        patience_s: float = math.inf,
+        refused_patience_s: float = _REFUSED_PATIENCE_S,
     ) -> T:
-        """Ask the process host, again and again while it is away; after ``patience_s`` its error goes on."""
-        deadline = time.monotonic() + patience_s
+        """Ask the host, again and again while it is away; after ``patience_s`` its error goes on.
+
+        What it refuses is asked again for a minute: one reply that fails ends no supervision.
+        """
+        begun = time.monotonic()
         told = False
         while True:
             try:
-                return await question(self._host)
-            except ServiceUnreachableError as error:
-                if time.monotonic() >= deadline:
+                return await off_loop(question)
+            except ClientError as error:
+                limit_s = patience_s if isinstance(error, UnreachableError) else refused_patience_s
+                if time.monotonic() - begun >= min(patience_s, limit_s):
                     raise
                 if not told:
-                    self.log.warning("%s goes on unwatched: %s", self.service, error)
+                    self.log.warning("%s goes on unwatched: %s", self._name, error)
                 told = True
             await asyncio.sleep(self.poll_interval_s)
 
-    async def _judge(self, process: Process) -> tuple[bool, str]:
+    async def _judge(self, standing: Standing, *, closely: bool = False) -> tuple[bool, str]:
         self._patience_s = self.hung_after_s
-        if process.state != "RUNNING":
-            detail = process.spawn_error or f"last exit status {process.exit_status}"
-            return False, f"its process is {process.state} ({detail})"
+        if not standing.running:
+            return False, f"its process is {standing.state} ({standing.detail})"
         try:
-            return True, await self.probe()
-        except ServiceHungError as error:
+            healthy = await off_loop(self._service.probe)
+            if closely:
+                await off_loop(self._service.look_closer)
+        except HungError as error:
             self._patience_s = 0
             return False, str(error)
-        except ServiceUnreachableError as error:
+        except ClientError as error:
             return False, str(error)
+        return True, healthy
 
-    async def _unhealthy(self, process: Process, reason: str, waited_s: float) -> ServiceEvent:
+    async def _unhealthy(self, standing: Standing, reason: str, waited_s: float) -> ServiceEvent:
         try:
-            tail = await self._host.log_tail(self.service, self.variant)
-        except ServiceUnreachableError as error:
+            tail = await off_loop(self._host.log_tail)
+        except ClientError as error:
             tail = [str(error)]
         return ServiceEvent(
-            process.label, process.pid, False, reason, waited_s, last_log_lines=tuple(tail[-_LAST_LINES:])
+            standing.label,
+            standing.process,
+            False,
+            reason,
+            waited_s,
+            last_log_lines=tuple(tail[-_LAST_LINES:]),
         )
 
     async def _supervised(self) -> ServiceEvent:
         """Watch and heal until there is a reason to end."""
         heals = await HealLog.load(self.task_instance)
-        process = await self._state()
+        standing = await self._ask(self._host.look)
         # What ended while no triggerer looked is a heal too.
-        known_pid = heals.last_pid or self.launched_pid or process.pid
-        watch = _Watch(known_pid, self.start_timeout_s - process.uptime_s)
+        known = heals.last_process or self.launched or standing.process
+        watch = _Watch(known, self.start_timeout_s - standing.uptime_s)
         while True:
             await asyncio.sleep(self.check_interval_s)
-            process = await self._state()
-            if process.stopped_on_request:
-                if not (other := await self._other_variant()):
-                    return _stopped(process, round(time.monotonic() - watch.started, 1))
-                self.log.info("%s was stopped for %s, which is supervised now", process.label, other.label)
-                self.variant, watch.pid, process = other.variant, other.pid, other
+            standing = await self._ask(self._host.look)
+            if standing.stopped:
+                await asyncio.sleep(
+                    self.check_interval_s
+                )  # a launch starts the one after the other has ended
+                if not (other := await self._ask(self._host.follow)):
+                    return _stopped(standing, round(time.monotonic() - watch.started, 1))
+                self.log.info("%s was stopped for %s, which is supervised now", standing.label, other.label)
+                watch.process, standing = other.process, other
                 watch.expect_start(self.start_timeout_s)
-            ended = process.pid != watch.pid
-            healthy, reason = (False, "its process ended") if ended else await self._judge(process)
+            ended = standing.process != watch.process
+            healthy, reason = (
+                (False, "its process ended") if ended else await self._judge(standing, closely=True)
+            )
             if healthy:
                 watch.seen_healthy()
             elif ended or watch.unhealthy_s() >= self._patience_s:
-                outcome = await self._heal(process, reason, ended)
+                outcome = await self._heal(standing, reason, ended=ended)
                 if outcome.stopped:
                     return outcome
                 if not outcome.healthy:  # a machine that is busy may need more than one try
                     reason = f"{reason}; after {outcome.waited_s:.0f} s {outcome.reason}"
                     self.log.warning("%s is not healed yet: %s", outcome.service, reason)
-                watch.pid = outcome.pid
+                watch.process = outcome.process
                 watch.seen_healthy()
-                await heals.add(reason, outcome.waited_s, outcome.pid)
+                await heals.add(reason, outcome.waited_s, outcome.process)
                 if (count := heals.within(self.heal_window_s)) > self.max_heals:
                     reason = f"{count} heals in {self.heal_window_s:.0f} s, the last one since {reason}"
-                    return await self._unhealthy(process, reason, outcome.waited_s)
+                    return await self._unhealthy(standing, reason, outcome.waited_s)
 
-    async def _other_variant(self) -> Process | None:
-        """Return the variant that was started in place of the one that is stopped, None without one."""
-        await asyncio.sleep(self.check_interval_s)  # a launch starts the one after the other has ended
-        variants = await self._ask(lambda host: host.variants(self.service))
-        return next((process for process in variants if process.pid), None)
-
-    async def _state(self) -> Process:
-        return await self._ask(lambda host: host.state(self.service, self.variant))
-
-    async def _heal(self, process: Process, reason: str, ended: bool) -> ServiceEvent:
-        """Bring the service back; the process host restarts what has ended, and what is killed."""
-        self.log.warning("Healing %s: %s", process.label, reason)
-        if not ended:
-            await self._ask(lambda host: host.kill(self.service, self.variant))
-        elif process.state in _ENDED:
-            await self._ask(lambda host: host.start(self.service, self.variant))
-        outcome = await self.outcome(killed_pid=0 if ended else process.pid)
+    async def _heal(self, standing: Standing, reason: str, *, ended: bool) -> ServiceEvent:
+        """Bring the service back: its host restarts what has ended, and what is killed, or this does."""
+        self.log.warning("Healing %s: %s", standing.label, reason)
+        started = time.monotonic()
+        try:
+            if not ended:
+                await self._ask(self._host.kill, refused_patience_s=0)
+            if standing.hopeless or not ended:
+                await self._ask(self._host.start, refused_patience_s=0)
+        except RefusedError as error:
+            return await self._unhealthy(standing, str(error), round(time.monotonic() - started, 1))
+        outcome = await self.outcome(killed="" if ended else standing.process)
         if outcome.healthy:
             self.log.warning(
-                "Healed %s after %.1f s: process %d", outcome.service, outcome.waited_s, outcome.pid
+                "Healed %s after %.1f s: process %s", outcome.service, outcome.waited_s, outcome.process
             )
         return outcome
 
@@ -265,26 +260,26 @@ class ServiceTrigger(SerializableTrigger):
     async def _stop_unless_taken_over(self) -> None:
         ownership = Ownership(self.task_instance, self.owner)
         if not await ownership.ended():
-            self.log.info("%s runs on: another try of this task has taken it over", self.service)
+            self.log.info("%s runs on: another try of this task has taken it over", self._name)
             return
-        self.log.info("Its supervision was ended: draining and stopping %s", self.service)
+        self.log.info("Its supervision was ended: draining and stopping %s", self._name)
         for task_id, service in self.stop_after.items():
             if await ownership.ended(task_id):
                 await _while(partial(self._up, service), self.drain_timeout_s * 2)
-        left = await _while(self._undrained, self.drain_timeout_s)
-        if left:
-            self.log.warning("%s is stopped although %s after %s s", self.service, left, self.drain_timeout_s)
-        await self._ask(lambda host: host.stop(self.service, self.variant), _STOP_PATIENCE_S)
-        self.log.info("Stopped %s", self.service)
+        if left := await _while(self._undrained, self.drain_timeout_s):
+            self.log.warning("%s is stopped although %s after %s s", self._name, left, self.drain_timeout_s)
+        stop_s = self._service.patience.stop_s
+        await self._ask(lambda: self._host.stop(stop_s), _STOP_PATIENCE_S)
+        self.log.info("Stopped %s", self._name)
 
     async def _up(self, service: str) -> str:
-        variants = await self._ask(lambda host: host.variants(service), _STOP_PATIENCE_S)
-        return ", ".join(process.label for process in variants if process.up)
+        earlier = OnProcessHost(self._service.process_host_conn_id, service)
+        return ", ".join(await self._ask(earlier.up, _STOP_PATIENCE_S))
 
     async def _undrained(self) -> str:
         try:
-            return await self.undrained()
-        except ServiceUnreachableError:
+            return await off_loop(self._service.undrained)
+        except ClientError:
             return ""  # what it holds cannot be saved by waiting
 
 

@@ -22,8 +22,8 @@ class HealLog:
     """The last 100 heals of one task try, kept in XCom so that a restart of the triggerer forgets none.
 
     Each is ``{"number": counted from 1, "at": ISO-8601 UTC, "reason": why, "took_s": seconds until healthy
-    again, "pid": new, "boot": of the machine, "up_s": its age at the heal}``. The last two tell how long
-    ago a heal was when the clock has been set since.
+    again, "process": the new one, a pid or the id of a YARN application, "boot": of the machine, "up_s": its
+    age at the heal}``. The last two tell how long ago a heal was when the clock has been set since.
     """
 
     def __init__(self, task_instance: Any, heals: list[dict[str, Any]]) -> None:
@@ -46,11 +46,11 @@ class HealLog:
         return cls(task_instance, heals or [])
 
     @property
-    def last_pid(self) -> int:
-        """Process that the last heal brought up; 0 before the first."""
-        return int(self.heals[-1]["pid"]) if self.heals else 0
+    def last_process(self) -> str:
+        """Process that the last heal brought up; empty before the first."""
+        return str(self.heals[-1].get("process", "")) if self.heals else ""
 
-    async def add(self, reason: str, took_s: float, pid: int) -> None:
+    async def add(self, reason: str, took_s: float, process: str) -> None:
         """Remember a heal that has just been finished."""
         now_s = time.monotonic()
         heal = {
@@ -58,7 +58,7 @@ class HealLog:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "reason": reason,
             "took_s": round(took_s, 1),
-            "pid": pid,
+            "process": process,
             "boot": _boot_id(),
             "up_s": round(now_s),
         }

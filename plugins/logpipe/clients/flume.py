@@ -4,9 +4,11 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
-from logpipe.airflow.hooks.http_service import HttpServiceHook, ServiceUnreachableError
+from logpipe.clients.errors import NobodyListensError, UnreachableError
+from logpipe.clients.http import HttpService
+from logpipe.settings import Settings
 
 Counters = dict[str, float]
 Components = dict[str, Counters]  # "CHANNEL.memory" -> counter name -> value
@@ -49,35 +51,43 @@ class FlumeMetrics:
         )
 
 
-class FlumeAgentHook(HttpServiceHook):
-    """Reads ``/metrics`` of the agent at a connection's host and port.
+class FlumeAgent(HttpService):
+    """Reads ``/metrics`` of an agent.
 
     Both forms are understood: the JSON of Flume's own ``flume.monitoring.type=http``, and the Prometheus
     text of the JMX exporter with names like ``flume_channel_ChannelSize{component="memory"}``.
     """
 
-    conn_name_attr = "flume_agent_conn_id"
-    default_conn_name: ClassVar[str] = "flume_agent1_default"
-    hook_name: ClassVar[str] = "Flume agent"
+    what = "Flume agent"
     timeout_s = 5
 
-    def __init__(self, flume_agent_conn_id: str = default_conn_name) -> None:
-        super().__init__(flume_agent_conn_id)
+    @classmethod
+    def of(cls, settings: Settings, number: int) -> Self:
+        """Agent 1, 2, … of the pipeline."""
+        port = settings.port(f"agent{number}_metrics_port")
+        return cls([settings.host], port, known_as=f"agent {number}")
 
-    async def metrics(self) -> FlumeMetrics:
+    def metrics(self) -> FlumeMetrics:
         """Return the agent's counters.
 
         Raises:
-            ServiceUnreachableError: no answer, or one without the counters of a channel.
+            UnreachableError: no answer, or one without the counters of a channel.
         """
-        reply = await self.call("GET", "/metrics")
-        text = reply.body.decode(errors="replace")
+        answer = self.call("GET", "/metrics")
         try:
-            return FlumeMetrics.of(_from_json(text) if text.startswith("{") else _from_prometheus(text))
+            read = _from_json if answer.text.startswith("{") else _from_prometheus
+            return FlumeMetrics.of(read(answer.text))
         except (ValueError, KeyError) as error:
-            raise ServiceUnreachableError(
-                f"The Flume agent of connection {self.conn_id} is not ready (HTTP {reply.status}): {error}"
-            ) from error
+            raise UnreachableError(f"{self} is not ready (HTTP {answer.status_code}): {error}") from error
+
+    def held_events(self) -> int | None:
+        """Lines in its memory channels; 0 when it does not run, None when it runs and does not say."""
+        try:
+            return self.metrics().held_events
+        except NobodyListensError:
+            return 0
+        except UnreachableError:
+            return None
 
 
 def _from_json(text: str) -> Components:

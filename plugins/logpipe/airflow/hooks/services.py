@@ -1,0 +1,79 @@
+"""Services with an address of their own: host, port, login and password of a connection."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
+
+from airflow.sdk import BaseHook
+
+from logpipe.clients.flume import FlumeAgent
+from logpipe.clients.process_host import ProcessHost
+from logpipe.clients.replayer import Replayer
+from logpipe.clients.spark import SparkDriver
+from logpipe.clients.yarn import Yarn
+
+Client = TypeVar("Client")
+
+
+class ServiceHook(BaseHook, Generic[Client]):
+    """Makes the client of a connection, which may name several hosts, with commas."""
+
+    client_class: Callable[..., Client]
+    conn_name_attr = "conn_id"
+    conn_type = "http"
+    default_conn_name: ClassVar[str]
+
+    def __init__(self, conn_id: str | None = None) -> None:
+        super().__init__()
+        self.conn_id = conn_id or self.default_conn_name
+
+    def get_conn(self) -> Client:
+        """Return the client. Blocks, also in a trigger's thread."""
+        connection: Any = self.get_connection(self.conn_id)
+        return type(self).client_class(
+            [host.strip() for host in (connection.host or "").split(",")],
+            connection.port,
+            connection.login or "",
+            connection.password or "",
+            scheme=connection.schema or "http",
+            known_as=f"connection {self.conn_id}",
+        )
+
+
+class ProcessHostHook(ServiceHook[ProcessHost]):
+    """supervisord's HTTP server."""
+
+    client_class = ProcessHost
+    default_conn_name = "process_host_default"
+    hook_name = "Process host (supervisord)"
+
+
+class FlumeAgentHook(ServiceHook[FlumeAgent]):
+    """The metrics of a Flume agent."""
+
+    client_class = FlumeAgent
+    default_conn_name = "flume_agent1_default"
+    hook_name = "Flume agent"
+
+
+class ReplayerHook(ServiceHook[Replayer]):
+    """The replayer's HTTP interface."""
+
+    client_class = Replayer
+    default_conn_name = "replayer_default"
+    hook_name = "Log replayer"
+
+
+class SparkDriverHook(ServiceHook[SparkDriver]):
+    """The page of a Spark driver."""
+
+    client_class = SparkDriver
+    default_conn_name = "spark_driver_default"
+    hook_name = "Spark driver"
+
+
+class YarnHook(ServiceHook[Yarn]):
+    """The web server of a ResourceManager."""
+
+    client_class = Yarn
+    default_conn_name = "yarn_default"
+    hook_name = "YARN ResourceManager"

@@ -1,0 +1,1 @@
+"""What is launched, supervised and stopped: a service, at the host that keeps its process."""

@@ -1,0 +1,111 @@
+"""What the clients of systems with an HTTP interface have in common."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+import httpx
+
+from logpipe.clients.errors import NobodyListensError, RefusedError, UnreachableError
+
+_SERVER_ERROR = 500
+
+
+@cache
+def _connections() -> httpx.Client:
+    # One for all, since each loads the machine's certificates. None is kept: a service that was restarted
+    # meanwhile would lose the next request.
+    return httpx.Client(
+        trust_env=False, follow_redirects=True, limits=httpx.Limits(max_keepalive_connections=0)
+    )
+
+
+class HttpService:
+    """A system at one address, or at several of which one does the work: they are asked in turn.
+
+    Args:
+        hosts: where it may be.
+        port: of its HTTP server.
+        user: for basic auth, with ``password``.
+        timeout_s: for each answer.
+        scheme: http or https.
+        known_as: where the address stands, for messages: a connection, or a setting.
+    """
+
+    what: ClassVar[str] = "service"
+    timeout_s: ClassVar[float] = 10
+
+    def __init__(
+        self,
+        hosts: Sequence[str],
+        port: int,
+        user: str = "",
+        password: str = "",
+        *,
+        timeout_s: float | None = None,
+        scheme: str = "http",
+        known_as: str = "",
+    ) -> None:
+        self.hosts = tuple(hosts)
+        self.port = port
+        self._auth = (user, password) if password else None
+        self._timeout_s = timeout_s or self.timeout_s
+        self._scheme = scheme
+        self._known_as = f" ({known_as})" if known_as else ""
+
+    def __str__(self) -> str:
+        return f"The {self.what} at {','.join(self.hosts)}:{self.port}{self._known_as}"
+
+    def call(
+        self, method: str, path: str, *, json: Any = None, query: Mapping[str, str | int] | None = None
+    ) -> httpx.Response:
+        """Send one request, and read the whole answer.
+
+        Raises:
+            UnreachableError: no answer in time, or a server's error.
+        """
+        errors: list[UnreachableError] = []
+        for host in self.hosts:
+            url = f"{self._scheme}://{host}:{self.port}{path}"
+            try:
+                answer = _connections().request(
+                    method, url, json=json, params=query, auth=self._auth, timeout=self._timeout_s
+                )
+            except httpx.ConnectError as error:
+                errors.append(NobodyListensError(f"No answer from {url}{self._known_as}: {error}"))
+            except httpx.TimeoutException:
+                errors.append(
+                    UnreachableError(f"No answer from {url}{self._known_as} within {self._timeout_s} s")
+                )
+            except httpx.HTTPError as error:
+                errors.append(UnreachableError(f"No answer from {url}{self._known_as}: {error!r}"))
+            else:
+                if answer.status_code < _SERVER_ERROR:
+                    return answer
+                errors.append(
+                    UnreachableError(f"{self} answered {method} {path} with HTTP {answer.status_code}")
+                )
+        kinds = {type(error) for error in errors}
+        kind = kinds.pop() if len(kinds) == 1 else UnreachableError
+        raise kind("; ".join(str(error) for error in errors))
+
+    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> Any:
+        """Return the JSON of an answer.
+
+        Raises:
+            UnreachableError: as `call`, or the answer is no JSON.
+            RefusedError: it refuses; the message holds its own words.
+        """
+        answer = self.call("GET", path, query=query)
+        if answer.is_error:
+            raise self.refusal(f"GET {path}", answer)
+        try:
+            return answer.json()
+        except ValueError:
+            raise UnreachableError(f"{self} answered GET {path} with {answer.text[:200]!r}") from None
+
+    def refusal(self, request: str, answer: httpx.Response) -> RefusedError:
+        """The error of an answer that refuses."""
+        return RefusedError(
+            f"{self} refused {request}: HTTP {answer.status_code} {answer.text[:500]}".rstrip()
+        )

@@ -1,0 +1,67 @@
+"""The replayer, over its HTTP interface."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from logpipe.clients.errors import RefusedError
+from logpipe.clients.http import HttpService
+
+Record = dict[str, Any]
+
+
+class ReplayRefusedError(RefusedError):
+    """The replayer refused a request: a bad value, an unknown id, or an id that stands for another replay."""
+
+
+class Replayer(HttpService):
+    """Submits, follows and stops replays. Every method raises UnreachableError when it does not answer."""
+
+    what = "replayer"
+
+    def health(self) -> int:
+        """Return the number of running replays."""
+        return int(self.get("/health")["replays_running"])
+
+    def submit(self, replay_id: str, spec: dict[str, Any], login: dict[str, str] | None = None) -> Record:
+        """Start a replay, or find the one with this id: a running one is joined, a failed one goes on.
+
+        ``spec`` holds url, pace, profile and limit (lines, or null); ``login`` user and password for the
+        log's server.
+
+        Raises:
+            ReplayRefusedError: a value is refused, or the id stands for another spec.
+        """
+        return self._ask("POST", "/replays", {"replay_id": replay_id, **spec, "login": login})
+
+    def record(self, replay_id: str) -> Record:
+        """Return the record of a replay.
+
+        Raises:
+            ReplayRefusedError: there is none with this id.
+        """
+        return self._ask("GET", f"/replays/{replay_id}")
+
+    def replays(self) -> list[Record]:
+        """List the records of all replays, oldest first."""
+        records: list[Record] = self.get("/replays")["replays"]
+        return records
+
+    def stop(self, replay_id: str) -> Record:
+        """Stop a replay once what is in flight is acknowledged; return its record."""
+        return self._ask("POST", f"/replays/{replay_id}/stop")
+
+    def seal(self, replay_id: str) -> Record:
+        """Have a replay sealed, which is done and equal everywhere; return its record."""
+        body = {"sealed_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        return self._ask("POST", f"/replays/{replay_id}/seal", body)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Record:
+        answer = self.call(method, path, json=body)
+        if answer.is_success:
+            record: Record = answer.json()
+            return record
+        try:
+            reason = answer.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = f"HTTP {answer.status_code}"
+        raise ReplayRefusedError(f"{self} refused {method} {path}: {reason}")
