@@ -1,5 +1,6 @@
 """Kafka and HDFS, by the connections of Airflow's own providers."""
 
+import logging
 from typing import Any
 
 import requests
@@ -13,8 +14,16 @@ from logpipe.clients.kafka import Kafka
 TIMEOUT_S = 15.0
 
 
+# The provider's hook and its package tell at each question where they ask: for weeks, every few seconds.
+_QUIET = logging.getLogger(__name__)
+for _logger in (_QUIET, logging.getLogger("hdfs.client")):
+    _logger.setLevel(logging.WARNING)
+
+
 class HdfsHook(WebHDFSHook):
     """The provider's hook, which finds the NameNode that answers, with atomic renames and attributes."""
+
+    log = _QUIET
 
     def get_conn(self) -> Any:
         """Return the provider's client.
