@@ -1,8 +1,7 @@
 # The pipeline on one machine. `make help` tells what each target does.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv/bin
-CLI := $(VENV)/python -m logpipe.cli.machine
-CLUSTER := $(VENV)/python -m logpipe.cli.cluster
+LOGPIPE := $(VENV)/logpipe
 export PYTHON
 # Where the tests' packages are installed they stay.
 VENV_STAMP := .venv/$(if $(wildcard .venv/installed-dev),installed-dev,installed)
@@ -11,12 +10,18 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 	&& flock build/.lock $(MAKE) --no-print-directory -s $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
-SUITES ?= tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/unit
-STREAMS ?= 2
+ALL_SUITES := tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/unit
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run stop status replay verify audit seal forget repair logs test test-faults bench lint lock docs clean \
-	cluster-up cluster-run cluster-status cluster-verify cluster-repair cluster-down test-cluster
+COMMANDS := run stop status replay verify audit seal forget repair logs
+CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
+.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster bench soak lint lock docs cluster-jars
+
+# What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
+# neither make nor a shell reads it.
+VALUES := URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
+unexport $(VALUES)
+$(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,43 +55,29 @@ build/jars/flume/.made: java/pom.xml flume/pom.xml $(shell find flume/src/main -
 build/jars/%/.made: java/pom.xml java/%/pom.xml | machine
 	@bin/install jars $*
 
-run: install ## Install what is missing, start everything, replay the bundled log, account for every line
-	@$(CLI) run
+run: ## Install what is missing, start everything, replay the bundled log, account for every line
+stop: ## Stop everything in order, Flume agents drained first
+status: ## A table of the services; JSON=1 prints one JSON object
+replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines; ends when all are in HDFS and windows
+verify: ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
+audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
+seal: ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS
+forget: ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS; its sums stay
+repair: ## The exception: lost lines are sent again, files on HDFS are mended from the topic; DATE=… for one day
+logs: ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 
-stop: install ## Stop everything in order, Flume agents drained first
-	@$(CLI) stop
-
-status: install ## A table of the services; JSON=1 prints one JSON object
-	@$(CLI) status $(if $(JSON),--json)
-
-replay: install ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines; ends when all are in HDFS and windows
-	@$(CLI) replay $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(CONNECTION),--connection '$(CONNECTION)')
-
-verify: install ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
-	@$(CLI) verify
-
-audit: install ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
-	@$(CLI) audit $(if $(DATE),--date '$(DATE)') $(if $(REPLAY),--replay '$(REPLAY)')
-
-seal: install ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS
-	@$(CLI) seal '$(DATE)'
-
-forget: install ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS; its sums stay
-	@$(CLI) forget '$(DATE)'
-
-repair: install ## The exception: lost lines are sent again, files on HDFS are mended from the topic; DATE=… for one day
-	@$(CLI) repair $(if $(DATE),--date '$(DATE)')
-
-logs: install ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
-	@$(CLI) logs $(SERVICE)
+$(COMMANDS): install
+	@$(LOGPIPE) $@
 
 test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite, STREAMS=1 for one at a time
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports
 	@mvn -B -q -f flume/pom.xml test
-	@$(VENV)/python -m pytest -n $(STREAMS) --dist loadgroup --no-loadscope-reorder -m "not slow and not faults and not cluster" $(SUITES)
+	@$(VENV)/python -m pytest -n "$${MAKE_STREAMS:-2}" --dist loadgroup --no-loadscope-reorder -m "not slow and not faults and not cluster" \
+		$${MAKE_SUITES:-$(ALL_SUITES)}
 
 test-faults: install-dev ## Faults in replays, single and in sequences; writes docs/reliability.md (SHORT=1: some; SEEDS=1,2: these sequences)
-	@$(if $(SHORT)$(SEEDS),,WRITE_RELIABILITY=1) SEEDS='$(SEEDS)' SEQUENCES='$(SEQUENCES)' $(VENV)/python -m pytest $(if $(SEEDS),tests/faults/test_sequences.py,$(if $(SHORT),tests/faults,-m "slow or faults")) $(if $(SHORT),--short-faults)
+	@$(if $(value SHORT)$(value SEEDS),,WRITE_RELIABILITY=1) SEEDS="$$MAKE_SEEDS" SEQUENCES="$$MAKE_SEQUENCES" $(VENV)/python -m pytest \
+		$(if $(value SEEDS),tests/faults/test_sequences.py,$(if $(value SHORT),tests/faults,-m "slow or faults")) $(if $(value SHORT),--short-faults)
 
 bench: install-dev ## Measure: start and idle load of this machine, then the windows job over July's rhythm
 	$(VENV)/python -m benchmarks.one_machine start
@@ -95,9 +86,9 @@ bench: install-dev ## Measure: start and idle load of this machine, then the win
 	$(VENV)/python -m benchmarks.agent2
 	$(VENV)/python -m benchmarks.pipeline
 
-.PHONY: soak
 soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
-	@$(VENV)/python -m benchmarks.soak --hours $(or $(HOURS),1) $(if $(PACE),--pace '$(PACE)') $(if $(SEED),--seed $(SEED)) $(if $(AIRFLOW),--airflow) $(if $(JSON),--json '$(JSON)')
+	@$(VENV)/python -m benchmarks.soak --hours="$${MAKE_HOURS:-1}" $${MAKE_PACE:+--pace="$$MAKE_PACE"} $${MAKE_SEED:+--seed="$$MAKE_SEED"} \
+		$${MAKE_AIRFLOW:+--airflow} $${MAKE_JSON:+--json="$$MAKE_JSON"}
 
 lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 	$(VENV)/uv pip compile -q requirements.in --override overrides.txt -o requirements.txt
@@ -108,29 +99,19 @@ docs: install ## Write docs/settings.md from the settings
 	@$(VENV)/python -m logpipe.settings > docs/settings.md
 
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
-	@if [ -x $(VENV)/python ]; then $(CLI) clean; fi
+	@if [ -x $(LOGPIPE) ]; then $(LOGPIPE) clean; fi
 
-cluster-up: install cluster-jars ## The same pipeline on a cluster of containers (docker/): build the images, start everything
-	@$(CLUSTER) up
+cluster-up: ## The same pipeline on a cluster of containers (docker/): build the images, start everything
+cluster-run: ## Start the cluster, replay URL=… at PACE=…, account for every line
+cluster-status: ## And cluster-replay, -verify, -audit, -seal, -forget, -repair, -logs: as above, on the cluster
+cluster-down: ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
 
-cluster-run: install cluster-jars ## Start the cluster, replay URL=… at PACE=…, account for every line
-	@$(CLUSTER) run $(if $(URL),--url '$(URL)') $(if $(PACE),--pace '$(PACE)') $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(CONNECTION),--connection '$(CONNECTION)')
+$(CLUSTER_COMMANDS): install cluster-jars
+	@$(LOGPIPE) --target cluster $(patsubst down,$(if $(value VOLUMES),clean,stop),$(@:cluster-%=%))
 
-.PHONY: cluster-jars
 cluster-jars: install
 	@$(call alone,build/jars/yarn/.made)
 
-cluster-status: install ## A table of the cluster's services; JSON=1 prints one JSON object
-	@$(CLUSTER) status $(if $(JSON),--json)
-
-cluster-verify: install ## As verify, on the cluster
-	@$(CLUSTER) verify
-
-cluster-repair: install ## As repair, on the cluster
-	@$(CLUSTER) repair $(if $(DATE),--date '$(DATE)')
-
-cluster-down: install ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
-	@$(CLUSTER) down $(if $(VOLUMES),--volumes)
-
 test-cluster: install-dev cluster-jars ## Build, start, run and hit the cluster (SHORT=1: one fault; ENGINE=own: Debian, as root: install and start an engine)
-	@$(if $(SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest -m cluster tests/cluster $(if $(SHORT),--short-faults) $(if $(ENGINE),--engine $(ENGINE))
+	@$(if $(value SHORT),,WRITE_RELIABILITY=1) $(VENV)/python -m pytest -m cluster tests/cluster $(if $(value SHORT),--short-faults) \
+		$${MAKE_ENGINE:+--engine="$$MAKE_ENGINE"}

@@ -60,7 +60,7 @@ def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         under_test.command("up")
         yield under_test
     finally:
-        under_test.command("down", "--volumes", check=False)
+        under_test.command("clean", check=False)
     assert not under_test.container_ids(), "containers are left behind"
 
 

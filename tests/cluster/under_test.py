@@ -75,9 +75,9 @@ class ClusterUnderTest:
         self.project = environment["LOGPIPE_CLUSTER_NAME"]
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run one command of `python -m logpipe.cli.cluster` to its end."""
+        """Run one command of `logpipe --target cluster` to its end."""
         answer = subprocess.run(
-            [sys.executable, "-m", "logpipe.cli.cluster", *arguments],
+            [sys.executable, "-m", "logpipe.cli", "--target=cluster", *arguments],
             env=self.environment, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
             check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -88,7 +88,7 @@ class ClusterUnderTest:
         """Start a replay of the bundled log, in the background."""
         file = output.open("w+")
         process = subprocess.Popen(
-            [sys.executable, "-m", "logpipe.cli.cluster", "run", f"--pace={pace}"],
+            [sys.executable, "-m", "logpipe.cli", "--target=cluster", "run", f"--pace={pace}"],
             env=self.environment, cwd=PROJECT_DIR, stdout=file, stderr=subprocess.STDOUT, text=True,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +32,7 @@ class Pipeline:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "logpipe.cli.machine", *arguments],
+            [sys.executable, "-m", "logpipe.cli", *arguments],
             env=self.environment, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
         )  # fmt: skip
 
@@ -54,14 +56,14 @@ class Pipeline:
         return project_settings.parse(**values)
 
 
-@pytest.fixture(scope="package")
-def pipeline(tmp_path_factory):
-    state_dir = tmp_path_factory.mktemp("pipeline") / "state"
+@contextmanager
+def own_copy(state_dir: Path, file_roots: Path) -> Iterator[Pipeline]:
+    """A copy with ports of its own; stopped at the end, and nothing of it may be left behind."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
     environment |= free_ports() | {
         "LOGPIPE_STATE_DIR": str(state_dir),
         "LOGPIPE_ROLL_INTERVAL_S": "20",
-        "LOGPIPE_FILE_ROOTS": str(tmp_path_factory.getbasetemp()),
+        "LOGPIPE_FILE_ROOTS": str(file_roots),
     }
     copy = Pipeline(environment, state_dir)
     try:
@@ -84,6 +86,12 @@ class FirstRun:
     output: str
     verified: tuple[int, dict[str, int]]
     status: dict[str, object]
+
+
+@pytest.fixture(scope="package")
+def pipeline(tmp_path_factory):
+    with own_copy(tmp_path_factory.mktemp("pipeline") / "state", tmp_path_factory.getbasetemp()) as copy:
+        yield copy
 
 
 @pytest.fixture(scope="package")

@@ -33,7 +33,7 @@ def a_replay(pipeline, pace="speed:900"):
     """A replay of the bundled log in flight; afterwards it has ended well and every line is accounted for."""
     _, before = pipeline.verify()
     follower = subprocess.Popen(
-        [sys.executable, "-m", "logpipe.cli.machine", "replay", "--pace", pace],
+        [sys.executable, "-m", "logpipe.cli", "replay", "--pace", pace],
         env=pipeline.environment,
         cwd=PROJECT_DIR,
         stdout=subprocess.PIPE,

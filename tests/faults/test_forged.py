@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from logpipe.accounting.audit import audit
-from logpipe.cli import machine as cli
+from logpipe.cli.machine import MachineTarget
 from logpipe.cli.terminal import make_console
 from logpipe.identity import CHUNK_LINES, partition_of
 from tests.data_plane import IN_FLIGHT_LINES, PACE
@@ -55,8 +55,7 @@ def test_lines_that_a_forged_mark_swallows_are_told_and_repaired(data_plane, loa
     swallowed = [text for text in audited.details if re.search(rf"\b{replay_id}\b", text)]
     assert swallowed, audited
 
-    options = cli.parser().parse_args(["repair"])
-    assert options.command(data_plane.settings, options, make_console()) == 0
+    assert MachineTarget(data_plane.settings, make_console()).repair(None) == 0
     load.lines[forged] += 1
     load.doubled += 1
     ROWS.append(check(data_plane, load, "forged: the number of a line that is sent soon; repaired"))

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from logpipe.accounting.audit import audit
-from logpipe.cli import machine as cli
+from logpipe.cli.machine import MachineTarget
 from logpipe.cli.terminal import make_console
 from tests.data_plane import BUNDLED_LINES, DataPlane
 from tests.faults.load import bundled_lines
@@ -65,8 +65,7 @@ def test_lines_lost_by_a_killed_agent_are_found_named_and_repaired(memory_plane)
     assert named.lost == found.lost
     assert any("missing in HDFS" in text and " line " in text for text in named.details)
 
-    options = cli.parser().parse_args(["repair"])
-    assert options.command(memory_plane.settings, options, make_console()) == 0
+    assert MachineTarget(memory_plane.settings, make_console()).repair(None) == 0
     memory_plane.await_drained()
     repaired = memory_plane.account()
     assert (repaired.lost, repaired.doubled) == (0, 0), repaired

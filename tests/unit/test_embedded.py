@@ -47,36 +47,6 @@ def test_a_taken_port_is_an_error_that_names_service_port_and_setting(current):
     Stack(current).check()
 
 
-@pytest.mark.parametrize("data", ["kafka/meta.properties", "hadoop/name/current/VERSION"])
-def test_the_data_of_an_earlier_version_is_refused_with_the_ways_out(current, data):
-    stack = Stack(current)
-    path = stack.layout.state_dir / data
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    before = sorted(stack.layout.state_dir.rglob("*"))
-    with pytest.raises(StackError, match=r"(?s)format 1, expected 2.*LOGPIPE_STATE_DIR.*make clean"):
-        stack.check()
-    assert sorted(stack.layout.state_dir.rglob("*")) == before
-
-
-def test_a_new_state_folder_is_marked_and_another_formats_mark_is_refused(current):
-    stack = Stack(current)
-    stack.check()
-    (stack.layout.kafka_dir / "meta.properties").touch()
-    stack.check()
-    assert json.loads(stack.layout.format_file.read_text()) == {"version": 2, "topic": "apache_logs"}
-    stack.layout.format_file.write_text('{"version": 3}')
-    with pytest.raises(StackError, match="format 3, expected 2"):
-        stack.check()
-
-
-def test_a_state_folder_of_another_topic_is_refused(current):
-    Stack(current).check()
-    other = Stack(current.model_copy(update={"topic": "other"}))
-    with pytest.raises(StackError, match=r"belongs to topic apache_logs, asked for is other: .*STATE_DIR"):
-        other.check()
-
-
 def test_a_growing_file_gives_whole_new_lines_and_survives_its_rotation(tmp_path):
     path = tmp_path / "log"
     path.write_text("old\n")

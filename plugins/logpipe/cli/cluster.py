@@ -1,181 +1,190 @@
-"""The commands behind make: cluster-up, cluster-run, cluster-status, cluster-verify, cluster-down."""
+"""The commands on the cluster of containers, from the machine with the engine.
 
-import argparse
+Most of them are run by the same command line within the cluster: only its own network reaches the services.
+"""
+
 import json
-import shutil
-import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from datetime import date
 
 from rich.console import Console
 
-from logpipe import settings as project_settings
 from logpipe.accounting.watch import Observation
-from logpipe.cli.terminal import StartDisplay, make_console, status_table, watch_table
-from logpipe.hosts.cluster.compose import ComposeError
+from logpipe.cli.target import where
+from logpipe.cli.terminal import StartDisplay, print_status
 from logpipe.hosts.cluster.stack import Cluster, ClusterError
 from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.stack import ServiceStatus
-from logpipe.settings import Settings, SettingsError
+from logpipe.hosts.services import EDGE_HOSTS
+from logpipe.settings import Settings
 
-INSIDE = ("python", "-m", "logpipe.cli.inside")
-Command = Callable[[Settings, argparse.Namespace, Console], int]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0 when it did what it says."""
-    options = parser().parse_args(arguments)
-    console = make_console()
-    try:
-        status: int = options.command(project_settings.load(), options, console)
-    except (SettingsError, ComposeError, ClusterError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            "\nLeft. The cluster and a running replay go on; `make cluster-down` ends them.", file=sys.stderr
-        )
-        return 130
-    return status
+INSIDE = ("logpipe", "--target=inside")
+EDGE_LOGS_DIR = "/data/logs"
+EDGE_PROGRAMS = ("flume-agent1", "flume-agent2", "replayer")
+LOG_LINES = "200"
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the command line's parser; ``options.command`` is what runs."""
-    made = argparse.ArgumentParser(prog="python -m logpipe.cli.cluster", description=__doc__)
-    commands = made.add_subparsers(required=True, metavar="command")
+class ClusterTarget:
+    """All containers, and through them the services that run in them."""
 
-    def add(name: str, command: Command) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
-        sub.set_defaults(command=command)
-        return sub
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self.settings = settings
+        self.console = console
+        self.cluster = Cluster(settings)
 
-    add("up", up)
-    replay = add("run", run)
-    replay.add_argument(
-        "--url", help="log to replay, plain or gz; default: the bundled one, from the FTP server"
-    )
-    replay.add_argument("--pace", help="delay:SECONDS, speed:FACTOR or max")
-    replay.add_argument("--limit", help="stop after so many lines; default: all")
-    replay.add_argument("--profile", choices=("memory", "durable"), help="delivery profile")
-    replay.add_argument("--connection", help="Airflow connection with user and password for the log's server")
-    add("status", status).add_argument("--json", action="store_true", help="one JSON object")
-    add("verify", verify)
-    add("repair", repair).add_argument("--date", help="one day, such as 2026-11-23; default: every day")
-    add("down", down).add_argument("--volumes", action="store_true", help="delete the data and secrets too")
-    return made
+    def _in_airflow(self, *command: str) -> int:
+        return self._within(self.cluster.airflow_container(), command)
 
+    def _on_edge(self, *command: str) -> int:
+        """Where there is memory to read lines, and a replayer that sends again what was lost."""
+        return self._within(self.cluster.edge_container(), command)
 
-def up(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Build the images, start the cluster and wait until every service does its work."""
-    del options
-    _up(settings, console)
-    console.print(_where(settings))
-    return 0
+    def _within(self, container: str, command: tuple[str, ...]) -> int:
+        return self.cluster.compose.execute(container, *INSIDE, *command, terminal=self.console.is_terminal)
 
+    def up(self) -> int:
+        """Images, containers, all healthy; containers that were started are stopped unless all goes well."""
+        self.cluster.compose.check()
+        before = self._running()
+        try:
+            with StartDisplay(self.console) as display:
+                self.cluster.up(display)
+        except BaseException:
+            if started := self._running() - before:
+                self.console.print("The start has failed: the containers that it started are stopped.")
+                self.cluster.compose.do("stop", *sorted(started))
+            raise
+        self._print_where()
+        return 0
 
-def _up(settings: Settings, console: Console) -> Cluster:
-    cluster = Cluster(settings)
-    with StartDisplay(console) as display:
-        cluster.up(display)
-    return cluster
+    def _running(self) -> set[str]:
+        return {each.service for each in self.cluster.containers() if each.state == "running"}
 
+    def _print_where(self) -> None:
+        page = f"http://localhost:{self.settings.airflow_port}"
+        self.console.print(where(page, AIRFLOW_USER, self.cluster.layout.secrets_file))
 
-def _where(settings: Settings) -> str:
-    secrets_file = Cluster(settings).layout.secrets_file
-    page = f"http://localhost:{settings.airflow_port}"
-    return f"Airflow: {page}  user: {AIRFLOW_USER}  password: in {secrets_file}"
+    def run(self, conf: dict[str, object]) -> int:
+        """Start the cluster unless it is up; follow the replay from within."""
+        self.cluster.compose.check()
+        if not self.cluster.is_up():
+            self.up()
+        connection = conf.pop("source_conn_id", None)
+        status = self._in_airflow("replay", *_options(**conf, connection=connection))
+        self._print_where()
+        return status
 
+    def status(self, *, as_json: bool) -> int:
+        """Containers from the engine; streaming services and the watch from within."""
+        self.cluster.compose.check()
+        services = self.cluster.status()
+        streams, watch = self._seen_inside()
+        print_status(self.console, services | streams, watch, as_json=as_json)
+        return 0
 
-def run(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Start the cluster unless it is up, replay a log and account for every line."""
-    cluster = Cluster(settings)
-    cluster.compose.check()
-    if not cluster.is_up():
-        cluster = _up(settings, console)
-    names = ("url", "pace", "limit", "profile", "connection")
-    chosen = [f"--{name}={getattr(options, name)}" for name in names if getattr(options, name) is not None]
-    status = cluster.compose.execute(
-        cluster.airflow_container(), *INSIDE, "replay", *chosen, terminal=console.is_terminal
-    )
-    console.print(_where(settings))
-    return status
+    def _seen_inside(self) -> tuple[dict[str, ServiceStatus], list[Observation]]:
+        try:
+            container = self.cluster.airflow_container()
+        except ClusterError:
+            return {}, []
+        answer = self.cluster.compose.output_of(container, *INSIDE, "status", "--json")
+        if answer.returncode:
+            return {}, [Observation("streams", "unknown", answer.stderr.strip()[-300:])]
+        seen = json.loads(answer.stdout.splitlines()[-1])
+        streams = {name: ServiceStatus(**row) for name, row in seen["services"].items()}
+        return streams, [Observation(**row) for row in seen["watch"]]
 
+    def verify(self) -> int:
+        """From within."""
+        return self._in_airflow("verify")
 
-def status(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Show every service, and what needs a look: lag, disk space, replicas, dead letters."""
-    cluster = Cluster(settings)
-    cluster.compose.check()
-    services = cluster.status()
-    streams, watch = _seen_inside(cluster)
-    services |= streams
-    if options.json:
-        rows = {name: service.to_json() for name, service in services.items()}
-        print(json.dumps({"services": rows, "watch": watch}))
-    else:
-        console.print(status_table(services))
-        console.print(watch_table([Observation(**row) for row in watch]))
-    return 0
+    def audit(self, day: date | None, replay: str | None) -> int:
+        """From within."""
+        return self._on_edge("audit", *_options(date=day, replay=replay))
 
+    def seal(self, day: date) -> int:
+        """From within."""
+        return self._on_edge("seal", str(day))
 
-def _seen_inside(cluster: Cluster) -> tuple[dict[str, ServiceStatus], list[dict[str, Any]]]:
-    """What the streaming services and the watch say, which only the cluster's own network reaches."""
-    try:
-        container = cluster.airflow_container()
-    except ClusterError:
-        return {}, []
-    answer = cluster.compose.output_of(container, *INSIDE, "status")
-    if answer.returncode:
-        return {}, [{"name": "streams", "value": "unknown", "warning": answer.stderr.strip()[-300:]}]
-    seen = json.loads(answer.stdout.splitlines()[-1])
-    streams = {name: ServiceStatus(**row) for name, row in seen["services"].items()}
-    return streams, seen["watch"]
+    def forget(self, day: date) -> int:
+        """From within."""
+        return self._on_edge("forget", str(day))
 
+    def repair(self, day: date | None) -> int:
+        """From within."""
+        return self._on_edge("repair", *_options(date=day))
 
-def verify(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Compare source, topic, HDFS and windows line by line; ends with one JSON line."""
-    del options, console
-    cluster = Cluster(settings)
-    return cluster.compose.execute(cluster.airflow_container(), *INSIDE, "verify")
+    def log_names(self) -> list[str]:
+        """Containers, and the programs on the edge hosts."""
+        return [*self.cluster.compose.services(), *EDGE_PROGRAMS]
 
-
-def repair(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Mend files on HDFS from the topic, and send again what never reached it."""
-    del console
-    cluster = Cluster(settings)
-    date = [f"--date={options.date}"] if options.date else []
-    return cluster.compose.execute(cluster.edge_container(), *INSIDE, "repair", *date)
-
-
-def down(settings: Settings, options: argparse.Namespace, console: Console) -> int:
-    """Stop the streaming services drained, then remove all containers; the data stays unless asked."""
-    cluster = Cluster(settings)
-    cluster.compose.check()
-    if not cluster.containers():
-        console.print("Nothing runs.")
-    else:
-        began = time.monotonic()
-        _drain(cluster, console)
-        cluster.down(with_volumes=options.volumes)
-        console.print(f"cluster: stopped after {time.monotonic() - began:.1f} s")
-    if options.volumes and cluster.layout.state_dir.exists():
-        shutil.rmtree(cluster.layout.state_dir)
-        console.print(f"Deleted {cluster.layout.state_dir}")
-    return 0
-
-
-def _drain(cluster: Cluster, console: Console) -> None:
-    """End replays, agents and the windows job in order; what is away already cannot be drained."""
-    try:
-        code = cluster.compose.execute(cluster.airflow_container(), *INSIDE, "stop")
-    except ClusterError as error:
-        console.print(f"Nothing is drained: {error}")
-    else:
-        if code:
-            console.print(
-                "The streaming services were not drained; they go on where they were at the next start."
+    def logs(self, service: str) -> int:
+        """A container's by the engine; a program's from the edge host where it runs."""
+        follows = self.console.is_terminal
+        compose = self.cluster.compose
+        if service not in EDGE_PROGRAMS:
+            return compose.attach(
+                "logs", "--no-color", f"--tail={LOG_LINES}", *(["--follow"] if follows else []), service
             )
+        variant = self._seen_inside()[0].get(service)
+        host = variant.variant.rpartition("@")[2] if variant else ""
+        if host not in EDGE_HOSTS:
+            raise ClusterError(
+                f"{service} runs on neither of {', '.join(EDGE_HOSTS)}: `make cluster-status` shows what does"
+            )
+        tail = ["tail", "-n", LOG_LINES, *(["-F"] if follows else []), f"{EDGE_LOGS_DIR}/{service}.log"]
+        return compose.execute(host, *tail, terminal=follows)
+
+    def stop(self) -> int:
+        """The streaming services drained, then all containers; the data stays."""
+        self._down(with_volumes=False)
+        return 0
+
+    def clean(self) -> int:
+        """The data in the engine's volumes, and the cluster's part of the state folder."""
+        layout = self.cluster.layout
+        if layout.state_dir.exists():
+            layout.check_own()
+        self._down(with_volumes=True)
+        if layout.state_dir.exists():
+            layout.delete()
+            self.console.print(f"Deleted {layout.state_dir}")
+        return 0
+
+    def _down(self, *, with_volumes: bool) -> None:
+        self.cluster.compose.check()
+        if self.cluster.containers():
+            self._drain()
+        else:
+            self.console.print("Nothing runs.")
+            if not with_volumes:
+                return
+        began = time.monotonic()
+        self.cluster.down(with_volumes=with_volumes)
+        self.console.print(f"cluster: stopped after {time.monotonic() - began:.1f} s")
+
+    def _drain(self) -> None:
+        """End replays, agents and the windows job in order; what is away already cannot be drained."""
+        try:
+            status = self._in_airflow("stop")
+        except ClusterError as error:
+            self.console.print(f"Nothing is drained: {error}")
+        else:
+            if status:
+                self.console.print(
+                    "The streaming services were not drained; they go on where they were at the next start."
+                )
+
+    def what_goes_on(self) -> str:
+        """Containers, and with them the replay."""
+        if not (running := self._running()):
+            return "No container of the cluster runs."
+        return (
+            f"The cluster ({len(running)} containers) and a running replay go on; `make cluster-status` "
+            "shows them, `make cluster-down` ends them."
+        )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _options(**values: object) -> list[str]:
+    """As the command line within takes them: no value is ever taken for an option of its own."""
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]

@@ -1,7 +1,9 @@
 """What a person sees: progress of the start, of a replay, the windows, the status table."""
 
+import json
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -117,8 +119,14 @@ class ReplayDisplay:
 STATE_STYLES = {"running": "green", "fatal": "red", "backoff": "red", "exited": "yellow"}
 
 
-def status_table(services: dict[str, ServiceStatus]) -> Table:
-    """The services as a table."""
+def print_status(
+    console: Console, services: dict[str, ServiceStatus], observations: list[Observation], *, as_json: bool
+) -> None:
+    """Print the services and what was looked at, as tables or as one JSON object."""
+    if as_json:
+        rows = {name: service.to_json() for name, service in services.items()}
+        print(json.dumps({"services": rows, "watch": [asdict(each) for each in observations]}), flush=True)
+        return
     table = Table("service", "state", "pid", "healthy", "up", box=None, pad_edge=False)
     for name, status in services.items():
         table.add_row(
@@ -128,15 +136,11 @@ def status_table(services: dict[str, ServiceStatus]) -> Table:
             Text("yes", "green") if status.healthy else Text("no", "red" if status.pid else "dim"),
             _duration(status.uptime_s) if status.pid else "",
         )
-    return table
-
-
-def watch_table(observations: list[Observation]) -> Table:
-    """What was looked at, with its warnings."""
+    console.print(table)
     table = Table("watch", "", "warning", box=None, pad_edge=False)
     for observation in observations:
         table.add_row(observation.name, observation.value, Text(observation.warning, "bold yellow"))
-    return table
+    console.print(table)
 
 
 def _duration(seconds: int) -> str:

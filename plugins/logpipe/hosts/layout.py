@@ -1,12 +1,15 @@
 """Where one copy of the pipeline keeps its things, and the secrets it generated."""
 
+import contextlib
 import json
 import os
 import secrets
+import shutil
 import uuid
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from logpipe.settings import DEFAULT_TOPIC, PROJECT_DIR, Settings
 
@@ -20,6 +23,8 @@ AIRFLOW_USER = "admin"
 
 
 FORMAT = 2  # of the state folder; 1, of version 0.1.0, said nothing
+CLUSTER_FOLDER = "cluster"  # in the state folder; its data is in the engine's volumes
+ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock"}  # what may be there before a machine's pipeline is
 
 
 class LayoutError(Exception):
@@ -77,45 +82,97 @@ class Layout:
         """Tells the format of the state folder."""
         return self.state_dir / "layout.json"
 
+    def mark(self) -> dict[str, Any] | None:
+        """What the folder says of itself, ``version`` and ``topic``; None where this project never was."""
+        with contextlib.suppress(OSError, ValueError):
+            mark = json.loads(self.format_file.read_text())
+            return mark if isinstance(mark, dict) and isinstance(mark.get("version"), int) else None
+        of_first = (self.kafka_dir / "meta.properties", self.hadoop_dir / "name", self.state_dir / "secrets")
+        is_first = self.secrets_file.exists() and any(path.exists() for path in of_first)
+        return {"version": 1} if is_first else None
+
     def claim(self, topic: str) -> None:
         """Mark a new state folder with this version's format and the topic, or check the mark of an old one.
 
         Raises:
-            LayoutError: it holds the data of a version with another format, or another topic's. Nothing is
-                changed.
+            LayoutError: it holds the data of a version with another format, of another topic, or of somebody
+                else. Nothing is changed.
         """
-        if self.format_file.exists():
-            mark = json.loads(self.format_file.read_text())
-            found = mark.get("version")
-            its_topic = mark.get("topic", DEFAULT_TOPIC)
-            if its_topic != topic:
-                raise LayoutError(
-                    f"{self.state_dir} belongs to topic {its_topic}, asked for is {topic}: set "
-                    "LOGPIPE_STATE_DIR to a folder of its own (and LOGPIPE_PORT_OFFSET, to run both)"
-                )
-        elif (self.kafka_dir / "meta.properties").exists() or (self.hadoop_dir / "name").exists():
-            found = 1
-        else:
+        mark = self.mark()
+        if mark is None:
+            self._refuse_others()
             write_private(self.format_file, json.dumps({"version": FORMAT, "topic": topic}) + "\n")
             return
-        if found != FORMAT:
+        its_topic = mark.get("topic", DEFAULT_TOPIC)
+        if mark["version"] != FORMAT:
             raise LayoutError(
-                f"{self.state_dir} holds data of format {found}, expected {FORMAT}: another version wrote "
-                "it, and its files on HDFS do not say what they hold. Finish and stop with that version, "
-                "keep the folder as it is, and set LOGPIPE_STATE_DIR to a new one here; "
-                "or delete it with `make clean`."
+                f"{self.state_dir} holds data of format {mark['version']}, expected {FORMAT}: another "
+                "version wrote it, and its files on HDFS do not say what they hold. Finish and stop with "
+                "that version, keep the folder as it is, and set LOGPIPE_STATE_DIR to a new one here; "
+                "or delete it with `make clean` (of a cluster: `make cluster-down VOLUMES=1`)."
             )
+        if its_topic != topic:
+            raise LayoutError(
+                f"{self.state_dir} belongs to topic {its_topic}, asked for is {topic}: set "
+                "LOGPIPE_STATE_DIR to a folder of its own (and LOGPIPE_PORT_OFFSET, to run both)"
+            )
+
+    def _refuse_others(self) -> None:
+        """A folder that holds anything else would go with `make clean`."""
+        own = {path.name for path in self._folders if not _holds_something(path)}
+        there = sorted({path.name for path in self.state_dir.glob("*")} - ALSO_HERE - own)
+        if there:
+            raise LayoutError(
+                f"{self.state_dir} holds what is not this project's ({', '.join(there[:5])}…): set "
+                "LOGPIPE_STATE_DIR to a new folder, or to an empty one"
+            )
+
+    def check_own(self) -> None:
+        """Look whether the folder may be deleted.
+
+        Raises:
+            LayoutError: it carries no mark of this project, or holds a place to live in.
+        """
+        if self.mark() is None:
+            raise LayoutError(
+                f"{self.state_dir} is not deleted: nothing in it says that it is this project's "
+                f"({self.format_file.name} is not there). See what LOGPIPE_STATE_DIR is set to; to delete it "
+                "all the same, do so by hand"
+            )
+        homes = {Path.home().resolve(), PROJECT_DIR, Path.cwd()}
+        if any(home.is_relative_to(self.state_dir) for home in homes):
+            raise LayoutError(
+                f"{self.state_dir} is not deleted: it holds a home, this project or the folder where you "
+                "are. Set LOGPIPE_STATE_DIR to a folder of its own"
+            )
+
+    def delete(self) -> list[Path]:
+        """Delete data, logs and secrets; give what was left alone, which is the cluster's.
+
+        Raises:
+            LayoutError: as `check_own`; nothing is deleted.
+        """
+        self.check_own()
+        kept = []
+        # The mark goes last: what is left of a deletion that was killed can be deleted.
+        for path in sorted(self.state_dir.iterdir(), key=lambda path: path == self.format_file):
+            if path.name == CLUSTER_FOLDER:
+                kept.append(path)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if not kept:
+            self.state_dir.rmdir()
+        return kept
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.conf_dir, self.logs_dir, self.airflow_dir, self.kafka_dir, self.hadoop_dir)
 
     def make_dirs(self) -> None:
         """Create the folders, readable by their owner only."""
-        for path in (
-            self.state_dir,
-            self.conf_dir,
-            self.logs_dir,
-            self.airflow_dir,
-            self.kafka_dir,
-            self.hadoop_dir,
-        ):
+        for path in (self.state_dir, *self._folders):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def secrets(self) -> dict[str, str]:
@@ -135,6 +192,11 @@ class Layout:
             known = fresh | known
             write_private(self.secrets_file, json.dumps(known, indent=2) + "\n")
         return known
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether anything is in a folder; a disk that is mounted there brings an empty one of its own."""
+    return any(path.name != "lost+found" for path in folder.glob("*"))
 
 
 def write_private(path: Path, text: str) -> bool:

@@ -109,12 +109,15 @@ class Compose:
             )
         return answer.stdout or ""
 
-    def execute(self, service: str, *command: str, terminal: bool = False) -> int:
-        """Run a command in a service's container, its output going where ours goes; give its exit status."""
-        arguments = ["exec", *([] if terminal else ["-T"]), service, *command]
+    def attach(self, *arguments: str) -> int:
+        """Run one command of compose, its output going where ours goes; give its exit status."""
         return subprocess.run(
             [*self._project_command(), *arguments], check=False, env=self._environment
         ).returncode
+
+    def execute(self, service: str, *command: str, terminal: bool = False) -> int:
+        """Run a command in a service's container, its output going where ours goes; give its exit status."""
+        return self.attach("exec", *([] if terminal else ["-T"]), service, *command)
 
     def output_of(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container and keep what it prints."""

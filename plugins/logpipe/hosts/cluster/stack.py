@@ -15,7 +15,7 @@ from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import Compose, ComposeError
 from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, write_secrets
 from logpipe.hosts.configuration import write_cluster
-from logpipe.hosts.layout import BUILD_DIR, Layout
+from logpipe.hosts.layout import BUILD_DIR, CLUSTER_FOLDER, Layout
 from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
 from logpipe.hosts.services import EDGE_HOSTS
 from logpipe.settings import Settings
@@ -88,7 +88,7 @@ class Cluster:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.layout = Layout(Layout.of(settings).state_dir / "cluster")
+        self.layout = Layout(Layout.of(settings).state_dir / CLUSTER_FOLDER)
         self.secrets_dir = self.layout.state_dir / "secrets"
         self.compose = Compose(
             settings.cluster_name,
@@ -167,10 +167,11 @@ class Cluster:
         """Build what is missing, start everything and wait until all of it does its work.
 
         Raises:
+            LayoutError: the cluster's folder is not this version's, or not this project's.
             ComposeError, ClusterError: a service does not start.
         """
         self.check()
-        self.layout.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.layout.claim(self.settings.topic)
         write_secrets(self.layout, self.secrets_dir)
         self.build(progress)
         began = time.monotonic()
@@ -259,6 +260,5 @@ class Cluster:
 
     def down(self, *, with_volumes: bool) -> None:
         """Stop and remove the containers and their network, and on request their data."""
-        self.compose.do(
-            "down", *(["--volumes"] if with_volumes else []), "--timeout", "40", log=self._log("down")
-        )
+        log = self._log("down") if self.layout.state_dir.exists() else None
+        self.compose.do("down", *(["--volumes"] if with_volumes else []), "--timeout", "40", log=log)

@@ -54,12 +54,16 @@ class ProcessHost:
         self._services = services
         self._settings = settings
         self._layout = layout
-        password = layout.secrets()["process_host_password"]
-        self._url = f"http://{USER}:{password}@{settings.bind_address}:{settings.supervisor_port}/RPC2"
+
+    def _url(self) -> str:
+        # To ask makes no secrets: where there are none, no host of this copy runs.
+        secrets = self._layout.secrets() if self._layout.secrets_file.exists() else {}
+        password = secrets.get("process_host_password", "none")
+        return f"http://{USER}:{password}@{self._settings.bind_address}:{self._settings.supervisor_port}/RPC2"
 
     def _call(self, method: str, *arguments: Any) -> Any:
         # A proxy is one connection, and services are started by several threads: one proxy a call.
-        with xmlrpc.client.ServerProxy(self._url, transport=_Transport()) as server:
+        with xmlrpc.client.ServerProxy(self._url(), transport=_Transport()) as server:
             return getattr(server.supervisor, method)(*arguments)
 
     def is_running(self) -> bool:
@@ -115,6 +119,7 @@ class ProcessHost:
             if write_private(self._layout.supervisor_conf, conf):
                 self._update()
             return
+        self._layout.make_dirs()
         write_private(self._layout.supervisor_conf, conf)
         command = [str(PYTHON), "-m", "supervisor.supervisord", "-c", str(self._layout.supervisor_conf)]
         answer = subprocess.run(

@@ -4,9 +4,10 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 
 import httpx
@@ -14,7 +15,7 @@ import psutil
 
 from logpipe.hosts import configuration
 from logpipe.hosts.environment import service_environment
-from logpipe.hosts.layout import Layout, LayoutError
+from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.process_host import ProcessHost, ProcessState
 from logpipe.hosts.services import SERVICES, Kind, Preparation, Service
 from logpipe.settings import PROJECT_DIR, Settings
@@ -23,6 +24,7 @@ READY_TIMEOUT_S = 180.0
 POLL_S = 0.4
 DRAIN_TIMEOUT_S = 60.0
 DRAIN_POLL_S = 0.25
+MAX_ENDS = 3  # of a process, while its service is being started
 NEEDED_DISK_MB = 1000
 NEEDED_MEMORY_MB = 4000
 
@@ -56,8 +58,8 @@ class Stack:
         self.settings = settings
         self.services = services
         self.layout = Layout.of(settings)
-        self.layout.make_dirs()
         self.host = ProcessHost(settings, self.layout, services)
+        self._given_up = threading.Event()
 
     # ------------------------------------------------------------------ up
 
@@ -65,13 +67,12 @@ class Stack:
         """Look for taken ports, disk and memory before anything starts.
 
         Raises:
-            StackError: names every problem found.
+            LayoutError: the state folder is not this version's, or not this project's.
+            StackError: names every other problem found.
         """
-        try:
-            self.layout.claim(self.settings.topic)
-        except LayoutError as error:
-            raise StackError(str(error)) from None
-        running = self._running_services()
+        self.layout.claim(self.settings.topic)
+        self.layout.make_dirs()
+        running = self.running_services()
         problems = [
             f"Port {port} of {service.name} is taken by another program: stop it, or set "
             f"LOGPIPE_{_setting(name).upper()} (or LOGPIPE_PORT_OFFSET for all ports)."
@@ -95,7 +96,8 @@ class Stack:
         if problems:
             raise StackError("\n".join(problems))
 
-    def _running_services(self) -> set[str]:
+    def running_services(self) -> set[str]:
+        """Names of the services that have a process, the process host among them."""
         if not self.host.is_running():
             return set()
         return {"process-host"} | {state.service for state in self.host.states() if state.pid}
@@ -118,8 +120,12 @@ class Stack:
                 pool.submit(self._start, service, progress, prepared[service.preparation])
                 for service in started
             ]
-            for step in steps:
-                step.result()
+            try:
+                for step in as_completed(steps):
+                    step.result()
+            except BaseException:
+                self._given_up.set()
+                raise
         self._make_hdfs_home()
 
     def launch(self, name: str, variant: str = "") -> None:
@@ -141,16 +147,24 @@ class Stack:
         progress.done(service.name, time.monotonic() - started)
 
     def _await_ready(self, service: Service) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT_S
+        began = time.monotonic()
+        pids: set[int] = set()
         while not service.is_ready(self.settings):
             states = [state for state in self.host.states() if state.service == service.name]
-            if time.monotonic() > deadline or any(state.state == "fatal" for state in states):
+            pids |= {state.pid for state in states if state.pid}
+            took_s = time.monotonic() - began
+            if (
+                took_s > READY_TIMEOUT_S
+                or len(pids) > MAX_ENDS
+                or any(each.state == "fatal" for each in states)
+            ):
                 seen = ", ".join(state.state for state in states)
                 raise StackError(
-                    f"{service.name} is not ready after {READY_TIMEOUT_S:.0f} s (process: {seen}). "
-                    f"Its last lines:\n{self.log_tail(service.name)}"
+                    f"{service.name} is not ready after {took_s:.0f} s (process: {seen}; started {len(pids)} "
+                    f"times). Its last lines:\n{self.log_tail(service.name)}"
                 )
-            time.sleep(POLL_S)
+            if self._given_up.wait(POLL_S):
+                raise StackError(f"{service.name}: its start was given up, since another service's failed")
 
     def log_tail(self, service: str, lines: int = 12) -> str:
         """The last lines of a service's log."""
@@ -224,9 +238,16 @@ class Stack:
 
     # ------------------------------------------------------------------ down
 
-    def stop(self, tell: Callable[[str], None]) -> None:
-        """Stop everything in the reverse order of its start, each service drained, then the process host."""
+    def stop(self, tell: Callable[[str], None], but: Collection[str] = ()) -> None:
+        """Stop everything in the reverse order of its start, each service drained, then the process host.
+
+        Args:
+            tell: is told of each service.
+            but: names of services that run on.
+        """
         for service in reversed(self.services):
+            if service.name in but:
+                continue
             running = [
                 service.process(state.variant)
                 for state in self.host.states()
@@ -239,7 +260,8 @@ class Stack:
             for process in running:
                 self.host.stop_process(process)
             tell(f"{service.name}: stopped after {time.monotonic() - began:.1f} s")
-        self.host.shut_down()
+        if not but:
+            self.host.shut_down()
 
     def _drain(self, service: Service, tell: Callable[[str], None]) -> None:
         deadline = time.monotonic() + DRAIN_TIMEOUT_S

@@ -1,0 +1,335 @@
+"""``logpipe``: the commands on one pipeline, wherever it runs; `make` stands before it."""
+
+import sys
+from datetime import date
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from logpipe.settings import DeliveryProfile
+
+if TYPE_CHECKING:
+    from logpipe.cli.cluster import ClusterTarget
+    from logpipe.cli.inside import InsideTarget
+    from logpipe.cli.machine import MachineTarget
+
+INTERRUPTED = 130
+
+HELP = """
+A streaming pipeline for web server logs: replay a log, see where its lines are, prove that none is missing.
+
+Settings (ports, paths, sizes, names) are environment variables LOGPIPE_…: see docs/settings.md. Times are in
+seconds, sizes in the unit of their name, days as 2026-11-23 in LOGPIPE_TIMEZONE.
+
+Exit statuses: 0 it is so, or was done; 1 it is not, the message says why; 2 the command was not understood;
+3 the day is not over yet (seal); 130 interrupted, the message says what goes on running.
+
+Shell completion: logpipe --install-completion
+
+Examples:
+
+\b
+  logpipe run --pace max             the bundled log, as fast as it is acknowledged
+  logpipe replay --url https://www.example.org/access.log.gz --limit 1000
+  logpipe status --json              for a program
+  logpipe --target cluster verify    the same on the cluster of docker/
+"""
+
+
+class Place(StrEnum):
+    """Where a pipeline's services are."""
+
+    MACHINE = "machine"
+    CLUSTER = "cluster"
+    INSIDE = "inside"
+
+
+class _Commands(TyperGroup):
+    """Runs a command: what it returns is the exit status, and what may go wrong is told in words."""
+
+    def invoke(self, ctx: Any) -> None:
+        try:
+            status = super().invoke(ctx)
+        except _expected_errors() as error:
+            print(f"\n{error}", file=sys.stderr)
+            status = 1
+        except KeyboardInterrupt:
+            print("\nInterrupted.", _what_goes_on(ctx), file=sys.stderr)
+            status = INTERRUPTED
+        raise typer.Exit(status or 0)
+
+
+def _expected_errors() -> tuple[type[BaseException], ...]:
+    from logpipe.cli.target import EXPECTED_ERRORS
+
+    return EXPECTED_ERRORS
+
+
+def _what_goes_on(context: typer.Context) -> str:
+    try:
+        return _target(context).what_goes_on()
+    except _expected_errors() as error:
+        return f"What goes on running is not known: {error}"
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help=HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _target(context: typer.Context) -> "MachineTarget | ClusterTarget | InsideTarget":
+    """The pipeline that a command acts on; what that needs is loaded now, not for a ``--help``."""
+    from logpipe import settings as project_settings
+    from logpipe.cli.terminal import make_console
+
+    settings, console = project_settings.load(), make_console()
+    if context.obj is Place.CLUSTER:
+        from logpipe.cli.cluster import ClusterTarget
+
+        return ClusterTarget(settings, console)
+    if context.obj is Place.INSIDE:
+        from logpipe.cli.inside import InsideTarget
+
+        return InsideTarget(settings, console)
+    from logpipe.cli.machine import MachineTarget
+
+    return MachineTarget(settings, console)
+
+
+def _option(name: str, help_text: str, **more: Any) -> Any:
+    """An option whose value may come from `make NAME=value`, which hands it on in the environment."""
+    return typer.Option(f"--{name}", help=help_text, envvar=f"MAKE_{name.upper()}", show_envvar=False, **more)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day, expected one such as 2026-11-23") from None
+
+
+def _pace(text: str) -> str:
+    from logpipe.replayer.pace import parse_pace
+
+    try:
+        parse_pace(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is no number of lines, expected 1 or more")
+    return int(text)
+
+
+def _services(context: typer.Context) -> list[str]:
+    try:
+        return _target(context).log_names()
+    except _expected_errors():
+        return []
+
+
+Url = Annotated[
+    str | None,
+    _option(
+        "url", "Log to replay, plain or gz: ftp, ftps, http, https or file URL. Default: the bundled one."
+    ),
+]
+Pace = Annotated[
+    str | None,
+    _option(
+        "pace",
+        "delay:SECONDS between two lines, speed:FACTOR of the log's own clock, or max, as fast as "
+        "acknowledged. Default: LOGPIPE_PACE.",
+        parser=_pace,
+        metavar="PACE",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    _option("limit", "Stop after so many lines. Default: all.", parser=_count, metavar="LINES"),
+]
+Profile = Annotated[
+    DeliveryProfile | None,
+    _option("profile", "Delivery profile of the agents. Default: LOGPIPE_PROFILE."),
+]
+Connection = Annotated[
+    str | None,
+    _option("connection", "Airflow connection with user and password for the log's server."),
+]
+Day = Annotated[
+    date | None,
+    _option("date", "One day, such as 2026-11-23. Default: all.", parser=_day, metavar="DAY"),
+]
+TheDay = Annotated[
+    date,
+    typer.Argument(
+        help="Such as 2026-11-23.",
+        envvar="MAKE_DATE",
+        show_envvar=False,
+        parser=_day,
+        metavar="DAY",
+    ),
+]
+
+
+@app.callback()
+def place(
+    context: typer.Context,
+    target: Annotated[
+        Place,
+        typer.Option(
+            envvar="LOGPIPE_TARGET",
+            help="machine: the services of this machine; cluster: those of docker/; inside: the cluster's "
+            "as well, from one of its containers.",
+        ),
+    ] = Place.MACHINE,
+) -> None:
+    """Choose the pipeline that the command acts on."""
+    context.obj = target
+
+
+@app.command()
+def up(context: typer.Context) -> int:
+    """Start everything, and wait until each service does its work; what runs is left alone.
+
+    A start that fails, or is interrupted, stops what it has started.
+    """
+    return _target(context).up()
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    url: Url = None,
+    pace: Pace = None,
+    limit: Limit = None,
+    profile: Profile = None,
+    connection: Connection = None,
+) -> int:
+    """Start what does not run, replay a log, and account for every line of it.
+
+    Ends when each line is in HDFS and in the windows. A start that fails, or is interrupted, stops what it
+    has started. A replay that fails leaves the services up, to look at and to go on: what was acknowledged
+    stays sent.
+    """
+    chosen = {"url": url, "pace": pace, "limit": limit, "profile": profile, "source_conn_id": connection}
+    return _target(context).run({name: value for name, value in chosen.items() if value is not None})
+
+
+app.command("replay", help="Replay another log: the same as run.")(run)
+
+
+@app.command()
+def status(
+    context: typer.Context, as_json: Annotated[bool, _option("json", "Print one JSON object.")] = False
+) -> int:
+    """Show each service, whether it does its work, and what needs a look.
+
+    That is: lag against Kafka's retention, disks, replicas, dead letters.
+    """
+    return _target(context).status(as_json=as_json)
+
+
+@app.command()
+def verify(context: typer.Context) -> int:
+    """Prove by addition that HDFS and windows hold each line of the source once.
+
+    Reads no lines, and so takes about a second. Replays that are equal everywhere are sealed. The last line
+    of output is a JSON object of counts, in lines: source, topic, hdfs, windows, lost, doubled, in_flight.
+    Exit status 1 when a line is lost, doubled or left half sent; in flight is no failure.
+    """
+    return _target(context).verify()
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    day: Day = None,
+    replay: Annotated[str | None, _option("replay", "One replay, by its id. Default: all.")] = None,
+) -> int:
+    """Read the bytes again, where `verify` adds up sums, and name up to 20 lines that differ.
+
+    The last line of output is a JSON object. Exit status 1 when anything differs.
+
+    Examples: logpipe audit --date 2026-11-23; logpipe audit --replay manual-7f
+    """
+    return _target(context).audit(day, replay)
+
+
+@app.command()
+def seal(context: typer.Context, day: TheDay) -> int:
+    """Seal a day that is over: few large files, a manifest, _SUCCESS.
+
+    The last line of output is a JSON object. Exit status 3: the day is not over yet.
+
+    Example: logpipe seal 2026-11-23
+    """
+    return _target(context).seal(day)
+
+
+@app.command()
+def forget(context: typer.Context, day: TheDay) -> int:
+    """Delete the lines of a sealed day from HDFS; its sums stay, so they are not lost."""
+    return _target(context).forget(day)
+
+
+@app.command()
+def repair(context: typer.Context, day: Day = None) -> int:
+    """Mend, as the exception: files on HDFS from the topic; lines lost on their way to Kafka are sent again.
+
+    Works while lines arrive, one at a time, and may be killed and run again. With a day the bytes of that day
+    are read. Exit status 1 when something cannot be mended; it is named, and left as it is.
+    """
+    return _target(context).repair(day)
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    service: Annotated[
+        str | None,
+        typer.Argument(
+            help="kafka, namenode, flume-agent1, analytics, …; without one all are listed.",
+            envvar="MAKE_SERVICE",
+            show_envvar=False,
+            autocompletion=_services,
+        ),
+    ] = None,
+) -> int:
+    """Show the end of a service's log, and in a terminal what is added to it. Ctrl-C leaves."""
+    target = _target(context)
+    if service not in target.log_names():
+        known = ", ".join(target.log_names())
+        what = f"there is no service {service!r} here" if service else "no service is named"
+        raise typer.BadParameter(f"{what}, expected one of: {known}")
+    return target.logs(service)
+
+
+@app.command()
+def stop(context: typer.Context) -> int:
+    """Stop everything in order, the Flume agents drained first; the data stays."""
+    return _target(context).stop()
+
+
+@app.command()
+def clean(context: typer.Context) -> int:
+    """Stop everything, then delete the data, logs and secrets.
+
+    Only of a state folder that carries this project's mark: another one is refused.
+    """
+    return _target(context).clean()
+
+
+def main() -> None:
+    """Run one command; ends the process with its exit status."""
+    app(prog_name="logpipe")

@@ -1,0 +1,192 @@
+"""What the commands do to one pipeline; what differs is how its services are reached."""
+
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from logpipe.accounting.audit import audit
+from logpipe.accounting.source import SourceGoneError
+from logpipe.accounting.verify import seal_replays, verify
+from logpipe.accounting.watch import observe
+from logpipe.accounting.windows import WindowsError
+from logpipe.cli.follow import Output, RunFollower, await_dags, sentence
+from logpipe.cli.terminal import print_lines, print_status
+from logpipe.clients.hdfs import HdfsError
+from logpipe.clients.kafka import TopicError
+from logpipe.hosts.cluster.compose import ComposeError
+from logpipe.hosts.cluster.stack import ClusterError
+from logpipe.hosts.layout import LayoutError
+from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.hosts.machine.process_host import ProcessHostError
+from logpipe.hosts.machine.replayer_api import ReplayerApi
+from logpipe.hosts.machine.stack import ServiceStatus, StackError
+from logpipe.sealing import __main__ as sealing
+from logpipe.sealing.forget import NotSealedError, forget
+from logpipe.sealing.lock import alone
+from logpipe.sealing.lost import NotSentError
+from logpipe.sealing.over import NotOverError
+from logpipe.sealing.repair import repair
+from logpipe.settings import Settings, SettingsError
+
+REPAIR_TIMEOUT_S = 600.0
+
+EXPECTED_ERRORS = (
+    SettingsError, LayoutError, StackError, ProcessHostError, ComposeError, ClusterError, AirflowApiError,
+    httpx.HTTPError, TopicError, HdfsError, SourceGoneError, WindowsError, NotSealedError, *sealing.ERRORS,
+)  # fmt: skip
+
+
+class Reachable(ABC):
+    """The commands that need a pipeline's services, where these can be reached from here."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self.settings = settings
+        self.console = console
+
+    @abstractmethod
+    def airflow(self) -> AirflowApi:
+        """Log in at Airflow."""
+
+    @abstractmethod
+    def page(self) -> str:
+        """Address of Airflow's page, as a person reaches it."""
+
+    @abstractmethod
+    def windows(self) -> Output:
+        """What the windows job prints."""
+
+    @abstractmethod
+    def services(self) -> dict[str, ServiceStatus]:
+        """The services, each asked whether it does its work."""
+
+    @abstractmethod
+    def replayers(self) -> list[ReplayerApi]:
+        """The replayers; the first one sends what a repair found lost."""
+
+    @abstractmethod
+    def sending_profile(self) -> str:
+        """The delivery profile of the way to Kafka that is open; it is opened if none is."""
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Wait for the DAGs; there is nothing to start where whoever runs this is a part of it."""
+        await_dags(self.airflow())
+        yield
+
+    def run(self, conf: dict[str, object]) -> int:
+        """Replay and follow until every line is accounted for, or the run has failed."""
+        with self.started():
+            airflow = self.airflow()
+            follower = RunFollower(self.console, airflow, self, self.windows())
+            run_id = airflow.trigger(PIPELINE_DAG, conf)
+        self.console.print(f"Run {run_id} of {PIPELINE_DAG}: {self.page()}/dags/{PIPELINE_DAG}/runs/{run_id}")
+        state = follower.follow(run_id)
+        if state != "success":
+            print_lines(self.console, follower.failure(run_id).splitlines())
+        if accounting := follower.accounting(run_id):
+            print_lines(self.console, [sentence(accounting)])
+        return 0 if state == "success" else 1
+
+    def record(self, replay_id: str) -> dict[str, Any] | None:
+        """A replay's record, from the replayer that knows most; None while none answers or knows it."""
+        known = [record for each in self.replayers() if (record := each.record(replay_id)) is not None]
+        return max(known, key=lambda record: (record["lines"], record["state"] == "done"), default=None)
+
+    def status(self, *, as_json: bool) -> int:
+        """Show services, and what needs a look where the stores answer."""
+        services = self.services()
+        answers = all(services[name].healthy for name in ("kafka", "namenode") if name in services)
+        print_status(self.console, services, observe(self.settings) if answers else [], as_json=as_json)
+        return 0
+
+    def verify(self) -> int:
+        """Add up, seal what is equal everywhere, and end with the JSON line."""
+        accounting = verify(self.settings)
+        seal_replays(accounting, self._seal)
+        print_lines(self.console, accounting.details)
+        print(json.dumps(accounting.to_json()), flush=True)
+        return 0 if accounting.ok else 1
+
+    def _seal(self, replay_id: str) -> bool:
+        """Have a replay sealed by the replayer that knows it."""
+        away = []
+        for replayer in self.replayers():
+            try:
+                if replayer.seal(replay_id):
+                    return True
+            except ConnectionError as error:
+                away.append(error)
+        if len(away) == len(self.replayers()):
+            raise away[0]
+        return False
+
+    def audit(self, day: date | None, replay: str | None) -> int:
+        """Read the bytes, name what differs, and end with the JSON line."""
+
+        def progress(done: int, parts: int, lines: int) -> None:
+            if self.console.is_terminal:
+                self.console.print(f"{done:,} of {parts:,} parts read, {lines:,} lines", end="\r")
+
+        try:
+            found = audit(self.settings, f"{day:%y-%m-%d}" if day else None, replay, progress)
+        except ValueError as error:  # there is no such day or replay
+            print(error, file=sys.stderr)
+            return 2
+        print_lines(self.console, found.details)
+        print(json.dumps(found.to_json()), flush=True)
+        return 0 if found.ok else 1
+
+    def seal(self, day: date) -> int:
+        """Seal a day; 3: it is not over."""
+        try:
+            report = sealing.report_of(self.settings, day)
+        except NotOverError as error:
+            self.console.print(f"Not over yet: {error}")
+            return sealing.NOT_OVER
+        print(json.dumps(report), flush=True)
+        return 0
+
+    def forget(self, day: date) -> int:
+        """Forget a day."""
+        with alone(self.settings, f"the forgetting of {day}", sealing.LOCK_WAIT_S):
+            sealed = forget(self.settings, day)
+        self.console.print(f"{day}: {sealed.lines:,} lines are forgotten, their sums stay")
+        return 0
+
+    def repair(self, day: date | None) -> int:
+        """Mend; what could not be mended goes to standard error."""
+        outcome = repair(self.settings, day, self._send_again)
+        print_lines(self.console, outcome.done or ["Nothing was repaired."])
+        for text in outcome.failed:
+            print(text, file=sys.stderr)
+        return 1 if outcome.failed else 0
+
+    def _send_again(self, replay_id: str, path: Path) -> None:
+        """Replay a file of lost lines by the way that is open, and wait until they are acknowledged."""
+        profile = self.sending_profile()
+        replayer = self.replayers()[0]
+        try:
+            replayer.submit(replay_id, path.as_uri(), profile)
+        except httpx.HTTPError as error:
+            raise NotSentError(f"{path} was not sent again: {error}") from None
+        deadline = time.monotonic() + REPAIR_TIMEOUT_S
+        while (record := replayer.record(replay_id) or {}).get("state") != "done":
+            if record.get("state") == "failed" or time.monotonic() > deadline:
+                raise NotSentError(
+                    f"{path} was not sent again: {record.get('reason') or 'it takes too long'}"
+                )
+            time.sleep(0.5)
+
+
+def where(page: str, user: str, secrets_file: Path) -> str:
+    """How a person gets to Airflow's page."""
+    return f"Airflow: {page}  user: {user}  password: in {secrets_file}"

@@ -1,0 +1,102 @@
+"""A state folder says whose it is: what does not is never filled, and never deleted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from logpipe import settings as project_settings
+from logpipe.cli.machine import MachineTarget
+from logpipe.hosts.layout import Layout, LayoutError
+from tests.ports import free_ports
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout(tmp_path / "state")
+
+
+@pytest.fixture
+def machine(layout, monkeypatch):
+    for name, value in free_ports().items():
+        monkeypatch.setenv(name, value)
+    return MachineTarget(project_settings.parse(state_dir=layout.state_dir), Console())
+
+
+def tree(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def write(layout, *names):
+    for name in names:
+        path = layout.state_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+
+@pytest.mark.parametrize(
+    "data", ["kafka/meta.properties", "hadoop/name/current/VERSION", "secrets/generated.json"]
+)
+def test_the_data_of_an_earlier_version_is_refused_with_the_ways_out(layout, data):
+    write(layout, data, "secrets.json")
+    before = tree(layout.state_dir)
+    with pytest.raises(LayoutError, match=r"(?s)format 1, expected 2.*LOGPIPE_STATE_DIR.*make clean"):
+        layout.claim("apache_logs")
+    assert tree(layout.state_dir) == before
+    layout.delete()
+    assert not layout.state_dir.exists()
+
+
+def test_a_new_state_folder_is_marked_and_another_formats_or_topics_mark_is_refused(layout):
+    layout.claim("apache_logs")
+    write(layout, "kafka/meta.properties")
+    layout.claim("apache_logs")
+    assert json.loads(layout.format_file.read_text()) == {"version": 2, "topic": "apache_logs"}
+    with pytest.raises(LayoutError, match=r"belongs to topic apache_logs, asked for is other: .*STATE_DIR"):
+        layout.claim("other")
+    layout.format_file.write_text('{"version": 3}')
+    with pytest.raises(LayoutError, match="format 3, expected 2"):
+        layout.claim("apache_logs")
+
+
+@pytest.mark.parametrize("foreign", [("notes.txt",), ("kafka/meta.properties",), ("layout.json", ".ssh/key")])
+def test_somebody_elses_folder_is_neither_filled_nor_deleted(layout, machine, foreign):
+    write(layout, *foreign)
+    before = tree(layout.state_dir)
+    with pytest.raises(LayoutError, match=r"holds what is not this project's .*LOGPIPE_STATE_DIR"):
+        layout.claim("apache_logs")
+    with pytest.raises(LayoutError, match=r"is not deleted: .*LOGPIPE_STATE_DIR"):
+        machine.clean()
+    assert machine.status(as_json=True) == 0
+    assert tree(layout.state_dir) == before
+
+
+@pytest.mark.parametrize("below", [".", "deep/below"])
+def test_a_home_is_not_deleted_even_with_a_mark(layout, monkeypatch, below):
+    layout.claim("apache_logs")
+    write(layout, "deep/below/letter")
+    monkeypatch.setattr(Path, "home", lambda: layout.state_dir / below)
+    with pytest.raises(LayoutError, match="holds a home"):
+        layout.delete()
+    assert (layout.state_dir / "deep" / "below" / "letter").exists()
+
+
+def test_what_is_marked_goes_but_for_what_links_lead_to_and_the_clusters_part(layout, machine, tmp_path):
+    layout.claim("apache_logs")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    write(layout, "kafka/0.log", "cluster/layout.json")
+    (layout.state_dir / "linked").symlink_to(elsewhere)
+    assert machine.clean() == 0
+    assert list(tree(layout.state_dir)) == ["cluster/layout.json"]
+    assert (elsewhere / "kept").exists()
+    layout.claim("apache_logs")  # the cluster's part is in nobody's way
+
+
+def test_to_look_at_a_pipeline_that_never_was_makes_nothing(layout, machine):
+    assert machine.status(as_json=True) == 0
+    assert machine.stop() == 0
+    assert machine.clean() == 0
+    assert not layout.state_dir.exists()
