@@ -56,6 +56,7 @@ def test_a_flume_agent_is_found_by_its_files(current, tmp_path):
     assert third.ports == ("ftp_port", "thrift_port", "agent3_metrics_port")
     assert current.port("agent3_metrics_port") == current.agent2_metrics_port + 1
     assert (first.name, first.variants) == ("flume-agent1", ("durable",))
+    Stack(current).check()
     conf = conf_of(current, table(tmp_path))
     assert conf["group:flume-agent3"]["programs"] == "flume-agent3-durable,flume-agent3-memory"
     command = conf["program:flume-agent3-memory"]["command"]
