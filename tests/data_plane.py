@@ -61,7 +61,6 @@ class DataPlane:
 
     def start_edge(self) -> None:
         """Start only what sends: agent 1 and the replayer, for stores that stand elsewhere."""
-        self.stack.layout.make_dirs()
         configuration.write_all(self.settings, self.stack.layout)
         self.stack.host.start()
         for service, variant in (("flume-agent1", "durable"), ("replayer", "")):

@@ -188,8 +188,9 @@ def test_sealed_copies_are_folded_once_by_several_hosts(hdfs: Hdfs) -> None:
     assert [copy.spec.replay_id for copy in one.all()] == ["r3"]
     assert one.put(sealed("r0", days_ago=99, sealed=False)) is None
     assert one.get("r0") is None, "a host that does not know of the fold must not bring it back"
-    records, digest, folded = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
-    assert ([record.spec.replay_id for record in records], digest, folded) == (["r3"], expected.digest, 3)
+    records, sums = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
+    assert [record.spec.replay_id for record in records] == ["r3"]
+    assert (sums.digest, sums.replays) == (expected.digest, 3)
     age(hdfs, "/user/bigdata/folding/replays/r3.json", 31)
     one.fold()
     assert (one.sums().replays, one.sums().digest) == (4, Digest.of([b"x"] * 8))
@@ -207,8 +208,8 @@ def test_a_fold_that_was_killed_counts_nothing_twice(hdfs: Hdfs) -> None:
     assert before is not None
     copies.fold()
     hdfs.client.write(path, before)  # as if it was killed before it deleted
-    records, digest, folded = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
-    assert (records, digest, folded) == ([], Digest.of([b"x"] * 2), 1)
+    records, sums = recorded(settings.model_copy(update={"replays_on": "hdfs"}))
+    assert (records, sums.digest, sums.replays) == ([], Digest.of([b"x"] * 2), 1)
     copies.fold()
     assert (copies.all(), copies.sums().replays) == ([], 1)
 

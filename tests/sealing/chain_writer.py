@@ -246,7 +246,7 @@ class Pipeline:
     def record(self, replay: str, lines: list[bytes], profile: str = "durable") -> None:
         """The ledger's word for it: the source has these lines, and all were acknowledged."""
         folder = self.settings.state_dir / "replays"
-        source = self.settings.state_dir / f"{replay}.log"
+        source = self.settings.state_dir.parent / f"{replay}.log"
         folder.mkdir(parents=True, exist_ok=True)
         source.write_bytes(b"".join(line + b"\n" for line in lines))
         spec = ReplaySpec(replay, source.as_uri(), "max", profile, None)

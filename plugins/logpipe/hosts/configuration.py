@@ -32,6 +32,7 @@ def filled(template: str, values: Mapping[str, object]) -> str:
 
 def write_all(settings: Settings, layout: Layout) -> None:
     """Write the configurations of one machine into its state folder, for their owner only."""
+    layout.make_dirs()
     secrets = layout.secrets()
     values = machine_values(settings, layout, secrets)
     for template in (KAFKA, *HADOOP):
