@@ -73,3 +73,13 @@ def test_status_tells_of_every_service_when_nothing_runs(current):
 
 def test_no_cluster_id_begins_with_a_dash():
     assert not [each for each in (new_kafka_cluster_id() for _ in range(500)) if each.startswith("-")]
+
+
+def test_the_end_of_a_log_holds_the_reason_although_the_next_process_has_begun_to_talk(current):
+    stack = Stack(current)
+    frames = ["\tat some.Frame(File.java:1)"] * 50
+    said = ["ERROR Exiting", *frames, "Caused by: java.net.BindException: Address already in use", *frames]
+    said += [f"\tsetting.{number} = value" for number in range(300)] + ["Registered", *map(str, range(11))]
+    stack.layout.logs_dir.mkdir(parents=True)
+    (stack.layout.logs_dir / "kafka.log").write_text("\n".join(said))
+    assert stack.log_tail("kafka").splitlines() == [said[0], said[51], "Registered", *map(str, range(11))]

@@ -1,6 +1,7 @@
 """Brings the services of one machine up and down, in order, and tells how they are."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,10 @@ POLL_S = 0.4
 DRAIN_TIMEOUT_S = 60.0
 DRAIN_POLL_S = 0.25
 MAX_ENDS = 3  # of a process, while its service is being started
+TAIL_BYTES = 262144
+ERRORS = 4
+_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)|(NOTE: )?Picked up ")
+_ERROR = re.compile(r"\b(ERROR|FATAL|CRITICAL)\b|(Error|Exception): ")
 NEEDED_DISK_MB = 1000
 NEEDED_MEMORY_MB = 4000
 
@@ -167,13 +172,19 @@ class Stack:
                 raise StackError(f"{service.name}: its start was given up, since another service's failed")
 
     def log_tail(self, service: str, lines: int = 12) -> str:
-        """The last lines of a service's log."""
+        """The last lines of a service's log, without stack frames, and the last errors before them.
+
+        A process that ends again and again has the reason behind what its successor says first.
+        """
         path = self.layout.logs_dir / f"{service}.log"
         if not path.exists():
             return "(no log yet)"
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 16384))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+        said = [line for line in text.splitlines() if not _FRAME.match(line)]
+        errors = [line for line in said[:-lines] if _ERROR.search(line)]
+        return "\n".join([*errors[-ERRORS:], *said[-lines:]])
 
     def prepare(self, preparation: Callable[[Settings, Layout], Preparation | None]) -> None:
         """Run what comes before the start of a service, unless it was done before."""
