@@ -4,8 +4,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from logpipe.settings import Settings
 from tests.machine import Hdfs, Kafka, own_settings
@@ -34,15 +36,22 @@ def pytest_addoption(parser):
     )
 
 
+class SuiteScheduling(LoadScopeScheduling):
+    """Suites run side by side, each as a whole in one process: its tests share what it has started."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("/")[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SuiteScheduling:
+    return SuiteScheduling(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Suites run side by side, each as a whole in one process: its tests share what it has started.
-
-    Within a suite, what leaves its mark on what is shared comes last.
-    """
+    """Within a suite, what leaves its mark on what is shared comes last."""
     suites = list(dict.fromkeys(_suite(item) for item in items))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_suite(item)))
 
     def place(item: pytest.Item) -> tuple[int, int]:
         last = item.get_closest_marker("last")

@@ -21,6 +21,7 @@ WORKERS = 4
 @pytest.fixture
 def stack(tmp_path):
     made = Stack(own_settings(tmp_path / "state"))
+    made.check()
     configuration.write_all(made.settings, made.layout)
     made.host.start()
     yield made
