@@ -14,15 +14,7 @@ from typing import NamedTuple
 import polars as pl
 
 EMPTY, FORMAT, TIME, REQUEST = "empty", "format", "time", "request"
-REASONS = {
-    EMPTY: "no bytes at all",
-    FORMAT: "not host, [time], request in quotes, status of three digits and size",
-    TIME: "the time in brackets is not like 01/Aug/1995:00:00:01 -0400",
-    REQUEST: "the request is not a method and a target",
-}
 MAX_KEY_CHARS = 512
-
-PARSED_COLUMNS = ("host", "method", "endpoint", "status", "sent_bytes", "event_ms", "reason")
 
 
 class ParsedLine(NamedTuple):

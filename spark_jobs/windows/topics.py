@@ -16,7 +16,6 @@ from logpipe.contracts.chain import java_id
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
-WEEK_MS = 7 * 86_400_000
 
 
 @dataclass(frozen=True)
