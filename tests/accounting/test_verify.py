@@ -349,3 +349,28 @@ def test_profile_memory_without_a_link_is_compared_by_the_groups_offsets(whole: 
     assert whole.verify().lost == 2
     whole.hdfs.write(path, b"".join(line + b"\n" for line in more), overwrite=True)
     assert whole.exact().hdfs == 4_600
+
+
+def test_what_profile_memory_lost_is_repaired_sealed_and_folded(whole: Pipeline) -> None:
+    """Lines that a repair sent again have an identity, the others have none: together they are the replay's."""
+    more = nasa_lines(600, 2)
+    whole.produce([(number % 3, None, line) for number, line in enumerate(more[:-2])])
+    whole.write()
+    whole.count()
+    records = [whole.record("m", more, profile="memory")]
+    assert (whole.verify().lost, whole.verify().sealable) == (2, ("a",))
+    whole.send("repair-1+m", more[-2:])
+    whole.write()
+    whole.count()
+    records.append(whole.record("repair-1+m", more[-2:]))
+    assert set(whole.exact().sealable) == {"a", "m"}
+    records[0] = whole.record("m", more, profile="memory", sealed_at="2026-04-10T00:00:00+00:00")
+    assert whole.exact().source == 4_600
+
+    folder = whole.settings.state_dir / "replays"
+    (folder / "sums.json").write_text(json.dumps(Sums().with_folded(records).to_json()))
+    assert whole.exact().source == 4_600, "the records that a kill left beside the sums count once"
+    whole.produce([(0, None, b"of another client")])
+    whole.write()
+    whole.count()
+    assert (whole.exact().source, whole.exact().hdfs) == (4_600, 4_601)

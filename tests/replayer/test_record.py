@@ -104,6 +104,19 @@ def test_old_sealed_records_are_folded_and_counted_once_even_after_a_kill(tmp_pa
     assert set(sums.folded) == {"old", "older", "repair-1+old", "last"}
 
 
+def test_lines_of_profile_memory_are_summed_apart_by_whether_they_have_an_identity() -> None:
+    whole, again = Digest.of([b"x", b"y", b"z"]), Digest.of([b"y"])
+    memory = sealed("m", days_ago=40)
+    memory = replace(memory, spec=replace(memory.spec, profile="memory"), digest=whole)
+    repair = replace(sealed("repair-1+m", days_ago=40, sealed=False), digest=again)
+    young = replace(repair, finished_at=sealed("r", days_ago=1).finished_at)
+    assert to_fold([memory, young]) == [], "sums of the two kinds need both"
+    sums = Sums().with_folded(to_fold([memory, repair, sealed("d", days_ago=40, lines=1)]))
+    assert sums.digest == again + Digest.of([b"x"])
+    assert sums.anonymous == whole - again
+    assert Sums.from_json(sums.to_json()) == sums
+
+
 def test_only_so_many_folded_ids_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sums_module, "REMEMBERED", 2)
     sums = Sums()

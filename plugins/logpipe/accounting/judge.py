@@ -48,8 +48,9 @@ class Facts:
 
     Attributes:
         records: the replays' records, repairs included.
-        folded: digest of the sealed replays whose records were folded away.
-        folded_replays: their number.
+        folded: digest of the sealed replays of profile durable whose records were folded away.
+        folded_anonymous: that of profile memory's, whose lines have no identity.
+        folded_replays: their number, of both.
         give_up_before: replays that stopped half sent before then may be sealed as they are.
         topic_lines: distinct lines that the topic has taken.
         hdfs_lines: lines that stand in HDFS, forgotten days included.
@@ -60,6 +61,7 @@ class Facts:
 
     records: tuple[ReplayRecord, ...] = ()
     folded: Digest = field(default_factory=Digest)
+    folded_anonymous: Digest = field(default_factory=Digest)
     folded_replays: int = 0
     give_up_before: datetime = NEVER
     topic_lines: int = 0
@@ -158,7 +160,7 @@ def compare(record: ReplayRecord, found: Digest, number: int) -> Comparison:
 def judge(facts: Facts) -> Accounting:
     """Account for every line of every replay."""
     details = [problem.text for problem in facts.problems] + list(facts.notes)
-    own = [record for record in facts.records if credited_to(_id(record)) == _id(record)]
+    own = [record for record in facts.records if not record.is_repair]
     unfinished = tuple(
         f"{half_sent(record)}; clear its task `replay` to go on"
         for record in own
@@ -170,8 +172,12 @@ def judge(facts: Facts) -> Accounting:
         for record in own
         if record.state == "running"
     ]
-    judged = [_Judge(facts, own, stage) for stage in (facts.hdfs, facts.windows)]
-    if not judged[0].has_anonymous_replays:
+    repaired: dict[str, Digest] = defaultdict(Digest)
+    for record in facts.records:
+        if record.is_repair:
+            repaired[credited_to(_id(record))] += record.digest
+    judged = [_Judge(facts, own, repaired, stage) for stage in (facts.hdfs, facts.windows)]
+    if not judged[0].awaits_anonymous_replays:
         _compare_others(*judged)
     lost = [
         judge.lost + (sum(p.lines for p in facts.problems) if judge.stage is facts.hdfs else 0)
@@ -181,7 +187,7 @@ def judge(facts: Facts) -> Accounting:
         details += each.details()
     is_whole = not facts.problems and facts.hdfs.gap == Digest()
     return Accounting(
-        source=sum(record.digest.lines for record in own) + facts.folded.lines,
+        source=sum((record.digest for record in own), facts.folded + facts.folded_anonymous).lines,
         topic=facts.topic_lines,
         hdfs=facts.hdfs_lines,
         windows=facts.windows.total.lines,
@@ -206,7 +212,9 @@ def judge(facts: Facts) -> Accounting:
 class _Judge:
     """One stage against the ledger."""
 
-    def __init__(self, facts: Facts, records: list[ReplayRecord], stage: Stage) -> None:
+    def __init__(
+        self, facts: Facts, records: list[ReplayRecord], repaired: Mapping[str, Digest], stage: Stage
+    ) -> None:
         self.stage = stage
         self.found = Comparison()
         self.equal: set[str] = set()
@@ -214,17 +222,18 @@ class _Judge:
         self._credited: dict[str, Digest] = defaultdict(Digest)
         for replay, digest in stage.replays.items():
             self._credited[credited_to(replay)] += digest
-        with_identity = [record for record in records if record.spec.profile == "durable"]
-        without = [record for record in records if record.spec.profile != "durable" and record.digest.lines]
-        self.has_anonymous_replays = bool(without)
-        unsealed = [record for record in with_identity if not record.sealed_at]
+        self._repaired = repaired
         self._missing_in_pool = 0
         self.missing_of_running = 0
-        for record in unsealed:
-            self._replay(record)
-        self._pool(without)
+        with_identity = [record for record in records if record.spec.profile == "durable"]
+        for record in with_identity:
+            if not record.sealed_at:
+                self._replay(record)
+        without = [record for record in records if record.spec.profile != "durable"]
+        self.awaits_anonymous_replays = any(one.digest.lines and not one.sealed_at for one in without)
+        self._pool(without, facts.folded_anonymous)
         self._say("profile memory's files", Comparison.of_digests(stage.gap, Digest()))
-        self._sealed(facts, with_identity, unsealed)
+        self._sealed(facts, records)
 
     def _say(self, what: str, found: Comparison) -> None:
         self.found += found
@@ -246,28 +255,45 @@ class _Judge:
             self.missing_of_running += found.missing
         self._say(f"replay {replay}", found)
 
-    def _pool(self, without: list[ReplayRecord]) -> None:
-        """Lines without identity: those of profile memory's replays, or else of other clients."""
-        stage = self.stage
-        expected = sum((record.digest for record in without), start=Digest())
-        lines = expected.lines + self._missing_in_pool
-        if self.has_anonymous_replays and not stage.is_pooled and all(r.state == "done" for r in without):
-            self._say("lines without identity", Comparison.of_digests(expected, stage.pool))
-        elif self.has_anonymous_replays or stage.is_pooled:
-            surplus = max(0, stage.pool.lines - lines)
-            is_over = self.has_anonymous_replays and all(record.state == "done" for record in without)
-            found = Comparison(max(0, lines - stage.pool.lines), surplus if is_over else 0)
+    def _pool(self, records: list[ReplayRecord], folded: Digest) -> None:
+        """Lines without identity: those of profile memory's replays, and of other clients.
+
+        What a repair has sent again of such a replay has an identity: until the replay is sealed it is looked
+        for beside the pool, then among the sealed lines.
+        """
+        waited_for = [record for record in records if not record.sealed_at and record.digest.lines]
+        expected = sum((record.digest for record in waited_for), start=folded)
+        for record in records:
+            if record.sealed_at:
+                expected += record.digest - self._repaired[_id(record)]
+        pool = sum((self._credited[_id(record)] for record in waited_for), start=self.stage.pool)
+        if self.stage.is_pooled:
+            lines = expected.lines + self._missing_in_pool
+        else:
+            lines = expected.lines
+            if pool == expected:
+                self.equal |= {_id(record) for record in records}
+        is_over = bool(waited_for) and all(record.state == "done" for record in waited_for)
+        surplus = max(0, pool.lines - lines)
+        if not self.stage.is_pooled and (is_over or not (waited_for or surplus)):
+            self._say("lines without identity", Comparison.of_digests(expected, pool))
+        elif self.stage.is_pooled or waited_for:
+            found = Comparison(max(0, lines - pool.lines), surplus if is_over else 0)
             self._say("lines without identity", replace(found, unacknowledged=surplus - found.surplus))
 
     def others(self, found: Comparison) -> None:
         """Take note of what this stage lacks of other clients' lines."""
         self._say("lines of other clients", found)
 
-    def _sealed(self, facts: Facts, records: list[ReplayRecord], unsealed: list[ReplayRecord]) -> None:
-        """What is sealed: all lines with identity, without those that were compared one by one."""
-        expected = sum((record.digest for record in records if record.sealed_at), start=facts.folded)
-        compared = sum((self._credited[_id(record)] for record in unsealed), start=Digest())
-        found = self.stage.total - self.stage.anonymous - compared
+    def _sealed(self, facts: Facts, records: list[ReplayRecord]) -> None:
+        """What is sealed: all lines with identity, without those that were compared before."""
+        sealed = [record for record in records if record.sealed_at]
+        expected = facts.folded
+        for record in sealed:
+            has_identity = record.spec.profile == "durable"
+            expected += record.digest if has_identity else self._repaired[_id(record)]
+        compared = (self._credited[_id(record)] for record in records if not record.sealed_at)
+        found = self.stage.total - self.stage.anonymous - sum(compared, start=Digest())
         if found.lines > expected.lines:
             known = {_id(record) for record in records}
             names = sorted(replay for replay in self._credited if replay not in known)
@@ -277,7 +303,7 @@ class _Judge:
             )
         else:
             self._say(
-                f"{facts.folded_replays + len(records) - len(unsealed):,} sealed replays",
+                f"{facts.folded_replays + len(sealed):,} sealed replays",
                 Comparison.of_digests(expected, found),
             )
 

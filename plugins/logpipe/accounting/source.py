@@ -55,15 +55,14 @@ def ledger(settings: Settings) -> tuple[list[ReplayRecord], Sums]:
     """What was sent, as far as it is recorded now; waits for nothing.
 
     Returns:
-        The records of all replays that are kept, oldest first, without repairs: those send lines of other
+        The records of all replays that are kept, oldest first, and of repairs: those send lines of other
         replays again (`logpipe.identity.credited_to`). And the sums of those whose records were folded away.
 
     Raises:
         SourceGoneError: a record or the sums cannot be read.
     """
     records, sums = _ledger(settings)
-    kept = [one for one in records if not one.is_repair and one.spec.replay_id not in sums.folded]
-    return kept, sums
+    return [record for record in records if record.spec.replay_id not in sums.folded], sums
 
 
 def _ledger(settings: Settings) -> tuple[list[ReplayRecord], Sums]:

@@ -90,7 +90,7 @@ def read(settings: Settings, *, each_link: bool = False) -> Reading:
         counted = counting.result()
     # Only where profile memory writes can the group be ahead of the chain, and lines be held in memory.
     is_memory = bool(days.memory_files) or not days.chains
-    sends_memory = any(record.spec.profile == "memory" for record in records)
+    sends_memory = any(one.spec.profile == "memory" and not one.sealed_at for one in records)
     return Reading(
         tuple(records),
         sums,
@@ -113,6 +113,7 @@ def facts_of(reading: Reading) -> Facts:
     return Facts(
         records=reading.records,
         folded=reading.sums.digest,
+        folded_anonymous=reading.sums.anonymous,
         folded_replays=reading.sums.replays,
         give_up_before=reading.give_up_before,
         topic_lines=totals.digest.lines + now.behind(flushed),

@@ -1,5 +1,6 @@
 """What is left of sealed records: their sums. So neither records nor the time to read them grow for ever."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,9 @@ class Sums:
     """The sums of all records that were folded.
 
     Attributes:
-        digest: their lines; repairs have none of their own.
+        digest: the lines that have an identity: those of profile durable, and those of profile memory that
+            repairs sent again.
+        anonymous: the other lines of profile memory.
         replays: their number, without repairs.
         given_up, given_up_lines: how many of them were given up half sent, and the lines that they had sent.
         folded: ids of the last fold, and of those before it as far as `REMEMBERED` goes, oldest first.
@@ -31,6 +34,7 @@ class Sums:
     folded: tuple[str, ...] = ()
     given_up: int = 0
     given_up_lines: int = 0
+    anonymous: Digest = field(default_factory=Digest)
 
     def with_folded(self, records: Iterable[ReplayRecord]) -> "Sums":
         """These sums and those of some records."""
@@ -38,12 +42,23 @@ class Sums:
         own = [record for record in records if not record.is_repair]
         given_up = [record for record in own if record.state != "done"]
         folded = [record.spec.replay_id for record in records]
+        of_memory = {record.spec.replay_id for record in own if record.spec.profile != "durable"}
+        digest, anonymous = self.digest, self.anonymous
+        for record in records:
+            if not record.is_repair and record.spec.replay_id not in of_memory:
+                digest += record.digest
+            elif not record.is_repair:
+                anonymous += record.digest
+            elif credited_to(record.spec.replay_id) in of_memory:
+                digest += record.digest
+                anonymous -= record.digest
         return Sums(
-            sum((record.digest for record in own), start=self.digest),
+            digest,
             self.replays + len(own),
             (*self.folded, *folded)[-max(REMEMBERED, len(folded)) :],
             self.given_up + len(given_up),
             self.given_up_lines + sum(record.digest.lines for record in given_up),
+            anonymous,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -54,6 +69,7 @@ class Sums:
             "folded": list(self.folded),
             "given_up": self.given_up,
             "given_up_lines": self.given_up_lines,
+            "anonymous": self.anonymous.to_json(),
         }
 
     @classmethod
@@ -69,24 +85,23 @@ class Sums:
             tuple(values["folded"]),
             values.get("given_up", 0),
             values.get("given_up_lines", 0),
+            Digest.from_json(values["anonymous"]) if "anonymous" in values else Digest(),
         )
 
 
 def to_fold(records: Iterable[ReplayRecord], now: datetime | None = None) -> list[ReplayRecord]:
     """The records of which sums are enough: sealed, and ended more than `KEEP_DAYS` ago.
 
-    A repair is sealed when its replay is.
+    A replay and its repairs go together; repairs are not sealed by themselves.
     """
-    records = list(records)
-    open_replays = {record.spec.replay_id for record in records if record.sealed_at is None}
+    groups: dict[str, list[ReplayRecord]] = defaultdict(list)
+    for record in records:
+        groups[credited_to(record.spec.replay_id)].append(record)
     return [
         record
-        for record in records
-        if is_old(record, now)
-        and (
-            record.sealed_at is not None
-            or (record.is_repair and credited_to(record.spec.replay_id) not in open_replays)
-        )
+        for group in groups.values()
+        if all(is_old(one, now) and (one.is_repair or one.sealed_at is not None) for one in group)
+        for record in group
     ]
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,13 +83,10 @@ def _write_lost(
     hdfs: Hdfs, settings: Settings, folder: Path, taken: set[str], failed: list[str]
 ) -> list[Path]:
     """Write the lost lines of each replay that is done to a file of its own."""
-    ended = [
-        record
-        for record in replays(settings)
-        # What is sealed was equal everywhere, and its marks may have left the links.
-        if record.state == "done" and not record.sealed_at
-    ]
-    by_memory = [record for record in ended if record.spec.profile == "memory"]
+    over = [record for record in replays(settings) if record.state == "done"]
+    # What is sealed was equal everywhere, and its marks may have left the links.
+    ended = [record for record in over if not record.sealed_at]
+    by_memory = _memory_group(over)
     reader = ChainReader(hdfs, settings.hdfs_logs_dir)
     written = []
     if lacking := _lacking(reader, ended):
@@ -106,6 +103,30 @@ def _write_lost(
         else:
             written += _write_difference(hdfs, settings, folder, by_memory, None, taken, failed)
     return written
+
+
+def _memory_group(over: list[ReplayRecord]) -> list[ReplayRecord]:
+    """Profile memory's replays that are not sealed, and those whose lines may stand beside theirs."""
+    by_memory = [record for record in over if record.spec.profile == "memory"]
+    group = [record for record in by_memory if not record.sealed_at]
+    while group:
+        since = datetime.fromtimestamp(_began_ms(group) / 1000, UTC)
+        wider = [
+            record
+            for record in by_memory
+            if not record.sealed_at
+            or datetime.fromisoformat(record.finished_at or record.updated_at) >= since
+        ]
+        if len(wider) == len(group):
+            break
+        group = wider
+    return group
+
+
+def _began_ms(group: list[ReplayRecord]) -> int:
+    """No record of the group in the topic is older."""
+    first = min(datetime.fromisoformat(record.started_at) for record in group)
+    return int(first.timestamp() * 1000) - CLOCKS_MS
 
 
 def _lacking(reader: ChainReader, ended: list[ReplayRecord]) -> list[tuple[ReplayRecord, _Lost]]:
@@ -221,10 +242,7 @@ def _next_free(folder: Path, replay_id: str, taken: set[str]) -> Path:
 
 def _in_topic(settings: Settings, group: list[ReplayRecord]) -> Iterator[bytes] | None:
     """The group's lines in the topic, each identity once; None once retention took some of that time."""
-    began_ms = (
-        min(datetime.fromisoformat(record.started_at).timestamp() for record in group) * 1000 - CLOCKS_MS
-    )
-    starts, bounds = offsets_at(settings, int(began_ms)), end_offsets(settings)
+    starts, bounds = offsets_at(settings, _began_ms(group)), end_offsets(settings)
     if any(low and starts[partition] <= low for partition, (low, _) in bounds.items()):
         return None
     own = {record.spec.replay_id for record in group}
