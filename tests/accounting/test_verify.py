@@ -352,7 +352,7 @@ def test_profile_memory_without_a_link_is_compared_by_the_groups_offsets(whole: 
 
 
 def test_what_profile_memory_lost_is_repaired_sealed_and_folded(whole: Pipeline) -> None:
-    """Lines that a repair sent again have an identity, the others have none: together they are the replay's."""
+    """Lines that a repair sent again have an identity, the others have none: both are the replay's."""
     more = nasa_lines(600, 2)
     whole.produce([(number % 3, None, line) for number, line in enumerate(more[:-2])])
     whole.write()
