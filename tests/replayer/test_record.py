@@ -111,7 +111,8 @@ def test_lines_of_profile_memory_are_summed_apart_by_whether_they_have_an_identi
     repair = replace(sealed("repair-1+m", days_ago=40, sealed=False), digest=again)
     young = replace(repair, finished_at=sealed("r", days_ago=1).finished_at)
     assert to_fold([memory, young]) == [], "sums of the two kinds need both"
-    sums = Sums().with_folded(to_fold([memory, repair, sealed("d", days_ago=40, lines=1)]))
+    by_memory = replace(repair, spec=replace(repair.spec, replay_id="repair-2+m", profile="memory"))
+    sums = Sums().with_folded(to_fold([memory, repair, by_memory, sealed("d", days_ago=40, lines=1)]))
     assert sums.digest == again + Digest.of([b"x"])
     assert sums.anonymous == whole - again
     assert Sums.from_json(sums.to_json()) == sums

@@ -247,6 +247,15 @@ CASES = [
         sealable=("m",),
     ),
     Case(
+        "repairs sent again what profile memory lost, one by profile memory as well",
+        (
+            record("m", 10, profile="memory", sealed=True),
+            replace(record("repair-1+m", 2, profile="memory"), digest=lines(7, 8)),
+            replace(record("repair-2+m", 2), digest=lines(9, 10)),
+        ),
+        stage({"repair-2+m": lines(9, 10)}, others=lines(1, 8)),
+    ),
+    Case(
         "what profile memory lost and a repair sent again is sealed, its marks are there or gone",
         (
             record("m", 10, profile="memory", sealed=True),

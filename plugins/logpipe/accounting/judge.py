@@ -174,7 +174,7 @@ def judge(facts: Facts) -> Accounting:
     ]
     repaired: dict[str, Digest] = defaultdict(Digest)
     for record in facts.records:
-        if record.is_repair:
+        if record.is_repair and record.spec.profile == "durable":
             repaired[credited_to(_id(record))] += record.digest
     judged = [_Judge(facts, own, repaired, stage) for stage in (facts.hdfs, facts.windows)]
     if not judged[0].awaits_anonymous_replays:

@@ -20,7 +20,7 @@ class Sums:
 
     Attributes:
         digest: the lines that have an identity: those of profile durable, and those of profile memory that
-            repairs sent again.
+            repairs sent again by profile durable.
         anonymous: the other lines of profile memory.
         replays: their number, without repairs.
         given_up, given_up_lines: how many of them were given up half sent, and the lines that they had sent.
@@ -49,7 +49,7 @@ class Sums:
                 digest += record.digest
             elif not record.is_repair:
                 anonymous += record.digest
-            elif credited_to(record.spec.replay_id) in of_memory:
+            elif record.spec.profile == "durable" and credited_to(record.spec.replay_id) in of_memory:
                 digest += record.digest
                 anonymous -= record.digest
         return Sums(
