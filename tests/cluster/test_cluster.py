@@ -63,6 +63,10 @@ def test_no_container_runs_as_root(cluster: ClusterUnderTest) -> None:
     assert set(users) == {"logpipe"}
 
 
+def test_the_namenodes_edits_are_merged_into_an_image(cluster: ClusterUnderTest) -> None:
+    wait_until(lambda: "New Image Size" in cluster.docker("logs", cluster.container("checkpoints")), 180, 2.0)
+
+
 @pytest.mark.parametrize("case", FAULTS)
 def test_fault(cluster: ClusterUnderTest, case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Replay, hit, wait until the run has ended, mend, account for every line."""

@@ -379,6 +379,18 @@ CLUSTER_ONLY = (
         on_cluster=("postgres",),
     ),
     Service(
+        name="checkpoints",
+        kind="cluster",
+        ready=(
+            Http(
+                9868,
+                "/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo",
+                "CheckpointPeriod",
+            ),
+        ),
+        on_cluster=("checkpoints",),
+    ),
+    Service(
         name="resourcemanager",
         kind="cluster",
         ready=(Http(8088, "/ws/v1/cluster/info", '"state":"STARTED"'),),
