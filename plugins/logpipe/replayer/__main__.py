@@ -1,21 +1,16 @@
 """Starts the replayer: ``python -m logpipe.replayer``."""
 
 import argparse
-import json
 import logging
-import signal
 import sys
-from pathlib import Path
-
-import uvicorn
 
 from logpipe import settings
 from logpipe.replayer.journal import Journal, JournalBusyError
 from logpipe.replayer.registry import Registry
-from logpipe.replayer.service import USER, Service
+from logpipe.replayer.service import PASSWORD, Service
 from logpipe.replayer.sums import KEEP_DAYS
+from logpipe.serving import USER, read_password, serve
 
-_PASSWORD = "replayer_password"  # noqa: S105 - the name of a key
 _CONFIGURATION_ERROR = 2
 
 _EPILOG = f"""\
@@ -30,7 +25,7 @@ what it does
   A replay is known by its replay_id. Asking for the same one again reattaches to it, or lets it go on where
   it failed or was stopped. After a restart of this program all running replays go on by themselves.
 
-how to talk to it (user {USER}, password from {_PASSWORD} in secrets.json)
+how to talk to it (user {USER}, password from {PASSWORD} in secrets.json)
   curl -u {USER}:PASSWORD localhost:9010/replays --json \\
     '{{"replay_id": "first", "url": "file:///path/to/access.log.gz", "pace": "max", "profile": "memory"}}'
                                         with "login": {{"user": "me", "password": "…"}} for the log's server
@@ -57,25 +52,6 @@ SIGTERM ends it within eight seconds with what is in flight recorded and copied;
 """
 
 
-def read_password(state_dir: Path) -> str:
-    """The password that clients must name.
-
-    Raises:
-        ValueError: the secrets can't be read or hold none; the message names the file.
-    """
-    path = state_dir / "secrets.json"
-    try:
-        password = json.loads(path.read_text())[_PASSWORD]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} gives no {_PASSWORD} ({type(error).__name__}): it is a JSON object of mode 600 that "
-            "the first start of the pipeline writes"
-        ) from None
-    if not isinstance(password, str) or not password:
-        raise ValueError(f"{path}: {_PASSWORD} is not a text with at least one character")
-    return password
-
-
 def main() -> int:
     """Serve until SIGTERM or SIGINT; gives the exit status."""
     argparse.ArgumentParser(
@@ -90,23 +66,12 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each copy of a record
     try:
         current = settings.load()
-        password = read_password(current.state_dir)
+        password = read_password(current.state_dir, PASSWORD)
         registry = Registry(current, Journal(current.state_dir / "replays"))
     except (ValueError, OSError, JournalBusyError) as error:
         print(f"replayer: {error}", file=sys.stderr)
         return _CONFIGURATION_ERROR
-    # uvicorn ends on a signal, then raises it again: by then everything is recorded, so the exit is clean.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    uvicorn.run(
-        Service(registry).app(password),
-        host=current.host,
-        port=current.replayer_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-        server_header=False,
-    )
+    serve(Service(registry).app(password), current.host, current.replayer_port)
     return 0
 
 

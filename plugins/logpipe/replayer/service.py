@@ -1,10 +1,7 @@
 """The HTTP interface: starting, watching and stopping replays."""
 
-import base64
-import binascii
 import contextlib
 import json
-import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -13,40 +10,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplaySpec
 from logpipe.replayer.registry import ConflictError, Registry
+from logpipe.serving import OPEN_PATH, BasicAuth
 
-USER = "logpipe"
-_OPEN_PATH = "/health"
-
-
-class BasicAuth:
-    """Lets requests through that name user and password; `/health` is open."""
-
-    def __init__(self, app: ASGIApp, password: str) -> None:
-        self._app = app
-        self._expected = f"{USER}:{password}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or pass on."""
-        if scope["type"] == "http" and scope["path"] != _OPEN_PATH and not self._is_known(scope):
-            response = _error(
-                401, f"user {USER} and the password replayer_password of secrets.json are needed"
-            )
-            response.headers["WWW-Authenticate"] = 'Basic realm="replayer"'
-            await response(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    def _is_known(self, scope: Scope) -> bool:
-        header = dict(scope["headers"]).get(b"authorization", b"")
-        kind, _, text = header.partition(b" ")
-        with contextlib.suppress(binascii.Error):
-            return kind.lower() == b"basic" and secrets.compare_digest(base64.b64decode(text), self._expected)
-        return False
+PASSWORD = "replayer_password"  # noqa: S105 - the name of a key
 
 
 class Service:
@@ -58,14 +29,14 @@ class Service:
     def app(self, password: str) -> ASGIApp:
         """The ASGI application; replays resume with its start and halt with its end."""
         routes = [
-            Route(_OPEN_PATH, self._health),
+            Route(OPEN_PATH, self._health),
             Route("/replays", self._list),
             Route("/replays", self._submit, methods=["POST"]),
             Route("/replays/{replay_id}", self._get),
             Route("/replays/{replay_id}/stop", self._stop, methods=["POST"]),
             Route("/replays/{replay_id}/seal", self._seal, methods=["POST"]),
         ]
-        return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password)
+        return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password, PASSWORD)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
