@@ -184,6 +184,7 @@ class Layout:
             "airflow_admin_password": secrets.token_urlsafe(12),
             "process_host_password": secrets.token_urlsafe(24),
             "replayer_password": secrets.token_urlsafe(24),
+            "page_password": secrets.token_urlsafe(24),
             "airflow_fernet_key": urlsafe_b64encode(os.urandom(32)).decode(),
             "airflow_jwt_secret": secrets.token_urlsafe(48),
             "airflow_session_secret": secrets.token_urlsafe(48),

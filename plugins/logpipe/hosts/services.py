@@ -307,6 +307,15 @@ REPLAYER = Service(
     on_cluster=EDGE_HOSTS,
 )
 
+PAGE = Service(
+    name="page",
+    kind="airflow",
+    command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.page"),
+    ports=("page_port",),
+    ready=(Http("page_port", "/health"),),
+    connection=Connection("page_default", "page_port", "page_password"),
+)
+
 
 # ---------------------------------------------------------------------- Airflow
 
@@ -415,6 +424,7 @@ def table(flume_conf: Path = FLUME_CONF_DIR) -> tuple[Service, ...]:
         WINDOWS_JOB,
         *agents(flume_conf),
         REPLAYER,
+        PAGE,
         *AIRFLOW_COMPONENTS,
     )
 

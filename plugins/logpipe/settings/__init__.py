@@ -76,6 +76,7 @@ class Settings(BaseSettings):
         34542, description="Flume agent 2, metrics; an agent 3 of your own has the next port, and so on"
     )
     replayer_port: Port = Field(9010, description="The replayer's HTTP interface")
+    page_port: Port = Field(9011, description="The service behind the page inside Airflow")
     spark_ui_port: Port = Field(4040, description="Page and REST API of the Spark job")
     ftp_port: Port = Field(2121, description="FTP server with the bundled log")
     supervisor_port: Port = Field(9001, description="Process host (supervisord), XML-RPC")

@@ -1,0 +1,436 @@
+"""From a number to its lines: from the topic while it holds them, else from the files on HDFS.
+
+A request reads for about a second, gives up to a hundred lines, and a cursor for the rest. Which lines count
+is the windows job's own rule (`windows.parse`, `windows.dimensions`), over lines that were sifted by bytes.
+"""
+
+import base64
+import binascii
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from logpipe.accounting.chain import ChainReader
+from logpipe.accounting.lines import days, files, final_name
+from logpipe.accounting.topic import Record, end_offsets, offsets_at, records
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
+from logpipe.clients.kafka import TopicError
+from logpipe.contracts.chain import FILE_NAME, Layout, Link, link_name
+from logpipe.contracts.days import day_name
+from logpipe.identity import Identities, Verdict
+from logpipe.page.store import TIMEOUT_S
+from logpipe.page.traffic import CLASSES, KEYED, QuestionError, number
+from logpipe.settings import Settings
+
+PAGE_LINES = 100
+BUDGET_S = 1.2
+SHOWN_BYTES = 4096
+_BATCH = 2000
+_SKEW_S = 3600  # a sender's clock may be ahead of Kafka's by so much
+_ZONES_S = 14 * 3600  # zones are at most so far from UTC
+_LONG_KEY = 512  # `windows.parse.MAX_KEY_CHARS`, which costs an import of polars
+
+
+@dataclass(frozen=True, slots=True)
+class LinesQuestion:
+    """Which lines.
+
+    Attributes:
+        first_s, last_s: the windows' range ``[first, last)``, Unix time.
+        by_event: windows go by the time in the line, not by its arrival.
+        dimension, key: of the windows' rows; empty: any.
+        status_class: such as ``4xx``; empty: any.
+    """
+
+    first_s: int
+    last_s: int
+    by_event: bool
+    dimension: str = ""
+    key: str = ""
+    status_class: str = ""
+
+    @classmethod
+    def of(cls, values: Mapping[str, str], *, by_event: bool) -> "LinesQuestion":
+        """Read a request's parameters ``from``, ``to``, ``dimension``, ``key``, ``class``.
+
+        Raises:
+            QuestionError: a parameter cannot work.
+        """
+        first_s, last_s = (number(values, name, -1, 0, 250_000_000_000) for name in ("from", "to"))
+        found = cls(
+            first_s, last_s, by_event, values.get("dimension", ""), values.get("key", ""),
+            values.get("class", ""),
+        )  # fmt: skip
+        if found.dimension not in ("", *KEYED) or found.status_class not in ("", *CLASSES):
+            raise QuestionError(f"dimension is {found.dimension!r} and class {found.status_class!r}")
+        return found
+
+    def sieve(self) -> Callable[[bytes], bool]:
+        """Whether a line may be one, told from its bytes; what passes is looked at closely."""
+        wanted = [self._key_sieve(), self._day_sieve()]
+        tests = [test for test in wanted if test is not None]
+        if len(tests) == 2:
+            first, second = tests
+            return lambda line: first(line) and second(line)
+        return tests[0] if tests else lambda line: True
+
+    def _day_sieve(self) -> Callable[[bytes], bool] | None:
+        """The days that a time in the line may name, in whatever zone it is."""
+        if not self.by_event or self.last_s - self.first_s > 7 * 86400:
+            return None
+        noons = range(self.first_s - _ZONES_S, self.last_s + _ZONES_S + 86400, 86400)
+        named = {datetime.fromtimestamp(each, UTC).strftime("[%d/%b/%Y:").encode() for each in noons}
+        pattern = re.compile(b"|".join(map(re.escape, sorted(named))))
+        return lambda line: pattern.search(line) is not None
+
+    def _key_sieve(self) -> Callable[[bytes], bool] | None:
+        key = self.key[: _LONG_KEY - 1].encode(errors="replace")
+        if not key.isascii():  # a line that is no UTF-8 is read as Latin-1
+            return None
+        if self.dimension == "host":
+            return lambda line: line.startswith(key)
+        if self.dimension == "error":
+            status, _, endpoint = key.partition(b" ")
+            return lambda line: endpoint in line and status in line
+        if self.dimension:
+            return lambda line: key in line
+        if self.status_class in CLASSES[:5]:
+            status = b'" ' + self.status_class[:1].encode()
+            return lambda line: status in line
+        return None
+
+    def chosen(self, lines: list[bytes]) -> list[bool]:
+        """Of each line whether it is one."""
+        if not (self.dimension or self.status_class or self.by_event):
+            return [True] * len(lines)
+        import polars as pl
+
+        from windows.dimensions import DIMENSIONS
+        from windows.parse import parse_frame
+
+        parsed = parse_frame(pl.DataFrame({"value": lines}, schema={"value": pl.Binary}))
+        holds = pl.lit(True)
+        if self.dimension:
+            key = next(one.key for one in DIMENSIONS if one.name == self.dimension).cast(pl.String)
+            whole = self.key if len(self.key) <= _LONG_KEY else self.key[:_LONG_KEY]
+            holds = key.str.starts_with(whole) if len(self.key) > _LONG_KEY else key == whole
+        elif self.status_class == "malformed":
+            holds = pl.col("reason").is_not_null()
+        elif self.status_class:
+            holds = pl.col("status").str.starts_with(self.status_class[0])
+        if self.by_event:
+            # One without a readable time counts in the window of its arrival, which its file does not tell.
+            holds &= pl.col("event_ms").is_between(self.first_s * 1000, self.last_s * 1000, closed="left")
+        found = parsed.select(holds=holds.fill_null(False)).to_series()
+        return cast(list[bool], found.to_list())
+
+    def sql(self, timezone: str) -> str:
+        """The same as a query of ``logpipe sql``."""
+        first, last = (day_name(each * 1000, timezone) for each in (self.first_s, self.last_s - 1))
+        wanted = [f"day BETWEEN '{first}' AND '{last}'"] if not self.by_event else []
+        if self.by_event:
+            wanted.append(f"epoch(time) >= {self.first_s} AND epoch(time) < {self.last_s}")
+        if self.dimension == "error":
+            status, _, endpoint = self.key.partition(" ")
+            wanted += [f"status = {_quoted(status)}", f"endpoint = {_quoted(endpoint)}"]
+        elif self.dimension:
+            wanted.append(f"{self.dimension} = {_quoted(self.key)}")
+        elif self.status_class == "malformed":
+            wanted.append("status IS NULL")
+        elif self.status_class:
+            wanted.append(f"status[1] = '{self.status_class[0]}'")
+        return "SELECT line FROM lines\nWHERE " + "\n  AND ".join(wanted) + "\nLIMIT 100;"  # noqa: S608 - shown
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass
+class _Found:
+    """What one request has found so far."""
+
+    question: LinesQuestion
+    deadline_s: float
+    lines: list[tuple[int, str, bytes]] = field(default_factory=list)  # time (ms), place, bytes
+    searched: int = 0
+
+    @property
+    def is_enough(self) -> bool:
+        return len(self.lines) >= PAGE_LINES or time.monotonic() > self.deadline_s
+
+    def look(self, batch: list[tuple[int, str, bytes]]) -> int:
+        """Take the lines of a batch that are asked for; gives how many of it were dealt with."""
+        if not batch:
+            return 0
+        for place, is_one in enumerate(self.question.chosen([line for _, _, line in batch])):
+            if is_one:
+                self.lines.append(batch[place])
+                if len(self.lines) >= PAGE_LINES:
+                    return place + 1
+        return len(batch)
+
+
+class LinesReader:
+    """Finds lines.
+
+    Args:
+        settings: of the pipeline; they say whether windows go by arrival, or by the time in the line.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def answer(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Answer a request; `LinesQuestion.of` has its parameters, ``cursor`` goes on.
+
+        Raises:
+            QuestionError: a parameter cannot work.
+            TopicError, HdfsError: neither the topic nor HDFS can be read.
+        """
+        question = LinesQuestion.of(values, by_event=self._settings.windows_time == "event")
+        plan = _decoded(values["cursor"]) if values.get("cursor") else None
+        notes: list[str] = []
+        found = _Found(question, time.monotonic() + BUDGET_S)
+        if plan is None:
+            plan, notes = self._plan(question)
+        source = "HDFS" if plan["hdfs"] is not None else "the topic"
+        if plan["hdfs"] is not None:
+            self._read_hdfs(question, plan, found)
+        elif plan["topic"]:
+            self._read_topic(plan, found)
+        is_over = plan["hdfs"] is None and not plan["topic"]
+        found.lines.sort(key=lambda line: line[0])
+        return {
+            "lines": [
+                {"place": place, "text": shown(line[:SHOWN_BYTES]), "cut": max(0, len(line) - SHOWN_BYTES)}
+                for _, place, line in found.lines
+            ],
+            "cursor": None if is_over else _encoded(plan),
+            "searched": found.searched,
+            "source": source,
+            "notes": notes,
+            "query": question.sql(self._settings.timezone),
+        }
+
+    # ------------------------------------------------------------------ where they may be
+
+    def _plan(self, question: LinesQuestion) -> tuple[dict[str, Any], list[str]]:
+        """Files on HDFS that have to be read first (None: none), then offsets of the topic."""
+        try:
+            lows = {number: first for number, (first, _) in end_offsets(self._settings).items()}
+            since = question.first_s - (_SKEW_S if question.by_event else 0)
+            starts = offsets_at(self._settings, since * 1000)
+            if question.by_event:
+                ends = {number: end for number, (_, end) in end_offsets(self._settings).items()}
+            else:
+                ends = offsets_at(self._settings, question.last_s * 1000)
+        except TopicError as error:
+            return {"hdfs": ["", 0], "below": {}, "topic": {}}, [f"Kafka is away ({error}): what HDFS has"]
+        topic = {
+            str(number): [start, ends[number]] for number, start in starts.items() if start < ends[number]
+        }
+        expired = {str(number): low for number, low in lows.items() if low and starts[number] <= low}
+        if expired:
+            return {"hdfs": ["", 0], "below": expired, "topic": topic}, []
+        return {"hdfs": None, "below": {}, "topic": topic}, []
+
+    # ------------------------------------------------------------------ the topic
+
+    def _read_topic(self, plan: dict[str, Any], found: _Found) -> None:
+        ranges = {int(number): (first, next_) for number, (first, next_) in plan["topic"].items()}
+        sieve, identities = found.question.sieve(), Identities()
+        batch: list[tuple[int, str, bytes]] = []
+        at: list[Record] = []
+        reached = {number: first for number, (first, _) in ranges.items()}
+        reading = records(self._settings, ranges)
+        with closing(cast(Any, reading)):
+            for record in reading:
+                found.searched += 1
+                # Of a record that is there twice both pass, and the second is known by the first.
+                if sieve(record.value) and (
+                    identities.judge(record.partition, record.key) is not Verdict.REPEAT
+                ):
+                    place = f"partition {record.partition}, offset {record.offset}"
+                    batch.append((record.timestamp_ms, place, record.value))
+                    at.append(record)
+                else:
+                    reached[record.partition] = record.offset + 1
+                if len(batch) >= _BATCH or (found.searched % _BATCH == 0 and found.is_enough) or (
+                    len(batch) >= PAGE_LINES and not found.lines
+                ):  # fmt: skip
+                    done = found.look(batch)
+                    _advance(reached, at, done)
+                    batch, at = batch[done:], at[done:]
+                    if found.is_enough:
+                        break
+            else:
+                done = found.look(batch)
+                _advance(reached, at, done)
+                batch, at = batch[done:], at[done:]
+        for record in at:  # found, and left for the next request
+            reached[record.partition] = min(reached[record.partition], record.offset)
+        plan["topic"] = {
+            str(number): [reached[number], next_]
+            for number, (_, next_) in ranges.items()
+            if reached[number] < next_
+        }
+
+    # ------------------------------------------------------------------ HDFS
+
+    def _read_hdfs(self, question: LinesQuestion, plan: dict[str, Any], found: _Found) -> None:
+        """Read on from a file and a place in it; afterwards the plan says where to go on."""
+        after, offset = plan["hdfs"]
+        sieve = question.sieve()
+        with closing(Hdfs.of(self._settings, TIMEOUT_S)) as hdfs:
+            for path in self._files(hdfs, question, {int(p): low for p, low in plan["below"].items()}, after):
+                if path != after:
+                    offset = 0
+                if found.is_enough:
+                    plan["hdfs"] = [path, offset]
+                    return
+                offset = self._read_file(hdfs, path, offset, sieve, found)
+                if offset >= 0:
+                    plan["hdfs"] = [path, offset]
+                    return
+        plan["hdfs"] = None
+
+    def _read_file(
+        self, hdfs: Hdfs, path: str, offset: int, sieve: Callable[[bytes], bool], found: _Found
+    ) -> int:
+        """Where to go on in a file; -1 when it is read to its end."""
+        name = "/".join(path.rsplit("/", 2)[1:])
+        for lines, began in _lines_from(hdfs, path, offset):
+            kept: list[tuple[int, str, bytes]] = []
+            ends: list[int] = []
+            at = began
+            for line in lines:
+                if sieve(line):
+                    kept.append((0, f"{name}, byte {at:,}", line))
+                    ends.append(at + len(line) + 1)
+                at += len(line) + 1
+            done = found.look(kept)
+            found.searched += len(lines)
+            if done < len(kept):
+                return ends[done - 1] if done else began
+            if found.is_enough:
+                return at
+        return -1
+
+    def _files(self, hdfs: Hdfs, question: LinesQuestion, below: dict[int, int], after: str) -> Iterator[str]:
+        """Paths of files that may hold lines of the range, in order, from one on."""
+        layout = Layout(self._settings.hdfs_logs_dir)
+        reader = ChainReader(hdfs, layout.root)
+        first, last = (
+            day_name(each * 1000, self._settings.timezone) for each in (question.first_s, question.last_s)
+        )
+        sealed = reader.sealed_names()
+        for day in days(hdfs, layout.root):
+            if day < first or (day > last and not question.by_event) or (after and day < _day_of(after)):
+                continue
+            paths = sorted(files(hdfs, layout.day(day)))
+            if day not in sealed and not question.by_event:
+                paths = [path for path in paths if self._covers(reader, path, question, below)]
+            yield from (path for path in paths if final_name(path) >= final_name(after) or not after)
+
+    @staticmethod
+    def _covers(reader: ChainReader, path: str, question: LinesQuestion, below: dict[int, int]) -> bool:
+        """Whether a range's manifest says that it has lines of that time; what no link tells of may have."""
+        found = FILE_NAME.fullmatch(path.rpartition("/")[2])
+        if not found:
+            return True
+        partition, epoch, offset = (int(found[each]) for each in (1, 2, 3))
+        if below and offset >= below.get(partition, 0):
+            return False
+        link: Link | None = reader.link(partition, link_name(epoch, offset))
+        if link is None or not link.last_arrival_ms:
+            return True
+        return (
+            link.first_arrival_ms < question.last_s * 1000 and link.last_arrival_ms >= question.first_s * 1000
+        )
+
+
+def _advance(reached: dict[int, int], at: list[Record], done: int) -> None:
+    for record in at[:done]:
+        reached[record.partition] = max(reached[record.partition], record.offset + 1)
+
+
+def _lines_from(hdfs: Hdfs, path: str, offset: int) -> Iterator[tuple[list[bytes], int]]:
+    """Whole lines of a file with the place of the first, in lists of about a block's."""
+    rest, at = b"", offset
+    try:
+        for block in hdfs.blocks(path, offset):
+            *whole, rest = (rest + block).split(b"\n")
+            yield whole, at
+            at += sum(map(len, whole)) + len(whole)
+    except HdfsAbsentError:  # renamed since it was listed
+        if (final := final_name(path)) != path:
+            yield from _lines_from(hdfs, final, at)
+        return
+    if rest:
+        yield [rest], at
+
+
+def _day_of(path: str) -> str:
+    return path.rsplit("/", 2)[-2] if path.count("/") > 1 else ""
+
+
+# ---------------------------------------------------------------------- the cursor
+
+
+def _encoded(plan: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(plan, separators=(",", ":")).encode()).decode()
+
+
+def _decoded(cursor: str) -> dict[str, Any]:
+    """What `_encoded` gave; it came back over the network, so only what a plan may be is taken.
+
+    Raises:
+        QuestionError: it is no cursor of ours.
+    """
+    try:
+        plan = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        below = {str(int(number)): int(low) for number, low in plan["below"].items()}
+        topic = {str(int(p)): [max(0, int(first)), int(next_)] for p, (first, next_) in plan["topic"].items()}
+        place = plan["hdfs"] if plan["hdfs"] is None else [str(plan["hdfs"][0]), max(0, int(plan["hdfs"][1]))]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, binascii.Error):
+        raise QuestionError(f"cursor is {cursor[:60]!r}, expected one that this service gave") from None
+    return {"hdfs": place, "below": below, "topic": topic}
+
+
+# ---------------------------------------------------------------------- bytes as text
+
+_NAMES = {0x1B: "ESC", 0x00: "NUL", 0x0D: "CR", 0x09: "TAB", 0x7F: "DEL"}
+
+
+def shown(line: bytes) -> list[tuple[str, bool]]:
+    """A line as pieces of text; the second says that a piece stands for a byte that is no text.
+
+    Control characters, bytes that are no UTF-8 and characters that turn or hide others are such pieces.
+    """
+    pieces: list[tuple[str, bool]] = []
+    text: list[str] = []
+
+    def flush() -> None:
+        if text:
+            pieces.append(("".join(text), False))
+            text.clear()
+
+    # Bytes that are no UTF-8 come as lone surrogates, U+DC80 to U+DCFF.
+    for character in line.decode("utf-8", "surrogateescape"):
+        code = ord(character)
+        if 0xDC80 <= code <= 0xDCFF:
+            flush()
+            pieces.append((f"\\x{code - 0xDC00:02x}", True))
+        elif character.isprintable():
+            text.append(character)
+        else:
+            flush()
+            pieces.append((_NAMES.get(code, f"U+{code:04X}" if code > 0xFF else f"\\x{code:02x}"), True))
+    flush()
+    return pieces

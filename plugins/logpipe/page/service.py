@@ -1,0 +1,92 @@
+"""The HTTP interface: what the page asks for. Only the page's own proxy inside Airflow knows the password."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from logpipe.accounting.windows import WindowsError
+from logpipe.clients.errors import ClientError
+from logpipe.page.flow import Flow
+from logpipe.page.lines import LinesReader
+from logpipe.page.sources import Sources
+from logpipe.page.store import Mirror
+from logpipe.page.traffic import QuestionError, Traffic
+from logpipe.page.watched import Interest
+from logpipe.serving import OPEN_PATH, BasicAuth
+from logpipe.settings import Settings
+
+PASSWORD = "page_password"  # noqa: S105 - the name of a key
+FOLDER = "page"  # in the state folder: the copy of the windows' files
+
+
+class Service:
+    """The routes over what is watched.
+
+    Each answer has an ``ETag``; whoever names it in ``If-None-Match`` is told 304 while nothing has changed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._mirror = Mirror(settings, settings.state_dir / FOLDER / "windows")
+        self._sources = Sources.of(settings, self._mirror)
+        self._interest = Interest()
+        self._flow = Flow(settings, self._sources)
+        self._traffic = Traffic(self._mirror)
+        self._lines = LinesReader(settings)
+
+    def app(self, password: str) -> ASGIApp:
+        """The ASGI application; sources are watched from its start to its end."""
+        routes = [
+            Route(OPEN_PATH, self._health),
+            Route("/flow", partial(self._answer, lambda request: self._flow.answer())),
+            Route("/traffic", partial(self._answer, self._ask_traffic)),
+            Route("/days", partial(self._answer, self._days)),
+            Route("/replays", partial(self._answer, lambda request: self._flow.replays())),
+            Route("/lines", partial(self._answer, lambda request: self._lines.answer(request.query_params))),
+        ]
+        return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password, PASSWORD)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._sources.start(self._interest)
+        yield
+        self._interest.end()
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok", "is_watched": self._interest.is_there})
+
+    async def _answer(self, ask: Callable[[Request], Any], request: Request) -> Response:
+        self._interest.show()
+        try:
+            found = await run_in_threadpool(ask, request)
+        except QuestionError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        except (WindowsError, ClientError) as error:
+            return JSONResponse({"error": str(error)}, 503)
+        text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+        tag = f'"{hashlib.blake2b(text, digest_size=12).hexdigest()}"'
+        headers = {"ETag": tag, "Cache-Control": "no-store"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(text, headers=headers, media_type="application/json")
+
+    def _ask_traffic(self, request: Request) -> dict[str, Any]:
+        source = self._sources.windows
+        answer = self._traffic.answer(request.query_params, time.time())
+        return answer | {"away": {source.name: state} if (state := source.state()) else {}}
+
+    def _days(self, _: Request) -> dict[str, Any]:
+        source = self._sources.days
+        heard = source.heard
+        days = None if heard.value is None else [day.to_json() for day in heard.value]
+        return {"days": days, "away": {source.name: state} if (state := source.state()) else {}}

@@ -1,0 +1,98 @@
+"""The outside systems that the page tells of, each watched by itself."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from logpipe.accounting.chain import Chain, ChainReader
+from logpipe.accounting.judge import Accounting
+from logpipe.accounting.source import ledger
+from logpipe.accounting.verify import verify
+from logpipe.clients.flume import FlumeAgent, FlumeMetrics
+from logpipe.clients.hdfs import Hdfs
+from logpipe.clients.kafka import Kafka, Topic
+from logpipe.clients.process_host import Process, ProcessHost
+from logpipe.page.days import Days, DaysReader
+from logpipe.page.store import TIMEOUT_S, Mirror, Snapshot
+from logpipe.page.watched import Interest, Watched
+from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.sums import Sums
+from logpipe.serving import USER
+from logpipe.settings import Settings
+
+BUSY_S, SLOW_S, IDLE_S = 2.0, 15.0, 60.0
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that is watched.
+
+    Attributes:
+        sent: records of the replays, and the sums of those that were folded away.
+        topic: offsets of the topic.
+        agents: counters of the Flume agents 1 and 2.
+        chains: how far HDFS is.
+        windows: the windows' newest commit.
+        days: the partitions on HDFS.
+        accounting: what `make verify` says.
+        processes: those of the process host.
+    """
+
+    sent: Watched[tuple[list[ReplayRecord], Sums]]
+    topic: Watched[Topic]
+    agents: tuple[Watched[FlumeMetrics], Watched[FlumeMetrics]]
+    chains: Watched[dict[int, Chain]]
+    windows: Watched[Snapshot | None]
+    days: Watched[Days]
+    accounting: Watched[Accounting]
+    processes: Watched[list[Process]]
+
+    @classmethod
+    def of(cls, settings: Settings, mirror: Mirror) -> "Sources":
+        """Those of the pipeline."""
+        kafka = Kafka.of(settings, TIMEOUT_S)
+        days = DaysReader(settings)
+        return cls(
+            sent=Watched("ledger", lambda: ledger(settings), BUSY_S, IDLE_S),
+            topic=Watched("topic", lambda: kafka.offsets(settings.topic), BUSY_S, IDLE_S),
+            agents=(_agent(settings, 1), _agent(settings, 2)),
+            chains=Watched("hdfs", lambda: _chains(settings), BUSY_S, IDLE_S),
+            windows=Watched("windows", mirror.follow, BUSY_S, IDLE_S),
+            days=Watched("days", days.read, SLOW_S, 4 * IDLE_S),
+            accounting=Watched("accounting", lambda: verify(settings), SLOW_S, 4 * IDLE_S),
+            processes=Watched("processes", _processes(settings), BUSY_S, IDLE_S),
+        )
+
+    def all(self) -> tuple[Watched[Any], ...]:
+        """Each of them."""
+        return (
+            self.sent, self.topic, *self.agents, self.chains, self.windows, self.days, self.accounting,
+            self.processes,
+        )  # fmt: skip
+
+    def start(self, interest: Interest) -> None:
+        """Begin to watch."""
+        for source in self.all():
+            source.start(interest)
+
+
+def _agent(settings: Settings, number: int) -> Watched[FlumeMetrics]:
+    agent = FlumeAgent.of(settings, number)
+    return Watched(f"agent{number}", agent.metrics, BUSY_S, IDLE_S)
+
+
+def _chains(settings: Settings) -> dict[int, Chain]:
+    with closing(ChainReader(Hdfs.of(settings, TIMEOUT_S), settings.hdfs_logs_dir)) as reader:
+        return reader.chains()
+
+
+def _processes(settings: Settings) -> Callable[[], list[Process]]:
+    def ask() -> list[Process]:
+        password = json.loads(Path(settings.state_dir / "secrets.json").read_text())["process_host_password"]
+        host = ProcessHost([settings.host], settings.supervisor_port, USER, password, timeout_s=TIMEOUT_S)
+        return host.processes()
+
+    return ask
