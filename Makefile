@@ -36,7 +36,7 @@ install-dev:
 	@$(call alone,installed VENV_STAMP=.venv/installed-dev)
 
 .PHONY: installed machine
-installed: $(VENV_STAMP) $(foreach module,kafka hadoop flume spark,build/jars/$(module)/.made)
+installed: $(VENV_STAMP) $(foreach module,kafka hadoop flume spark page,build/jars/$(module)/.made)
 
 machine:
 	@bin/install check

@@ -1,0 +1,30 @@
+// Makes elements. Texts are always set as text: nothing that a log holds is ever read as markup.
+
+/** An element: `el("button.plain", {type: "button", onclick: f}, "text", child)`. */
+export function el(what, attributes = {}, ...children) {
+  const [tag, ...classes] = what.split(".");
+  const made = document.createElement(tag);
+  if (classes.length) made.className = classes.join(" ");
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "style") Object.entries(value).forEach(([key, each]) => made.style.setProperty(key, each));
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+export const by = (id) => document.getElementById(id);
+
+/** Replace what an element holds; keeps the keyboard where it was, by `data-key`. */
+export function fill(parent, ...children) {
+  const held = parent.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  parent.replaceChildren(...children.filter(Boolean));
+  if (held) parent.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
+}
+
+/** Set a text where it changed: a screen reader is not told the same again. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
