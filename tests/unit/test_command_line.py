@@ -1,6 +1,7 @@
 """What a person types reaches the commands as it was typed; what is not understood is refused in words."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -124,7 +125,7 @@ def logpipe(*arguments, **variables):
         (["replay", "--limit", "0"], {}, ["--limit", "'0'", "1 or more"]),
         (["run", "--profile", "fast"], {}, ["--profile", "'fast'", "'memory', 'durable'"]),
         (["audit"], {"MAKE_DATE": "2026-13-01"}, ["--date", "2026-13-01", "such as 2026-11-23"]),
-        (["forget"], {}, ["DAY"]),
+        (["forget"], {}, ["make forget DATE=", "logpipe forget 2026-"]),
         (["logs", "kafak"], {}, ["'kafak'", "kafka, namenode"]),
         (["status"], {"LOGPIPE_TARGET": "moon"}, ["LOGPIPE_TARGET", "'moon'", "'machine', 'cluster'"]),
         (["stauts"], {}, ["stauts", "status"]),
@@ -141,6 +142,21 @@ def test_a_bad_setting_is_named_and_hides_no_help():
     assert answer.returncode == 1
     assert "LOGPIPE_KAFKA_PORT=x" in answer.stderr
     assert logpipe("seal", "--help", LOGPIPE_KAFKA_PORT="x").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["verify"], ["audit"], ["seal", "2026-01-01"], ["forget", "2026-01-01"], ["repair"]]
+)
+def test_a_question_to_stores_that_do_not_run_is_answered_at_once_with_the_way_out(command, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    state = {"LOGPIPE_KAFKA_BOOTSTRAP": address, "LOGPIPE_STATE_DIR": str(tmp_path / "state")}
+    answer = logpipe(*command, **state)
+    assert answer.returncode == 1
+    assert f"nothing listens at {address} (LOGPIPE_KAFKA_BOOTSTRAP)" in answer.stderr
+    assert "make run" in answer.stderr
+    assert not (tmp_path / "state").exists(), "a folder that holds something else is refused at the start"
 
 
 def test_the_help_teaches():

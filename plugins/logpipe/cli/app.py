@@ -115,6 +115,14 @@ def _day(text: str) -> date:
         raise typer.BadParameter(f"{text!r} is no day, expected one such as 2026-11-23") from None
 
 
+def _named(day: date | None, command: str) -> date:
+    if day is None:
+        raise typer.BadParameter(
+            f"no day is named: `make {command} DATE=2026-11-23`, or logpipe {command} 2026-11-23"
+        )
+    return day
+
+
 def _pace(text: str) -> str:
     from logpipe.replayer.pace import parse_pace
 
@@ -171,7 +179,7 @@ Day = Annotated[
     _option("date", "One day, such as 2026-11-23. Default: all.", parser=_day, metavar="DAY"),
 ]
 TheDay = Annotated[
-    date,
+    date | None,
     typer.Argument(
         help="Such as 2026-11-23.",
         envvar="MAKE_DATE",
@@ -267,20 +275,20 @@ def audit(
 
 
 @app.command()
-def seal(context: typer.Context, day: TheDay) -> int:
+def seal(context: typer.Context, day: TheDay = None) -> int:
     """Seal a day that is over: few large files, a manifest, _SUCCESS.
 
     The last line of output is a JSON object. Exit status 3: the day is not over yet.
 
     Example: logpipe seal 2026-11-23
     """
-    return _target(context).seal(day)
+    return _target(context).seal(_named(day, "seal"))
 
 
 @app.command()
-def forget(context: typer.Context, day: TheDay) -> int:
+def forget(context: typer.Context, day: TheDay = None) -> int:
     """Delete the lines of a sealed day from HDFS; its sums stay, so they are not lost."""
-    return _target(context).forget(day)
+    return _target(context).forget(_named(day, "forget"))
 
 
 @app.command()

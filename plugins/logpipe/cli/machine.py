@@ -1,9 +1,11 @@
 """The commands on this machine's pipeline."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -17,6 +19,8 @@ from logpipe.hosts.machine.stack import ServiceStatus, Stack, StackError
 from logpipe.hosts.services import PROCESS_HOST, names
 from logpipe.replayer.front_door import check_source
 from logpipe.settings import Settings
+
+LISTEN_S = 5.0  # an address that is beyond a network has so long to answer
 
 
 class MachineTarget(Reachable):
@@ -52,6 +56,23 @@ class MachineTarget(Reachable):
         self.stack.launch("flume-agent1", profile)
         self.stack.launch("replayer")
         return profile
+
+    def must_run(self) -> None:
+        """At least one broker and one NameNode have to listen."""
+        settings = self.settings
+        for what, name, addresses in (
+            ("Kafka", "LOGPIPE_KAFKA_BOOTSTRAP", settings.kafka_bootstrap.split(",")),
+            (
+                "HDFS",
+                "LOGPIPE_WEBHDFS_URL",
+                [urlsplit(one).netloc for one in settings.webhdfs_url.split(";")],
+            ),
+        ):
+            if not any(map(_listens, addresses)):
+                raise StackError(
+                    f"{what} does not run: nothing listens at {', '.join(addresses)} ({name}). `make run` "
+                    "starts all and replays a log, `.venv/bin/logpipe up` starts all and replays nothing"
+                )
 
     def up(self) -> int:
         """Stores and Airflow."""
@@ -142,3 +163,12 @@ class MachineTarget(Reachable):
             return "Nothing runs."
         listed = ", ".join(sorted(running))
         return f"These go on running: {listed}. `make status` shows them, `make stop` ends them."
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), LISTEN_S).close()
+    except OSError:
+        return False
+    return True

@@ -76,6 +76,13 @@ class Reachable(ABC):
     def sending_profile(self) -> str:
         """The delivery profile of the way to Kafka that is open; it is opened if none is."""
 
+    def must_run(self) -> None:  # noqa: B027  # where whoever runs this is a part of it, the rest is up
+        """Say at once what has to run for a question that the stores answer.
+
+        Raises:
+            StackError: it does not.
+        """
+
     @contextmanager
     def started(self) -> Iterator[None]:
         """Wait for the DAGs; there is nothing to start where whoever runs this is a part of it."""
@@ -110,6 +117,7 @@ class Reachable(ABC):
 
     def verify(self) -> int:
         """Add up, seal what is equal everywhere, and end with the JSON line."""
+        self.must_run()
         accounting = verify(self.settings)
         seal_replays(accounting, self._seal)
         print_lines(self.console, accounting.details)
@@ -131,6 +139,7 @@ class Reachable(ABC):
 
     def audit(self, day: date | None, replay: str | None) -> int:
         """Read the bytes, name what differs, and end with the JSON line."""
+        self.must_run()
 
         def progress(done: int, parts: int, lines: int) -> None:
             if self.console.is_terminal:
@@ -147,6 +156,7 @@ class Reachable(ABC):
 
     def seal(self, day: date) -> int:
         """Seal a day; 3: it is not over."""
+        self.must_run()
         try:
             report = sealing.report_of(self.settings, day)
         except NotOverError as error:
@@ -157,6 +167,7 @@ class Reachable(ABC):
 
     def forget(self, day: date) -> int:
         """Forget a day."""
+        self.must_run()
         with alone(self.settings, f"the forgetting of {day}", sealing.LOCK_WAIT_S):
             sealed = forget(self.settings, day)
         self.console.print(f"{day}: {sealed.lines:,} lines are forgotten, their sums stay")
@@ -164,6 +175,7 @@ class Reachable(ABC):
 
     def repair(self, day: date | None) -> int:
         """Mend; what could not be mended goes to standard error."""
+        self.must_run()
         outcome = repair(self.settings, day, self._send_again)
         print_lines(self.console, outcome.done or ["Nothing was repaired."])
         for text in outcome.failed:

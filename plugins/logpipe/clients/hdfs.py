@@ -194,7 +194,17 @@ class Hdfs:
         except Refusal as error:
             raise _error(operation, path, error.exception or "", error.message) from None
         except requests.RequestException as error:
-            raise HdfsUnreachableError(f"HDFS {operation} {path} at {self._client.url}: {error!r}") from None
+            why = _deepest(error)
+            raise HdfsUnreachableError(
+                f"HDFS {operation} {path}: no answer from {self._client.url}: {why}"
+            ) from None
+
+
+def _deepest(error: BaseException) -> str:
+    """What went wrong in the end, without the names of those who passed it on."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"
 
 
 def _words(answer: Any) -> tuple[str, str]:
