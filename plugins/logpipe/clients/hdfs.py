@@ -127,6 +127,16 @@ class Hdfs:
         except HdfsAbsentError:
             return None
 
+    def tail(self, path: str, length: int) -> bytes | None:
+        """A file's last bytes; None when it is not there."""
+        found = self.status(path)
+        if found is None:
+            return None
+        try:
+            return b"".join(self.blocks(path, max(0, found.length_bytes - length)))
+        except HdfsAbsentError:
+            return None
+
     def blocks(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """A file's bytes from an offset on, as far as they can be read now.
 
