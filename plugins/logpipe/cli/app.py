@@ -275,6 +275,25 @@ def audit(
 
 
 @app.command()
+def sql(
+    context: typer.Context,
+    query: Annotated[
+        str | None,
+        typer.Argument(help="One query. Default: those of standard input."),
+    ] = None,
+) -> int:
+    """Open DuckDB with a view of the windows at the newest commit, and one of the lines on HDFS.
+
+    windows: window_start, dimension, key, lines, sent_bytes. lines: day (as the folder, 26-11-23), host,
+    time, method, endpoint, status, sent_bytes, line, file; ask for days, and others are not read. Times are
+    in UTC.
+
+    Example: logpipe sql "SELECT key, sum(lines) FROM windows WHERE dimension = 'status' GROUP BY key"
+    """
+    return _target(context).sql(query)
+
+
+@app.command()
 def seal(context: typer.Context, day: TheDay = None) -> int:
     """Seal a day that is over: few large files, a manifest, _SUCCESS.
 

@@ -102,6 +102,10 @@ class ClusterTarget:
         """From within."""
         return self._on_edge("audit", *_options(date=day, replay=replay))
 
+    def sql(self, query: str | None) -> int:
+        """From within."""
+        return self._on_edge("sql", *(["--", query] if query else []))
+
     def seal(self, day: date) -> int:
         """From within."""
         return self._on_edge("seal", str(day))

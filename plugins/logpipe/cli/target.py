@@ -154,6 +154,27 @@ class Reachable(ABC):
         print(json.dumps(found.to_json()), flush=True)
         return 0 if found.ok else 1
 
+    def sql(self, query: str | None) -> int:
+        """Answer one query, or those that are typed."""
+        import duckdb
+
+        from logpipe.cli.sql import statements
+        from logpipe.page.sql import connect
+
+        connection, snapshot = connect(self.settings)
+        if snapshot is not None:
+            print(f"windows: at commit {snapshot.step:,} of {snapshot.committed_at}", file=sys.stderr)
+        status = 0
+        for statement in [query] if query else statements():
+            try:
+                if (found := connection.sql(statement)) is not None:
+                    found.show(max_width=10_000 if not self.console.is_terminal else self.console.width)
+                status = 0
+            except duckdb.Error as error:
+                print(error, file=sys.stderr)
+                status = 1
+        return status
+
     def seal(self, day: date) -> int:
         """Seal a day; 3: it is not over."""
         self.must_run()
@@ -200,5 +221,5 @@ class Reachable(ABC):
 
 
 def where(page: str, user: str, secrets_file: Path) -> str:
-    """How a person gets to Airflow's page."""
-    return f"Airflow: {page}  user: {user}  password: in {secrets_file}"
+    """How a person gets to Airflow, and to the page inside it that tells where all lines are."""
+    return f"Airflow: {page}  user: {user}  password: in {secrets_file}\nLogs: {page}/plugin/logpipe"
