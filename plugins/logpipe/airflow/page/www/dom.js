@@ -28,3 +28,18 @@ export function fill(parent, ...children) {
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+/** A link to one of Airflow's own pages. This page's frame may not move the window, but Airflow's router hears this. */
+export function link(path, text) {
+  const url = new URL(`../${path}`, location.href);
+  return el("a", {
+    href: url.pathname,
+    target: "_blank",
+    onclick(event) {
+      if (parent === window || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      parent.history.pushState(null, "", url.pathname);
+      parent.dispatchEvent(new PopStateEvent("popstate"));
+    },
+  }, text);
+}

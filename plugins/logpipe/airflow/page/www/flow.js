@@ -1,6 +1,6 @@
 // The sentence and the stations: where lines are, and whether all is well.
 
-import { by, el, fill, say } from "./dom.js";
+import { by, el, fill, link, say } from "./dom.js";
 import { clock, count, duration, instant, rate, seconds, short } from "./format.js";
 
 const TITLES = {
@@ -27,8 +27,8 @@ export function drawSentence(found) {
     el("b", {}, count(source)), " lines sent, ", el("span.part", {}, "lost ", el(lost ? "b.bad" : "b", {}, count(lost)), ","), " ",
     el("span.part", {}, "doubled ", el(doubled ? "b.bad" : "b", {}, count(doubled)), ","), " ",
     el("span.part", {}, "in flight ", el("b", {}, count(flight))));
-  say(by("sentence-note"), `Added up at ${clock(found.at)}: ${count(found.topic)} lines in the topic, ` +
-    `${count(found.hdfs)} in HDFS, ${count(found.windows)} in the windows.`);
+  fill(by("sentence-note"), `Added up at ${clock(found.at)}: ${count(found.topic)} lines in the topic, ` +
+    `${count(found.hdfs)} in HDFS, ${count(found.windows)} in the windows. `, link("dags/replay_log", "Its runs"));
   const told = [...found.problems, ...found.details.filter((text) => !found.problems.includes(text))];
   by("sentence-more").hidden = told.length === 0;
   fill(by("sentence-details"), el("ul", {}, ...told.map((text) => el("li", {}, text))));

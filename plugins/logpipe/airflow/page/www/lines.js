@@ -26,7 +26,7 @@ export function showLines(question) {
 async function more() {
   const mine = asked;
   by("lines-more").hidden = true;
-  say(by("lines-state"), "Reading …");
+  say(by("lines-state"), searched ? `Reading on, ${count(searched)} lines were read …` : "Reading …");
   const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value !== "" && value !== undefined));
   if (cursor) query.set("cursor", cursor);
   try {
@@ -49,7 +49,7 @@ async function more() {
 function row(line) {
   return el("li", { title: line.place },
     el("code", {}, ...line.text.map(([text, isByte]) => (isByte ? el("span.byte", {}, text) : text))),
-    line.cut && el("span.quiet", {}, ` … ${count(line.cut)} bytes more`));
+    line.cut > 0 && el("span.quiet", {}, ` … ${count(line.cut)} bytes more`));
 }
 
 by("lines-more").onclick = more;

@@ -20,7 +20,7 @@ function row(each) {
   const percent = each.share === null ? null : Math.floor(100 * each.share);
   const isRunning = each.state === "running";
   const facts = [
-    isRunning ? `${rate(each.per_s)} lines/s` : `${instant(seconds(each.started_at))}`,
+    isRunning ? each.per_s !== null && `${rate(each.per_s)} lines/s` : instant(seconds(each.started_at)),
     isRunning && each.left_s !== null && `${duration(each.left_s)} left`,
     isRunning ? each.pace : each.finished_at && `took ${duration(seconds(each.finished_at) - seconds(each.started_at))}`,
     each.set_aside > 0 && `${count(each.set_aside)} set aside`,
