@@ -85,6 +85,8 @@ class Pipeline:
             agent1_metrics_port=free_port(),
             agent2_metrics_port=free_port(),
             replayer_port=free_port(),
+            page_port=free_port(),
+            supervisor_port=free_port(),
         )
         self.logs = self.settings.hdfs_logs_dir
         self.hdfs = HdfsClient.of(self.settings)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import AirflowClient
 from tests.ports import free_ports
 
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 COMMAND_TIMEOUT_S = float(os.environ.get("COMMAND_S") or 420)  # more on a busy machine
 
 
@@ -64,6 +70,8 @@ def own_copy(state_dir: Path, file_roots: Path) -> Iterator[Pipeline]:
         "LOGPIPE_STATE_DIR": str(state_dir),
         "LOGPIPE_ROLL_INTERVAL_S": "20",
         "LOGPIPE_FILE_ROOTS": str(file_roots),
+        # Somebody who may look and not act; Airflow makes up the password.
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
     }
     copy = Pipeline(environment, state_dir)
     try:
@@ -115,3 +123,28 @@ def epoch(airflow):
     if not airflow.active_runs(SERVICES_DAG):
         airflow.trigger(SERVICES_DAG, {})
     return airflow.supervised()
+
+
+@pytest.fixture
+def page(pipeline):
+    if CHROMIUM is None:
+        pytest.skip("chromium is not on PATH (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page(viewport={"width": 1440, "height": 810})
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def logged_in(pipeline, first_run, page):
+    secrets = json.loads((pipeline.state_dir / "secrets.json").read_text())
+    page.goto(f"http://localhost:{pipeline.settings().airflow_port}")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(secrets["airflow_admin_password"])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda address: "login" not in address)
+    return page

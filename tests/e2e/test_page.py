@@ -1,8 +1,6 @@
 """The Airflow page as a person sees it, in Chromium; WRITE_PICTURES=1 takes the docs' screenshots."""
 
-import json
 import os
-import shutil
 
 import pytest
 
@@ -11,37 +9,7 @@ from logpipe.settings import PROJECT_DIR
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 PICTURES = PROJECT_DIR / "docs" / "pictures"
-
-
-@pytest.fixture
-def page(pipeline):
-    if CHROMIUM is None:
-        pytest.skip("chromium is not on PATH (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1440, "height": 810})
-        yield page
-        browser.close()
-
-
-@pytest.fixture
-def logged_in(pipeline, first_run, page):
-    secrets = json.loads((pipeline.state_dir / "secrets.json").read_text())
-    page.goto(f"http://localhost:{pipeline.settings().airflow_port}")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(secrets["airflow_admin_password"])
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda address: "login" not in address)
-    return page
 
 
 def picture(page, name):
