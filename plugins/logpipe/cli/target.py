@@ -161,6 +161,7 @@ class Reachable(ABC):
         from logpipe.cli.sql import statements
         from logpipe.page.sql import connect
 
+        self.must_run()
         connection, snapshot = connect(self.settings)
         if snapshot is not None:
             print(f"windows: at commit {snapshot.step:,} of {snapshot.committed_at}", file=sys.stderr)
