@@ -7,6 +7,7 @@ import re
 import duckdb
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.process_host import ProcessHost
@@ -74,6 +75,19 @@ def test_it_weighs_little_and_asks_nobody_else(airflow, logged_in):
     assert sum(len(answer.body()) for url, answer in asked.items() if "/static/" in url) < 250_000
 
 
+def test_it_is_for_everybody(airflow, logged_in):
+    """What a checker of accessibility finds, by day and by night: nothing."""
+    logged_in.goto(f"{airflow.url}/logpipe/")
+    logged_in.locator(".tile").first.wait_for()
+    logged_in.locator(".day[data-state]").first.wait_for()
+    for theme in ("light", "dark"):
+        logged_in.evaluate(
+            "theme => document.documentElement.classList.toggle('dark', theme === 'dark')", theme
+        )
+        found = Axe().run(logged_in)
+        assert found.violations_count == 0, (theme, found.generate_report())
+
+
 def number(text):
     return int(re.sub(r"\D", "", text))
 
@@ -128,7 +142,7 @@ def test_hostile_lines_are_text(logs, pipeline, tmp_path):
     )
     shown.wait_for()
     logs.get_by_role("button", name="Lines of 404 /<img").click()
-    logs.locator("#lines-list li", has_text=HOSTILE[0].decode()).wait_for()
+    logs.locator("#lines-list li", has_text=HOSTILE[0].decode()).first.wait_for()
     logs.get_by_role("button", name="Close").first.click()
     logs.locator("[data-key=class-malformed]").click()
     logs.locator(".chip", has_text="malformed").first.wait_for()
