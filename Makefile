@@ -79,12 +79,8 @@ test-faults: install-dev ## Faults in replays, single and in sequences; writes d
 	@$(if $(value SHORT)$(value SEEDS),,WRITE_RELIABILITY=1) SEEDS="$$MAKE_SEEDS" SEQUENCES="$$MAKE_SEQUENCES" $(VENV)/python -m pytest \
 		$(if $(value SEEDS),tests/faults/test_sequences.py,$(if $(value SHORT),tests/faults,-m "slow or faults")) $(if $(value SHORT),--short-faults)
 
-bench: install-dev ## Measure: start and idle load of this machine, then the windows job over July's rhythm
-	$(VENV)/python -m benchmarks.one_machine start
-	$(VENV)/python -m benchmarks.one_machine idle
-	$(VENV)/python -m benchmarks.windows
-	$(VENV)/python -m benchmarks.agent2
-	$(VENV)/python -m benchmarks.pipeline
+bench: install-dev ## Measure the product and write docs/benchmarks.md with plots (SHORT=1: ten minutes)
+	@$(VENV)/python -m benchmarks $(if $(value SHORT),--short)
 
 soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
 	@$(VENV)/python -m benchmarks.soak --hours="$${MAKE_HOURS:-1}" $${MAKE_PACE:+--pace="$$MAKE_PACE"} $${MAKE_SEED:+--seed="$$MAKE_SEED"} \

@@ -2,58 +2,102 @@
 
 python -m benchmarks.one_machine start   # stops the pipeline; seconds from `make run` to the first window
 python -m benchmarks.one_machine idle    # memory (PSS) and CPU over a minute of the running pipeline
+python -m benchmarks.one_machine fresh   # `make run` in a fresh clone with a state and ports of its own
+python -m benchmarks.one_machine stop    # seconds of `make stop`
 """
 
 import json
+import os
+import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
-import psutil
+from tests.ports import free_ports
 
-from logpipe import settings
-from logpipe.hosts.layout import Layout
+from benchmarks.accounts import memory_mib, processes, services_cpu_s
 from logpipe.settings import PROJECT_DIR
 
 IDLE_S = 60.0
 
 
-def start() -> dict[str, float]:
+def start() -> dict[str, object]:
     """Seconds from `make run`, with everything installed and stopped, to the first row of a window."""
     subprocess.run(["make", "stop"], cwd=PROJECT_DIR, check=True, capture_output=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds: dict[str, object] = dict(_run(PROJECT_DIR, os.environ))
+    command = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = services_cpu_s() | {"command": sum(command[:2]) - sum(before[:2])}
+    return seconds | {"cpu_s": {name: round(took, 1) for name, took in sorted(used.items())}}
+
+
+def _run(folder: Path, environment: Mapping[str, str]) -> dict[str, float]:
     began = time.monotonic()
-    process = subprocess.Popen(["make", "run"], cwd=PROJECT_DIR, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        ["make", "run"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     seconds: dict[str, float] = {}
     assert process.stdout is not None
+    said = []
     for line in process.stdout:
+        said.append(line)
         now = round(time.monotonic() - began, 1)
         if line.startswith("Run "):
             seconds.setdefault("services_ready_s", now)
         if line.startswith("window ") and "method" in line:
             seconds.setdefault("first_window_s", now)
     seconds["all_lines_accounted_s"] = round(time.monotonic() - began, 1)
-    assert process.wait() == 0
+    if process.wait():
+        sys.exit("".join(said[-10:]))
     return seconds
+
+
+def fresh() -> dict[str, float]:
+    """The same with a clone that has nothing installed; packages come from the caches of this machine."""
+    with tempfile.TemporaryDirectory(prefix="fresh-") as folder:
+        clone = Path(folder) / "logpipe"
+        subprocess.run(["git", "clone", "-q", PROJECT_DIR, clone], check=True)
+        own = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
+        own |= free_ports() | {"LOGPIPE_STATE_DIR": f"{folder}/state"}
+        try:
+            return _run(clone, own)
+        finally:
+            subprocess.run(["make", "stop"], cwd=clone, env=own, check=True, capture_output=True)
 
 
 def idle() -> dict[str, object]:
     """Memory and CPU of every process below the process host, over a minute without lines."""
-    pid = int((Layout.of(settings.load()).state_dir / "supervisord.pid").read_text())
-    tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    before = {process.pid: sum(process.cpu_times()[:2]) for process in tree}
-    began = time.monotonic()
+    before, began = services_cpu_s(), time.monotonic()
+    host = processes()[0]
+    host_before = sum(host.cpu_times()[:2])
     time.sleep(IDLE_S)
     elapsed_s = time.monotonic() - began
-    used_s = sum(
-        sum(process.cpu_times()[:2]) - before[process.pid] for process in tree if process.is_running()
-    )
-    pss = sum(process.memory_full_info().pss for process in tree if process.is_running())
+    used = {name: took - before.get(name, took) for name, took in services_cpu_s().items()}
+    used["process-host"] = sum(host.cpu_times()[:2]) - host_before
     return {
-        "memory_gib": round(pss / 2**30, 2),
-        "cpu_percent_of_a_core": round(100 * used_s / elapsed_s, 1),
-        "processes": len(tree),
+        "memory_gib": round(memory_mib() / 1024, 2),
+        "cpu_percent_of_a_core": round(100 * sum(used.values()) / elapsed_s, 1),
+        "processes": len(processes()),
+        "cpu_percent_of_a_core_each": {
+            name: round(100 * took / elapsed_s, 2) for name, took in sorted(used.items())
+        },
     }
 
 
+def stop() -> dict[str, object]:
+    """Seconds until nothing runs, agents drained."""
+    began = time.monotonic()
+    subprocess.run(["make", "stop"], cwd=PROJECT_DIR, check=True, capture_output=True)
+    return {"stopped_after_s": round(time.monotonic() - began, 1)}
+
+
 if __name__ == "__main__":
-    print(json.dumps({"start": start, "idle": idle}[sys.argv[1]]()))
+    print(json.dumps({"start": start, "idle": idle, "fresh": fresh, "stop": stop}[sys.argv[1]]()))

@@ -17,47 +17,30 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
 from benchmarks import july
-from logpipe import settings
-from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.process_host import ProcessHost
+from benchmarks.accounts import memory_mib, services_cpu_s
 from logpipe.settings import PROJECT_DIR
 
 _TASK = re.compile(r"^✓ (\w+) +([\d.]+) s", re.MULTILINE)
 _ACCOUNTING = re.compile(r"^.* lines sent, .*$", re.MULTILINE)
 
 
-def cpu_s() -> dict[str, float]:
-    """CPU seconds of each service so far."""
-    current = settings.load()
-    states = ProcessHost(current, Layout.of(current)).states()
-    return {state.service: _tree_s(psutil.Process(state.pid)) for state in states if state.pid}
-
-
-def _tree_s(root: psutil.Process) -> float:
-    """User and system time of a process, of those below it, and of those that these have waited for."""
-    total = 0.0
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            total += sum(process.cpu_times()[:4])
-        except psutil.NoSuchProcess:
-            continue  # it ended meanwhile: its parent has its time
-    return total
-
-
-def replay(url: str) -> dict[str, object]:
+def replay(url: str, profile: str) -> dict[str, object]:
     """Replay once by `make replay`; what it took."""
-    before, command_before = cpu_s(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, command_before = services_cpu_s(), resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    told = _make("replay", f"URL={url}", "PACE=max")
+    told = _make("replay", f"URL={url}", "PACE=max", f"PROFILE={profile}")
     wall_s = time.monotonic() - began
-    after, command = cpu_s(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    after, command = services_cpu_s(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    verify_began = time.monotonic()
+    _make("verify")
     used = {service: after[service] - before.get(service, 0.0) for service in after}
     used["command"] = sum(command[:2]) - sum(command_before[:2])
     return {
         "wall_s": round(wall_s, 1),
+        "lines_a_s": round(july.LINES / wall_s),
+        "verify_s": round(time.monotonic() - verify_began, 1),
+        "memory_mib": round(memory_mib()),
         "tasks_s": {name: float(seconds) for name, seconds in _TASK.findall(told)},
         "cpu_us_a_line": {name: round(1e6 * took / july.LINES, 2) for name, took in sorted(used.items())},
         "cpu_us_a_line_in_all": round(1e6 * sum(used.values()) / july.LINES, 2),
@@ -80,14 +63,18 @@ def main() -> None:
     """Write July, replay it, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=3, help="how many replays; the first is cold")
+    parser.add_argument("--profile", default="durable", help="of the agents: durable or memory")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="july-", dir=PROJECT_DIR / "build") as folder:
         path = Path(folder) / "july.log"
         with path.open("wb") as file:
             file.writelines(line + b"\n" for line in july.lines())
-        _make("run", "LIMIT=1", "PACE=max")
+        _make("run", "LIMIT=1", "PACE=max", f"PROFILE={options.profile}")
         for turn in range(1, options.times + 1):
-            print(json.dumps({"turn": turn, "lines": july.LINES, **replay(path.as_uri())}), flush=True)
+            print(
+                json.dumps({"turn": turn, "lines": july.LINES, **replay(path.as_uri(), options.profile)}),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
