@@ -1,5 +1,6 @@
 // The days on HDFS as a calendar: the darker, the more lines; the edge says how far a day is.
 
+import { carefully, trigger } from "./actions.js";
 import { by, el, fill } from "./dom.js";
 import { bytes, count, instant, seconds, short } from "./format.js";
 
@@ -21,6 +22,15 @@ function told(day) {
   if (day.is_mended) parts.push("a repair has put files aside");
   if (day.is_unconfirmed) parts.push("some lines could not be compared with the topic");
   return parts.join("\n");
+}
+
+const buttons = new Map(); // one a day, which stays while it asks whether it is meant
+
+function sealing(date) {
+  if (!buttons.has(date)) {
+    buttons.set(date, carefully("Seal", `Seal ${date}?`, by("day-told"), () => trigger("hdfs_partitions", { date })));
+  }
+  return buttons.get(date);
 }
 
 export function drawDays({ days }) {
@@ -45,7 +55,7 @@ export function drawDays({ days }) {
   }
   const rows = days.slice(-LATEST).reverse().map((day) => el("tr", { title: told(day) },
     el("th", { scope: "row" }, day.date), el("td.number", {}, short(day.lines)), el("td.number", {}, bytes(day.size_bytes)),
-    el("td", {}, el("span.badge", { "data-state": day.state }, day.state), day.is_mended && el("span.badge", { "data-state": "mended" }, "mended"))));
+    el("td", {}, el("span.badge", { "data-state": day.state }, day.state), day.is_mended && el("span.badge", { "data-state": "mended" }, "mended"), day.state === "over" && sealing(day.date))));
   fill(by("day-list"),
     el("div.calendar", { "aria-hidden": "true" }, el("div.week.weekdays", {}, el("span.month", {}), ...WEEKDAYS.map((name) => el("span", {}, name))), ...weeks),
     el("table", {}, el("thead.unseen", {}, el("tr", {}, ...["day", "lines", "size", "state"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, ...rows)));

@@ -72,8 +72,8 @@ question("flow", () => "api/flow", FAST, (body) => {
   drawFlow(body);
 });
 const polls = { traffic: question("traffic", () => traffic.path(), FAST, (body) => traffic.draw(body)) };
+setUpReplays();
 question("replays", () => "api/replays", SLOW / 2, drawReplays);
 question("days", () => "api/days", SLOWEST, drawDays);
 watchHeals(SLOW);
-setUpReplays();
 say(document.querySelector("title"), "Logs");

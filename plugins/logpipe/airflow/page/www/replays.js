@@ -1,5 +1,6 @@
 // Replays: how far each is, and what it waits for. To start one is a run in Airflow, in the reader's name.
 
+import { carefully, trigger } from "./actions.js";
 import { by, el, fill, say } from "./dom.js";
 import { count, duration, instant, rate, seconds, short } from "./format.js";
 
@@ -7,6 +8,7 @@ const MAX = 6;
 const last = (url) => decodeURIComponent(url.split(/[?#]/)[0].split("/").filter(Boolean).at(-1) || url);
 
 export function drawReplays({ replays, kept, folded }) {
+  by("replay-stop").hidden = !replays.some((each) => each.state === "running");
   if (!replays.length) {
     fill(by("replay-list"), el("p.quiet.empty", {}, folded ? `${count(folded)} replays, all sealed long ago.` : "Nothing was replayed yet."));
     return;
@@ -37,6 +39,9 @@ function row(each) {
 /** Wire up the form that starts one. */
 export function setUpReplays() {
   const dialog = by("replay-dialog");
+  const stop = carefully("Stop", "Stop all replays?", by("replay-told"), () => trigger("stop_pipeline", { service: "replayer" }));
+  stop.id = "replay-stop";
+  by("replay-new").before(stop);
   by("replay-new").onclick = () => {
     say(by("replay-state"), "");
     dialog.showModal();
@@ -47,23 +52,6 @@ export function setUpReplays() {
     const values = Object.fromEntries([...new FormData(event.target)].filter(([, value]) => value !== ""));
     if (values.limit) values.limit = Number(values.limit);
     say(by("replay-state"), "Asking …");
-    say(by("replay-state"), await start(values));
+    say(by("replay-state"), await trigger("replay_log", values));
   });
-}
-
-async function start(conf) {
-  try {
-    const answer = await fetch("../api/v2/dags/replay_log/dagRuns", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ logical_date: null, conf }),
-    });
-    if (answer.status === 403) return "Your user may see runs, but not start them.";
-    if (answer.status === 401) return "You are logged out.";
-    const body = await answer.json();
-    if (answer.ok) return `Run ${body.dag_run_id} is ${body.state}.`;
-    return typeof body.detail === "string" ? body.detail : JSON.stringify(body.detail);
-  } catch {
-    return "Airflow does not answer.";
-  }
 }
