@@ -67,11 +67,12 @@ def test_a_viewer_sees_and_cannot_act(airflow, pipeline):
 
 
 def test_it_weighs_little_and_asks_nobody_else(airflow, logged_in):
+    logged_in.goto("about:blank")  # Airflow's own page, which is left, asks for things of its own
     asked = {}
     logged_in.on("response", lambda answer: asked.update({answer.url: answer}))
     logged_in.goto(f"{airflow.url}/logpipe/")
     logged_in.locator(".tile").first.wait_for()
-    assert all(url.startswith(f"{airflow.url}/") for url in asked)
+    assert [url for url in asked if not url.startswith(f"{airflow.url}/")] == []
     assert sum(len(answer.body()) for url, answer in asked.items() if "/static/" in url) < 250_000
 
 
