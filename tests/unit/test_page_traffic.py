@@ -8,10 +8,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from logpipe.accounting.windows import WindowsError
 from logpipe.page.store import Mirror, Snapshot
 from logpipe.page.traffic import Question, QuestionError, Traffic, step_of
 from logpipe.settings import parse
+from logpipe.windows.commit import WindowsError
 
 BEGIN_S = 1_773_100_800  # 2026-03-10 00:00 UTC
 DAYS = 3
@@ -73,7 +73,7 @@ def counted(tmp_path_factory):
         Snapshot(
             step=5, committed_at="2026-03-13T00:00:00+00:00", window_s=60, open_from_s=open_from_s,
             lines=LINES, late=0, malformed=0, repeats=0, offsets={0: LINES}, topic_id="t",
-            files=tuple(copies),
+            files={name: name for name in copies},
         ),
         copies,
     )  # fmt: skip

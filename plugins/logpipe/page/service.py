@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from logpipe.accounting.windows import WindowsError
 from logpipe.clients.errors import ClientError
 from logpipe.page.flow import Flow
 from logpipe.page.lines import LinesReader
@@ -25,6 +24,7 @@ from logpipe.page.traffic import QuestionError, Traffic
 from logpipe.page.watched import Interest
 from logpipe.serving import OPEN_PATH, BasicAuth
 from logpipe.settings import Settings
+from logpipe.windows.commit import WindowsError
 
 PASSWORD = "page_password"  # noqa: S105 - the name of a key
 FOLDER = "page"  # in the state folder: the copy of the windows' files

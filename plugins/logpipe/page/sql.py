@@ -8,9 +8,11 @@ A line's bytes are shown as Latin-1, which takes any. Columns of a line that is 
 empty: the windows job reads some of these, by a longer rule. Ask for days: the files of others are not read.
 """
 
+from contextlib import closing
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from logpipe.clients.hdfs import Hdfs
 from logpipe.page.store import Snapshot, read_snapshot
 from logpipe.settings import Settings
 
@@ -33,20 +35,21 @@ def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
     import duckdb
     from fsspec.implementations.webhdfs import WebHDFS
 
-    snapshot = read_snapshot(settings)
+    with closing(Hdfs.of(settings)) as hdfs:
+        snapshot = read_snapshot(settings, hdfs)
     address = urlsplit(settings.webhdfs_url.split(";")[0])
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})
     connection.register_filesystem(
         cast(Any, WebHDFS)(address.hostname, address.port, user=settings.hdfs_user, skip_instance_cache=True)
     )
     if snapshot is not None and snapshot.files:
-        connection.execute(_windows(snapshot.files))
+        connection.execute(_windows(list(snapshot.files.values())))
     if connection.execute("SELECT count(*) FROM glob(?)", [_all_lines(settings)]).fetchone()[0]:
         connection.execute(_lines(settings))
     return connection, snapshot
 
 
-def _windows(files: tuple[str, ...]) -> str:
+def _windows(files: list[str]) -> str:
     names = ", ".join(f"'webhdfs://{path}'" for path in files)
     return f"""
         CREATE VIEW windows AS

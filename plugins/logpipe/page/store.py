@@ -7,13 +7,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
-from logpipe.accounting.windows import WindowsError, WindowStore
-from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
 from logpipe.settings import Settings
+from logpipe.windows.commit import Commit, WindowsError
+from logpipe.windows.reader import SnapshotFile, WindowStore
 
 TIMEOUT_S = 5.0
+_ATTEMPTS = 5
 _DATE = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 
 
@@ -25,11 +26,12 @@ class Snapshot:
         step: of the commit.
         committed_at: when, ISO-8601 UTC.
         window_s: length of a window.
-        open_from_s: windows that end later than this are open, Unix time; None: none is.
+        open_from_s: windows that begin by then or later are open, Unix time; None: not known.
         lines, late, malformed, repeats: over all that was ever counted.
         offsets: of each partition the next one that is not counted.
         topic_id: of the topic that is counted.
-        files: paths on HDFS.
+        files: paths on HDFS by the names that the files have for ever.
+        fold: what the files by date depend on; the same as long as these are the same.
     """
 
     step: int
@@ -42,7 +44,13 @@ class Snapshot:
     repeats: int
     offsets: dict[int, int]
     topic_id: str
-    files: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    fold: tuple[str, int, int] = ("", 0, 0)
+
+    @property
+    def by_date(self) -> dict[str, str]:
+        """Those of the files that are of one date each."""
+        return {name: path for name, path in self.files.items() if _DATE.search(name)}
 
 
 @dataclass
@@ -66,16 +74,26 @@ class Mirror:
         Raises:
             WindowsError, HdfsError: it can't be read; the copy stays as it is.
         """
-        newest = read_snapshot(self.settings, self.snapshot)
+        for _ in range(_ATTEMPTS):
+            try:
+                with closing(Hdfs.of(self.settings, TIMEOUT_S)) as hdfs:
+                    return self._follow(hdfs)
+            except HdfsAbsentError:  # a driver took over, or files were merged, since they were listed
+                continue
+        raise WindowsError(f"The windows' files went {_ATTEMPTS} times while they were fetched")
+
+    def _follow(self, hdfs: Hdfs) -> Snapshot | None:
+        newest = read_snapshot(self.settings, hdfs, self.snapshot)
         if newest is None or newest is self.snapshot:
             return newest
-        with closing(Hdfs.of(self.settings, TIMEOUT_S)) as hdfs:
-            fetched = {path: self._fetch(hdfs, path) for path in newest.files}
+        fetched = {
+            name: self._fetch(hdfs, f"{newest.fold[0]}~{name}", path) for name, path in newest.files.items()
+        }
         self.take(newest, fetched)
         return newest
 
     def take(self, snapshot: Snapshot, copies: dict[str, Path]) -> None:
-        """Answer from another snapshot now; ``copies`` are its files here, by their paths on HDFS."""
+        """Answer from another snapshot now; ``copies`` are its files here, by their names."""
         with self._lock:
             self.snapshot, self._files = snapshot, copies
             self._drop_others()
@@ -90,11 +108,11 @@ class Mirror:
         with self._lock:
             if self.snapshot is None:
                 raise WindowsError("Nothing is known of the windows yet")
-            chosen = [str(copy) for path, copy in self._files.items() if _may_hold(path, first, last)]
+            chosen = [str(copy) for name, copy in self._files.items() if _may_hold(name, first, last)]
             yield self.snapshot, chosen
 
-    def _fetch(self, hdfs: Hdfs, path: str) -> Path:
-        copy = self.folder / path.lstrip("/").replace("/", "~")
+    def _fetch(self, hdfs: Hdfs, name: str, path: str) -> Path:
+        copy = self.folder / name.replace("/", "~")
         if not copy.exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = copy.with_name(".fresh")
@@ -111,46 +129,91 @@ class Mirror:
                 path.unlink()
 
 
-def _may_hold(path: str, first: date, last: date) -> bool:
-    found = _DATE.search(path)
+def _may_hold(name: str, first: date, last: date) -> bool:
+    found = _DATE.search(name)
     return found is None or first <= date.fromisoformat(found[1]) <= last
 
 
-def read_snapshot(settings: Settings, known: Snapshot | None = None) -> Snapshot | None:
+def read_snapshot(settings: Settings, hdfs: Hdfs, known: Snapshot | None = None) -> Snapshot | None:
     """The newest commit and its files; the known one when that is it. None before the first.
+
+    Files by date are listed only after a fold: until then those that are known hold the same.
 
     Raises:
         WindowsError: the store can't be read.
+        HdfsAbsentError: files went meanwhile.
     """
-    store = WindowStore(
-        settings.webhdfs_url, settings.hdfs_user, settings.hdfs_checkpoint_dir, settings.hdfs_windows_dir
-    )
-    commit = store.commit()
+    store = WindowStore(hdfs, settings.hdfs_checkpoint_dir, settings.hdfs_windows_dir)
+    try:
+        commit = store.commit()
+    except WindowsError as error:
+        if "format 2" in str(error):
+            return _of_format_2(settings, known)
+        raise
     if commit is None:
         return None
-    if known is not None and (commit["step"], commit["committed_at"]) == (known.step, known.committed_at):
+    fold = (commit.store_id, commit.folded, commit.expired_step)
+    is_folded_since = known is None or known.fold != fold
+    if known is not None and not is_folded_since and known.step == commit.step:
         return known
+    snapshot = store.snapshot(None if is_folded_since else (), commit.step)
+    if snapshot is None:
+        raise HdfsAbsentError(f"step {commit.step}")
+    before = known.by_date if known is not None and not is_folded_since else {}
+    return _snapshot(commit, before | _paths(snapshot.files), fold)
+
+
+def _of_format_2(settings: Settings, known: Snapshot | None) -> Snapshot:
+    """The same of a job that does not append yet: to be deleted with `logpipe.accounting.windows`."""
+    from logpipe.accounting import windows
+
+    store = windows.WindowStore(
+        settings.webhdfs_url, settings.hdfs_user, settings.hdfs_checkpoint_dir, settings.hdfs_windows_dir
+    )
     try:
+        commit = store.commit()
+        if commit is None:
+            raise WindowsError("The windows' commits are gone")
+        if known is not None and (commit["step"], commit["committed_at"]) == (known.step, known.committed_at):
+            return known
         files = store._files(commit)
-    except HdfsError as error:
-        raise WindowsError(f"The windows' files can't be listed: {error}") from error
-    return _snapshot(commit, tuple(files))
-
-
-def _snapshot(commit: dict[str, Any], files: tuple[str, ...]) -> Snapshot:
-    watermark_ms = commit["watermark_ms"]
+    except windows.WindowsError as error:
+        raise WindowsError(str(error)) from error
+    window_s, watermark_ms = int(commit["parameters"]["window_s"]), commit.get("watermark_ms")
     return Snapshot(
         step=commit["step"],
         committed_at=commit["committed_at"],
-        window_s=int(commit["parameters"]["window_s"]),
-        open_from_s=watermark_ms // 1000 if watermark_ms else None,
+        window_s=window_s,
+        open_from_s=watermark_ms // 1000 // window_s * window_s if watermark_ms else None,
         lines=commit["lines"],
         late=commit["late"],
         malformed=commit["malformed"],
         repeats=commit["repeats"],
         offsets={int(partition): int(offset) for partition, offset in commit["offsets"].items()},
         topic_id=commit["topic_id"],
+        files={path: path for path in files},
+    )
+
+
+def _paths(files: tuple[SnapshotFile, ...]) -> dict[str, str]:
+    return {file.name: file.path for file in files}
+
+
+def _snapshot(commit: Commit, files: dict[str, str], fold: tuple[str, int, int]) -> Snapshot:
+    window_s = int(commit.parameters["window_s"])
+    return Snapshot(
+        step=commit.step,
+        committed_at=commit.committed_at,
+        window_s=window_s,
+        open_from_s=commit.watermark_ms // 1000 // window_s * window_s if commit.watermark_ms else None,
+        lines=commit.lines,
+        late=commit.late,
+        malformed=commit.malformed,
+        repeats=commit.repeats,
+        offsets=commit.offsets,
+        topic_id=commit.topic_id,
         files=files,
+        fold=fold,
     )
 
 
