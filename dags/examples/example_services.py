@@ -1,13 +1,12 @@
-"""The agent that writes to HDFS and the Spark job, brought up, and the replayer stopped.
+"""The agent that writes to HDFS and the Spark job, brought up.
 
-Launches find what runs already and leave it alone. `ReplayerStopOperator` and `FlumeAgentStopOperator` drain
-before they stop; `ServiceStopOperator` is for services that need not.
+Launches find what runs already and leave it alone; with `supervise=True` each task would stay, deferred, and
+heal its service. `example_stop` is the way down.
 """
 
 from airflow.sdk import DAG
 
 from logpipe.airflow.operators.launch import FlumeAgentOperator, SparkStreamingOperator
-from logpipe.airflow.operators.stop import ReplayerStopOperator
 
 with DAG("example_services", schedule=None, doc_md=__doc__, tags=["example"]) as dag:
     agent = FlumeAgentOperator(
@@ -18,6 +17,3 @@ with DAG("example_services", schedule=None, doc_md=__doc__, tags=["example"]) as
         empties_topic=True,
     )
     spark_job = SparkStreamingOperator(task_id="spark_job")
-    stop = ReplayerStopOperator(task_id="stop")
-
-    [agent, spark_job] >> stop
