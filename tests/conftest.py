@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -14,6 +15,10 @@ from tests.machine import Hdfs, Kafka, own_settings
 
 # Tests start many Java programs that live for seconds: compiled quickly is better than compiled well.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# What an example takes is the machine's matter, and says nothing about the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # Logs of the tests stand in temporary folders; what a test starts finds it in its environment.
 os.environ.setdefault("LOGPIPE_FILE_ROOTS", tempfile.gettempdir())

@@ -1,11 +1,13 @@
 """Batches: numbers, offsets, limits, and going on behind any line."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from logpipe.replayer import feed as feed_module
 from logpipe.replayer.errors import SourceChangedError, SourceDamagedError, SourceError
 from logpipe.replayer.feed import BATCH_BYTES, BATCH_LINES, Batch, LineFeed, Place, SetAside
 from logpipe.replayer.gunzip import PlainBlock, pass_through
@@ -90,12 +92,14 @@ CONTENTS = st.lists(st.binary(max_size=12) | st.just(b"x" * 60) | st.just(b""), 
 
 
 @given(CONTENTS, st.booleans(), st.data())
-@settings(deadline=None)
 def test_every_line_has_its_number_also_after_a_resume_behind_any_batch(
     content: bytes, rolling: bool, data: st.DataObject
 ) -> None:
     items = drain(feed_of(content, rolling=rolling))
     assert numbered(items) == expected(content)
+    for item in items:
+        before = content[: item.end.offset]
+        assert before.count(b"\n") + (item.end.offset > len(content)) == item.end.line
     if items:
         done = data.draw(st.integers(1, len(items)))
         resumed = feed_of(content, resume=items[done - 1].end, rolling=rolling, block_bytes=11)
@@ -119,7 +123,10 @@ def test_another_content_is_refused_at_a_resume(rolling: bool) -> None:
     content = b"".join(b"line %d\n" % number for number in range(5000))
     place = drain(feed_of(content, rolling=rolling, batch_lines=1000))[2].end
     changed = content.replace(b"line 2500", b"LINE 2500")
-    with pytest.raises(SourceChangedError, match=r"digest [0-9a-f]{16}, now [0-9a-f]{16}"):
+    with pytest.raises(
+        SourceChangedError,
+        match=r"digest [0-9a-f]{16}, now [0-9a-f]{16}; replay the new one under another replay_id$",
+    ):
         drain(feed_of(changed, resume=place, rolling=rolling))
     with pytest.raises(SourceChangedError, match="line 3000 was sent, it now ends with line 100"):
         drain(feed_of(b"".join(content.splitlines(keepends=True)[:100]), resume=place, rolling=rolling))
@@ -132,7 +139,9 @@ def test_a_rolling_pin_reaches_back_one_to_two_mebibytes() -> None:
     assert max(spans) < (2 << 20) + 2 * 1000 * 41
     assert min(spans[30:]) >= 1 << 20
     resumed = feed_of(content, resume=items[70].end, block_bytes=100_000)
-    assert min(numbered(drain(resumed))) == items[70].end.line + 1
+    rest = drain(resumed)
+    assert min(numbered(rest)) == items[70].end.line + 1
+    assert {item.end.pin.offset - 41 * item.end.pin.line for item in rest} == {0}
 
 
 def test_batches_are_bounded_in_lines_and_bytes() -> None:
@@ -173,3 +182,85 @@ def test_a_paced_line_is_given_out_when_it_is_due() -> None:
     assert isinstance(batch, Batch)
     assert batch.lines == [b"a"]
     assert feed.next(wait=False) is None
+
+
+def test_bytes_of_the_source_are_those_read_of_one_that_is_compressed_else_those_settled() -> None:
+    (batch,) = drain(feed_of(b"a\nb\nc\n", rolling=True, limit=2))
+    assert (batch.end.offset, batch.end.source_bytes) == (4, 4)
+    (batch,) = drain(feed_of(b"a\nb\nc\n", rolling=False, limit=2))
+    assert (batch.end.offset, batch.end.source_bytes) == (4, 6)
+    (batch,) = drain(feed_of(b"a\nb"))
+    assert (batch.end.offset, batch.end.source_bytes) == (4, 3)
+
+
+class Waits:
+    """A clock that only waits move: those for blocks, and those for a halt."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *blocks: bytes | None) -> None:
+        self.now_s = 100.0
+        self.for_blocks: list[float] = []
+        self.for_halt: list[float] = []
+        self.asked = False
+        self._blocks = iter(blocks)
+        monkeypatch.setattr(feed_module, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+
+    def get(self, timeout_s: float) -> PlainBlock | EndOfSource | None:
+        self.for_blocks.append(round(timeout_s, 6))
+        block = next(self._blocks, b"")
+        self.now_s += timeout_s if block is None else 0
+        if block is None:
+            return None
+        return PlainBlock(block, 7) if block else EndOfSource(None)
+
+    def wait(self, seconds: float) -> bool:
+        self.for_halt.append(round(seconds, 6))
+        self.now_s += seconds
+        return False
+
+    def feed(self, pace: str = "max") -> LineFeed:
+        return LineFeed(
+            self, LineSplitter(50), self,  # type: ignore[arg-type]
+            resume=Place(), pace=parse_pace(pace), limit=None, rolling_pin=True, is_compressed=False,
+        )  # fmt: skip
+
+
+def batch_of(feed: LineFeed, *, wait: bool = True) -> list[bytes] | None:
+    found = feed.next(wait=wait)
+    assert found is None or isinstance(found, Batch)
+    return found.lines if found else None
+
+
+def test_a_line_waits_for_others_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waits(monkeypatch, b"a\n", None, b"b\n", *[None] * 4, b"c\n")
+    feed = waits.feed()
+    assert batch_of(feed) == [b"a", b"b"]
+    assert (waits.for_blocks, waits.for_halt, waits.now_s) == ([0.0, 0.0, 0.2, 0.0, 0.0, 0.2, 0.0], [], 100.2)
+    assert batch_of(feed) == [b"c"], "at the end nobody waits"
+    assert waits.now_s == 100.2
+    assert feed.next(wait=True) is None
+
+
+def test_the_first_line_is_waited_for_with_looks_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waits(monkeypatch, None, None, None, None, b"a\n")
+    feed = waits.feed()
+    assert batch_of(feed) == [b"a"]
+    assert waits.for_blocks == [0.0, 0.2, 0.0, 0.2, 0.0, 0.0]
+    assert waits.for_halt == []
+
+
+def test_a_line_that_is_not_due_is_waited_for_and_nobody_reads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waits(monkeypatch, b"a\nb\n")
+    feed = waits.feed("delay:0.5")
+    assert batch_of(feed, wait=False) is None, "it may grow a little"
+    assert batch_of(feed) == [b"a"]
+    assert (waits.for_halt, waits.now_s) == ([0.2], 100.2)
+    assert batch_of(feed, wait=False) is None
+    assert batch_of(feed) == [b"b"]
+    assert (waits.for_halt, waits.now_s) == ([0.2, 0.2, 0.1], 100.5)
+
+
+def test_nothing_is_given_out_once_a_halt_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waits(monkeypatch, b"a\n")
+    waits.asked = True
+    assert waits.feed().next(wait=True) is None
+    assert waits.for_blocks == []

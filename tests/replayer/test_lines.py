@@ -30,6 +30,7 @@ def split(content: bytes, cuts: list[int], limit: int) -> list[bytes | LongLine]
     places = [0, *sorted(cut % (len(content) + 1) for cut in cuts), len(content)]
     items = [item for begin, end in pairwise(places) for item in splitter.feed(content[begin:end])]
     items += splitter.finish()
+    assert [] not in items
     return [line for item in items for line in (item if isinstance(item, list) else [item])]
 
 
@@ -56,3 +57,11 @@ def test_a_line_without_end_is_held_up_to_the_limit_only() -> None:
     assert line.length_bytes == 1_000_000
     assert line.hash == line_hash(b"x" * 1_000_000)
     assert line.prefix == b"x" * KEPT_PREFIX_BYTES
+
+
+def test_a_line_of_just_the_limit_is_a_line_in_blocks_of_any_size() -> None:
+    line, long = b"x" * LIMIT, b"x" * (LIMIT + 1)
+    content = line + b"\n" + long + b"\n" + line + b"\n"
+    expected = [line, LongLine(LIMIT + 1, line_hash(long), long), line]
+    assert split(b"\n" + content, [], LIMIT) == [b"", *expected]
+    assert split(content, list(range(len(content))), LIMIT) == expected

@@ -202,3 +202,108 @@ def test_a_dead_letter_stands_in_its_file_once_even_after_a_torn_write(tmp_path:
         "source": "file:///a", "line_number": 2, "reason": "too long", "length_bytes": 99,
         "xxh64": "0000000000000007", "prefix_base64": "/wA=",
     }  # fmt: skip
+
+
+def test_a_replay_that_has_just_begun_survives_the_file_and_says_nothing_it_does_not_know() -> None:
+    fresh = ReplayRecord(
+        ReplaySpec.from_request({**SPEC, "limit": 1}), state="failed", reason="the source is away"
+    )
+    values = fresh.to_file()
+    assert ReplayRecord.from_file(values, fresh.spec.login) == fresh
+    assert {name for name, value in values.items() if value is None} == {
+        "first_line", "last_line", "source_size_bytes", "partitions", "finished_at", "sealed_at",
+    }  # fmt: skip
+    assert values["limit"] == 1
+    assert values["resume"] == {
+        "offset_bytes": 0, "is_compressed": None, "source_modified_at": None, "is_pinned": False,
+        "pin_line": 0, "pin_offset_bytes": 0, "pin_xxh64": "",
+    }  # fmt: skip
+
+
+def test_times_are_utc() -> None:
+    assert record().started_at.endswith("+00:00")
+    before = record()
+    later = before.changed(state="done")
+    assert (later.state, later.started_at) == ("done", before.started_at)
+    assert later.updated_at >= before.updated_at
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "the body is list, expected a JSON object"),
+        (
+            {**SPEC, "more": 1},
+            "more is not known, expected replay_id, url, pace, profile, limit, login",
+        ),
+        ({**SPEC, "url": 7}, "url is 7, expected a text"),
+        (
+            {**SPEC, "replay_id": ".a"},
+            "replay_id is '.a', expected 1 to 200 letters, digits, '.', '_', '+' or '-', a letter or digit "
+            "first",
+        ),
+        ({**SPEC, "limit": 0}, "limit is 0, expected null or a number of lines from 1"),
+    ],
+)
+def test_a_refusal_in_words(values: Any, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        ReplaySpec.from_request(values)
+    assert str(caught.value) == message
+
+
+def test_one_is_given_up_that_ended_before_a_time() -> None:
+    ended = datetime(2026, 3, 1, tzinfo=UTC)
+    stopped = replace(record(), state="stopped", finished_at=ended.isoformat())
+    assert stopped.is_given_up(ended + timedelta(milliseconds=1))
+    assert not stopped.is_given_up(ended)
+    assert not replace(stopped, state="done").is_given_up(ended + timedelta(days=1))
+    assert not replace(stopped, finished_at=None).is_given_up(ended + timedelta(days=1))
+
+
+def test_a_record_is_old_thirty_days_after_its_end() -> None:
+    ended = datetime(2026, 3, 1, tzinfo=UTC)
+    one = replace(record(), finished_at=ended.isoformat(), sealed_at=ended.isoformat())
+    for age, is_old in ((timedelta(days=30), False), (timedelta(days=30, milliseconds=1), True)):
+        assert sums_module.is_old(one, ended + age) is is_old
+        assert to_fold([one], ended + age) == ([one] if is_old else [])
+
+
+def test_replays_that_were_given_up_are_counted_with_their_lines() -> None:
+    half = [
+        replace(sealed(replay_id, days_ago=40, lines=lines), state="failed")
+        for replay_id, lines in (("a", 3), ("b", 4))
+    ]
+    sums = Sums().with_folded([half[0], sealed("c", days_ago=40)]).with_folded([half[1]])
+    assert (sums.replays, sums.given_up, sums.given_up_lines) == (3, 2, 7)
+    values = sums.to_json()
+    assert (values["given_up"], values["given_up_lines"]) == (2, 7)
+    assert Sums.from_json(values) == sums
+
+
+def test_sums_of_an_earlier_version_have_nothing_given_up_or_anonymous() -> None:
+    sums = Sums().with_folded([sealed("a", days_ago=40)])
+    values = sums.to_json()
+    for name in ("given_up", "given_up_lines", "anonymous"):
+        del values[name]
+    assert Sums.from_json(values) == sums
+
+
+def test_lines_of_several_replays_and_repairs_add_up_by_their_kind() -> None:
+    def folded(replay_id: str, profile: str, *lines: bytes) -> ReplayRecord:
+        one = sealed(replay_id, days_ago=40)
+        return replace(one, spec=replace(one.spec, profile=profile), digest=Digest.of(lines))
+
+    sums = Sums(digest=Digest.of([b"before"]), anonymous=Digest.of([b"other"])).with_folded(
+        [
+            folded("m", "memory", b"1", b"2", b"3", b"4"),
+            folded("n", "memory", b"5"),
+            folded("d", "durable", b"6"),
+            folded("repair-1+m", "durable", b"1"),
+            folded("repair-2+m", "durable", b"2"),
+            folded("repair-3+m", "memory", b"3"),
+            folded("repair-1+d", "durable", b"6"),
+        ]
+    )
+    assert sums.digest == Digest.of([b"before", b"6", b"1", b"2"])
+    assert sums.anonymous == Digest.of([b"other", b"3", b"4", b"5"])
+    assert sums.replays == 3

@@ -11,7 +11,7 @@ few_lines = st.lists(st.sampled_from([b"", b"a", b"b", b"a\r", b"\xff"]), max_si
 
 
 @given(few_lines, few_lines)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_difference_counts_as_counters_do(tmp_path_factory, expected, found):
     current = project_settings.parse(state_dir=tmp_path_factory.mktemp("difference"))
     with Difference(current) as difference:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from logpipe.accounting.chain import Chain, Problem, own
-from logpipe.accounting.judge import Accounting, Facts, Stage, judge
+from logpipe.accounting.judge import Accounting, Comparison, Facts, Stage, compare, judge
 from logpipe.contracts.chain import Link, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.feed import Place
@@ -402,3 +402,171 @@ def test_lines_of_a_replay_that_runs_are_in_flight_and_nobody_waits_for_them() -
     late = stage({"a": lines(1, 9), "b": lines(1, 7)}, behind=4)
     accounting = judge(Facts(records=(A, running), hdfs=late, windows=late))
     assert (accounting.in_flight, accounting.is_waiting) == (4, True)
+
+
+def judged(hdfs: Stage, windows: Stage | None = None, **more: Any) -> Accounting:
+    return judge(
+        Facts(hdfs=replace(hdfs, name="HDFS"), windows=replace(windows or hdfs, name="windows"), **more)
+    )
+
+
+def test_numbers_of_an_accounting_are_those_of_the_facts() -> None:
+    found = judged(
+        stage({"a": ALL}),
+        stage({"a": lines(1, 9)}),
+        records=(A, record("repair-1+b", 3)),
+        folded=lines(1, 4),
+        folded_anonymous=lines(5, 6),
+        topic_lines=21,
+        hdfs_lines=22,
+        problems=(Problem("x is missing", 4), Problem("y is missing", 2)),
+    )
+    assert found.to_json().items() >= {"source": 16, "topic": 21, "hdfs": 22, "windows": 9}.items()
+    assert found.problems == ("x is missing", "y is missing")
+
+
+def test_lines_of_a_missing_file_are_missing_on_hdfs_only() -> None:
+    found = judged(
+        stage({"a": ALL}), stage({"a": lines(1, 5)}), records=(A,), problems=(Problem("x is missing", 3),)
+    )
+    assert found.lost == 5, "the greater of both, not their sum"
+
+
+def test_everything_in_words() -> None:
+    hdfs = stage({"a": lines(1, 1007)}, numbers={"a": 1005}, behind=3000, held=4000)
+    windows = stage({"a": lines(1, 1001)}, held=None)
+    found = judged(
+        hdfs,
+        windows,
+        records=(
+            record("a", 1000, "running"),
+            replace(record("b", 2000, "failed"), reason="the source is gone"),
+            record("c", 0, "stopped"),
+        ),
+        notes=("a note",),
+        problems=(Problem("x is missing", 4),),
+    )
+    assert found.details == (
+        "x is missing",
+        "a note",
+        "replay b of file:///a.log failed after line 2,000: the source is gone; clear its task `replay` to "
+        "go on",
+        "replay c of file:///a.log stopped after line 0: no reason is known; clear its task `replay` to go "
+        "on",
+        "replay a runs: 1,000 lines so far",
+        "HDFS: replay a: 0 lines missing, 2 too many",
+        "HDFS: replay a: 5 lines sent and not acknowledged (yet)",
+        "HDFS: replay b: 2,000 lines missing, 0 too many",
+        "HDFS: 3,000 records behind the topic's end",
+        "HDFS: 4,000 lines are held in memory by an agent",
+        "windows: replay a: 1 lines sent and not acknowledged (yet)",
+        "windows: replay b: 2,000 lines missing, 0 too many",
+        "windows: an agent runs and does not say what it holds in memory",
+    )
+
+
+def test_sealed_lines_and_lines_of_unknown_replays_in_words() -> None:
+    sealed = [record(f"s{number}", 5, sealed=True) for number in range(3)]
+    five = stage(sealed=sum((lines(1, 5) for _ in range(3)), start=lines(20, 21)))
+    assert judged(five, records=tuple(sealed), folded=lines(20, 23), folded_replays=1200).details[0] == (
+        "HDFS: 1,203 sealed replays: 2 lines missing, 0 too many"
+    )
+    forged = stage({"a": ALL, "f1": lines(1, 1000), "f2": lines(1, 234)})
+    assert judged(forged, records=(A,)).details[0] == (
+        "HDFS: 1,234 lines whose identity no replay of this ledger has: f1, f2"
+    )
+    many = stage({f"f{number}": lines(1, 1) for number in range(6)})
+    assert judged(many).details[0].endswith(" has: f0, f1, f2, f3, f4 …")
+    some = stage({f"f{number}": lines(1, 1) for number in range(5)})
+    assert judged(some).details[0].endswith(" has: f0, f1, f2, f3, f4")
+    assert judged(stage(sealed=ALL), folded=lines(1, 9), folded_replays=1).details[0] == (
+        "HDFS: 1 lines whose identity no replay of this ledger has"
+    )
+
+
+def test_what_other_clients_lines_lack_in_words() -> None:
+    behind, ahead, other = stage(others=lines(1, 3)), stage(others=lines(1, 1005)), stage(others=lines(2, 4))
+    found = judged(behind, ahead)
+    assert (found.lost, found.details) == (
+        1002, ("HDFS: lines of other clients: 1,002 lines missing, 0 too many",),
+    )  # fmt: skip
+    found = judged(ahead, behind)
+    assert (found.lost, found.details) == (
+        1002, ("windows: lines of other clients: 1,002 lines missing, 0 too many",),
+    )  # fmt: skip
+    found = judged(behind, other)
+    assert (found.lost, found.doubled, found.details) == (
+        1, 1, ("windows: lines of other clients: 1 lines missing, 1 too many",),
+    )  # fmt: skip
+    assert judged(behind).details == ()
+
+
+def test_lines_of_other_clients_are_not_compared_while_a_replay_without_identity_is_open() -> None:
+    few, many = stage(others=lines(1, 10)), stage(others=lines(1, 12))
+    memory = record("m", 10, profile="memory")
+
+    def compared(*records: ReplayRecord) -> bool:
+        return any("other clients" in text for text in judged(few, many, records=records).details)
+
+    assert compared()
+    assert not compared(memory)
+    assert compared(replace(memory, sealed_at="2026-03-01"))
+    assert compared(replace(memory, digest=Digest()))
+
+
+def test_what_profile_memory_lacks_and_has_too_many_in_words() -> None:
+    def details(found: Stage, *records: ReplayRecord, **more: Any) -> tuple[str, ...]:
+        return judged(found, stage(others=ALL), records=records, **more).details
+
+    memory, running = record("m", 10, profile="memory"), record("n", 5, "running", profile="memory")
+    assert details(stage(others=lines(1, 8)), memory) == (
+        "HDFS: lines without identity: 2 lines missing, 0 too many",
+    )
+    assert details(stage(others=lines(1, 13)), memory) == (
+        "HDFS: lines without identity: 0 lines missing, 3 too many",
+    )
+    assert details(stage(others=lines(1, 18)), memory, running)[1:] == (
+        "HDFS: lines without identity: 3 lines sent and not acknowledged (yet)",
+        "windows: lines without identity: 5 lines missing, 0 too many",
+    )
+    pooled = stage(others=lines(1, 12), is_pooled=True)
+    assert details(pooled, memory) == ("HDFS: lines without identity: 0 lines missing, 2 too many",)
+    assert details(stage(others=ALL, gap=lines(1, 3)), memory) == (
+        "HDFS: profile memory's files: 3 lines missing, 0 too many",
+    )
+
+
+def test_several_replays_that_run_or_are_in_the_pool_add_up() -> None:
+    running = (record("a", 10, "running"), record("b", 10, "running"))
+    behind = stage({"a": lines(1, 7), "b": lines(1, 8)}, behind=5)
+    found = judged(behind, records=running)
+    assert (found.in_flight, found.is_waiting) == (5, False)
+    done = (A, record("b", 10))
+    pooled = stage({"a": lines(1, 7), "b": lines(1, 8)}, pool=lines(1, 5), is_pooled=True)
+    assert judged(pooled, stage({"a": ALL, "b": ALL}), records=done).details == ()
+    short = replace(pooled, pool=lines(1, 4))
+    assert judged(short, stage({"a": ALL, "b": ALL}), records=done).lost == 1
+
+
+def test_two_repairs_of_one_replay_without_identity_add_up() -> None:
+    memory = record("m", 10, profile="memory", sealed=True)
+    repairs = [replace(record(f"repair-{k}+m", 1), digest=lines(8 + k, 8 + k)) for k in (1, 2)]
+    found = judged(stage(others=lines(1, 8), sealed=lines(9, 10)), records=(memory, *repairs))
+    assert (found.lost, found.doubled, found.details) == (0, 0, ())
+
+
+def test_a_replay_of_which_a_stage_knows_no_number_sent_nothing_beyond_its_record() -> None:
+    open_stage = stage({"a": lines(1, 2)}, numbers={})
+    found = judged(replace(open_stage, numbers={}), records=(record("a", 0, "stopped"),))
+    assert (found.doubled, found.details[1]) == (2, "HDFS: replay a: 0 lines missing, 2 too many")
+
+
+def test_one_line_of_a_replay_that_stopped_may_have_been_sent() -> None:
+    stopped = record("a", 10, "stopped")
+    assert compare(stopped, lines(1, 10), 10) == compare(stopped, lines(1, 10), 3) == Comparison()
+    assert compare(stopped, lines(2, 11), 10) == Comparison(1, 1)
+    assert compare(stopped, lines(1, 10), 11) == Comparison()
+    assert compare(stopped, lines(1, 11), 11) == Comparison(0, 0, 1)
+    assert compare(stopped, lines(1, 12), 11) == Comparison(0, 1, 1)
+    assert compare(stopped, lines(1, 9), 11) == Comparison(1, 0, 0)
+    assert Comparison(1, 2, 3) + Comparison(10, 20, 30) == Comparison(11, 22, 33)
