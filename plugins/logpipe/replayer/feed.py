@@ -247,12 +247,7 @@ class LineFeed:
         """Until a line is due, the batch has lingered, or something arrives that it may wait for."""
         until_s = min(self._linger_until_s or float("inf"), self._next_due_s or float("inf"))
         wait_s = min(max(0.0, until_s - now_s), _LOOK_AROUND_S)
-        if (
-            self._next_due_s is None
-            and self._end is None
-            and not self._items
-            and len(self._lines) < self._batch_lines
-        ):
+        if self._next_due_s is None:  # all lines are due, and more of them may fit
             self._fill(wait_s)
         else:
             self._halt.wait(wait_s)
