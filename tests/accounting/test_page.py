@@ -1,6 +1,7 @@
 """The page's service against a real topic and a real HDFS, whose chains are written as agent 2 would."""
 
 import signal
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -41,19 +42,29 @@ def whole(pipeline: Pipeline) -> Pipeline:
 
 
 @pytest.fixture
-def client(whole: Pipeline, tmp_path):
-    """Asks the service, which runs as the process host would run it."""
-    secrets = Layout.of(whole.settings).secrets()
-    service = Service.of("page", whole.settings, tmp_path / "page.log").start()
-    try:
-        with httpx.Client(
-            base_url=f"http://localhost:{whole.settings.page_port}", auth=(USER, secrets["page_password"])
-        ) as made:
-            yield made
-    finally:
-        service.end()
-    assert service.process is not None
-    assert service.process.returncode == 0, service.log.read_text()
+def make_client(tmp_path):
+    """Asks the service of a pipeline, which runs as the process host would run it."""
+
+    @contextmanager
+    def made(pipeline):
+        secrets = Layout.of(pipeline.settings).secrets()
+        service = Service.of("page", pipeline.settings, tmp_path / "page.log").start()
+        try:
+            address = f"http://localhost:{pipeline.settings.page_port}"
+            with httpx.Client(base_url=address, auth=(USER, secrets["page_password"])) as client:
+                yield client
+        finally:
+            service.end()
+        assert service.process is not None
+        assert service.process.returncode == 0, service.log.read_text()
+
+    return made
+
+
+@pytest.fixture
+def client(whole: Pipeline, make_client):
+    with make_client(whole) as client:
+        yield client
 
 
 def flow(client):
@@ -89,6 +100,16 @@ def test_the_flow_tells_of_each_station_and_of_the_sum(client, whole):
     wait_until(lambda: stations(client)["hdfs"]["behind"] == 300, 30, "new lines to be behind")
     assert stations(client)["windows"]["behind"] == 300
     wait_until(lambda: stations(client)["hdfs"]["behind_s"], 30, "time to pass")
+
+
+def test_a_topic_that_is_not_provisioned_yet_is_no_failure(pipeline, kafka, make_client):
+    kafka.delete_topic(pipeline.name)
+    with make_client(pipeline) as client:
+        wait_until(lambda: stations(client)["topic"]["lines"] == 0, 30, "the topic's absence to be seen")
+        wait_until(lambda: client.get("/days").json()["days"] == [], 30, "no days")
+        told = flow(client)
+        assert not {"topic", "hdfs", "windows"} & told["away"].keys()
+        assert told["accounting"] is None
 
 
 def test_nothing_new_is_told_in_a_few_bytes(client):

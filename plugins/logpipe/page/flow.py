@@ -45,7 +45,6 @@ class Flow:
             "away": {
                 source.name: state for source in self.sources.all() if (state := source.state())
             },
-            "profile_memory": self.settings.profile == "memory",
         }  # fmt: skip
 
     def count(self) -> None:

@@ -13,7 +13,7 @@ from logpipe.accounting.source import ledger
 from logpipe.accounting.verify import verify
 from logpipe.clients.flume import FlumeAgent, FlumeMetrics
 from logpipe.clients.hdfs import Hdfs
-from logpipe.clients.kafka import Kafka, Topic
+from logpipe.clients.kafka import Kafka, Topic, TopicError
 from logpipe.clients.process_host import Process, ProcessHost
 from logpipe.page.days import Days, DaysReader
 from logpipe.page.store import TIMEOUT_S, Mirror, Snapshot
@@ -32,12 +32,12 @@ class Sources:
 
     Attributes:
         sent: records of the replays, and the sums of those that were folded away.
-        topic: offsets of the topic.
+        topic: offsets of the topic; none before it is provisioned.
         agents: counters of the Flume agents 1 and 2.
         chains: how far HDFS is.
         windows: the windows' newest commit.
         days: the partitions on HDFS.
-        accounting: what `make verify` says.
+        accounting: what `make verify` says; None before the topic is provisioned.
         processes: those of the process host.
     """
 
@@ -47,7 +47,7 @@ class Sources:
     chains: Watched[dict[int, Chain]]
     windows: Watched[Snapshot | None]
     days: Watched[Days]
-    accounting: Watched[Accounting]
+    accounting: Watched[Accounting | None]
     processes: Watched[list[Process]]
 
     @classmethod
@@ -57,12 +57,12 @@ class Sources:
         days = DaysReader(settings)
         return cls(
             sent=Watched("ledger", lambda: ledger(settings), BUSY_S, IDLE_S),
-            topic=Watched("topic", lambda: kafka.offsets(settings.topic), BUSY_S, IDLE_S),
+            topic=Watched("topic", lambda: _topic(kafka, settings.topic), BUSY_S, IDLE_S),
             agents=(_agent(settings, 1), _agent(settings, 2)),
             chains=Watched("hdfs", lambda: _chains(settings), BUSY_S, IDLE_S),
             windows=Watched("windows", mirror.follow, BUSY_S, IDLE_S),
             days=Watched("days", days.read, SLOW_S, 4 * IDLE_S),
-            accounting=Watched("accounting", lambda: verify(settings), SLOW_S, 4 * IDLE_S),
+            accounting=Watched("accounting", lambda: _accounting(kafka, settings), SLOW_S, 4 * IDLE_S),
             processes=Watched("processes", _processes(settings), BUSY_S, IDLE_S),
         )
 
@@ -77,6 +77,24 @@ class Sources:
         """Begin to watch."""
         for source in self.all():
             source.start(interest)
+
+
+def _topic(kafka: Kafka, name: str) -> Topic:
+    try:
+        return kafka.offsets(name)
+    except TopicError:
+        if kafka.describe(name) is not None:
+            raise
+        return Topic("", {})
+
+
+def _accounting(kafka: Kafka, settings: Settings) -> Accounting | None:
+    try:
+        return verify(settings)
+    except TopicError:
+        if kafka.describe(settings.topic) is not None:
+            raise
+        return None
 
 
 def _agent(settings: Settings, number: int) -> Watched[FlumeMetrics]:

@@ -17,7 +17,7 @@ export function drawSentence(found) {
   if (!found) {
     mark.dataset.state = "unknown";
     say(by("sentence-text"), "It is not known yet whether any line is missing");
-    say(by("sentence-note"), "The accounting has not been done since the page's service began.");
+    say(by("sentence-note"), "Nothing was added up yet: the accounting follows, once there is a topic.");
     by("sentence-more").hidden = true;
     return;
   }
