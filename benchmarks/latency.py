@@ -46,7 +46,9 @@ class Watched(threading.Thread):
         self.looks = 0
 
     def run(self) -> None:
-        while not self.ended.wait(LOOK_S):
+        is_last = False
+        while not is_last:
+            is_last = self.ended.wait(LOOK_S)
             now = self._count() - self._base
             self.looks += 1
             if now > (self.counts[-1] if self.counts else 0):
