@@ -53,6 +53,6 @@ class WaitSensor(FirstLookMixin, BaseSensorOperator):
         if outcome.refused:
             raise AirflowFailException(f"Refused: {outcome.told}")
         if not outcome.complete:
-            raise AirflowSensorTimeout(f"Not after {outcome.waited_s} s: {outcome.told}")
+            raise AirflowSensorTimeout(f"{outcome.told} (given up after {outcome.waited_s} s)")
         self.log.info("After %.1f s: %s", outcome.waited_s, outcome.told)
         return self.result(context, outcome)
