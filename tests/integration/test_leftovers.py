@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from logpipe.hosts import configuration
 from logpipe.hosts.machine.process_host import ProcessHostError
 from logpipe.hosts.machine.stack import Stack
+from logpipe.hosts.machine.starter import end_leftovers
 from logpipe.hosts.services import named
 from tests.machine import own_settings
 from tests.waiting import wait_until
@@ -65,6 +68,31 @@ def test_workers_of_a_killed_scheduler_end_when_it_is_back_and_at_the_stop(stack
     os.kill(second, signal.SIGKILL)
     stack.host.shut_down()
     assert not psutil.wait_procs(orphans, 0)[1]
+
+
+def test_a_child_with_a_session_of_its_own_ends_when_its_program_was_killed(tmp_path):
+    """As the JVM of a Spark driver that was killed while it started."""
+    (tmp_path / "run").mkdir()
+    child = "import os; os.setsid(); print(os.getpid(), flush=True); os.read(0, 1)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    starter = [sys.executable, "-m", "logpipe.hosts.machine.starter", "some", str(tmp_path)]
+    never_ends, holding = os.pipe()  # their standard input, whoever dies
+    leader = subprocess.Popen(
+        [*starter, sys.executable, "-c", program], stdin=never_ends, stdout=subprocess.PIPE, process_group=0
+    )
+    try:
+        orphan = psutil.Process(int(leader.stdout.readline()))
+        assert end_leftovers(tmp_path, "some") == 0, "its program runs"
+        leader.kill()
+        leader.wait()
+        assert orphan.is_running()
+        assert end_leftovers(tmp_path, "some") == 1
+        assert not psutil.wait_procs([orphan], 10)[1]
+    finally:
+        leader.kill()
+        leader.communicate()
+        os.close(never_ends)
+        os.close(holding)
 
 
 def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):

@@ -4,9 +4,10 @@ What a killed predecessor left is ended, the program's temporary folder is empti
 becomes the program. A killed Airflow scheduler leaves its workers, which heed no SIGTERM; a killed JVM leaves
 the libraries that it unpacked; a killed Spark driver leaves its blocks.
 
-The process host makes each program the leader of a process group, which its children belong to. So the
-groups that have been started stand in ``STATE_DIR/run/NAME``, and what is still in one whose leader is gone
-was left behind.
+The process host makes each program the leader of a process group, which its children belong to; those that
+make one of their own, as the JVM of a Spark driver does, still have the program's environment, where
+`LEADER` names it. So what has been started stands in ``STATE_DIR/run/NAME``, and what is still of one that is
+gone was left behind.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+LEADER = "LOGPIPE_STARTED_AS"  # the pid of the program that a process belongs to, and when that began
 _KILLED_S = 10.0
 _GROUP = re.compile(r"^(\d+) (\S+ \d+)\n", re.MULTILINE)  # leader, and when it began
 _SCHEDULER = "airflow-scheduler"
@@ -36,6 +38,7 @@ def main(arguments: list[str]) -> None:
         with _groups_file(Path(state_dir), name).open("a") as file:
             file.write(f"{os.getpid()} {_started(os.getpid())}\n")
     os.environ |= {
+        LEADER: f"{os.getpid()} {_started(os.getpid())}",
         "SPARK_LOCAL_DIRS": str(temporary),
         "JDK_JAVA_OPTIONS": f'"-Djava.io.tmpdir={temporary}"',
     }
@@ -91,10 +94,18 @@ def _members(leader: int, started: str) -> dict[psutil.Process, int]:
     for pid in psutil.pids():
         with contextlib.suppress(OSError, psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            is_mine = os.getpgid(pid) == leader and process.uids().real == os.getuid()
-            if is_mine and process.status() != psutil.STATUS_ZOMBIE:
+            if process.uids().real != os.getuid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if os.getpgid(pid) == leader or _is_of(process, f"{leader} {started}"):
                 members[process] = process.ppid()
     return members
+
+
+def _is_of(process: psutil.Process, leader: str) -> bool:
+    try:
+        return process.environ().get(LEADER) == leader
+    except psutil.AccessDenied:  # not one of ours
+        return False
 
 
 def _started(pid: int) -> str:
