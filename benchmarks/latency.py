@@ -22,12 +22,12 @@ from pathlib import Path
 from benchmarks import july
 from logpipe import settings
 from logpipe.accounting.chain import ChainReader
+from logpipe.accounting.windows import read_commit_totals
 from logpipe.clients.hdfs import Hdfs
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi
 from logpipe.hosts.machine.replayer_api import ReplayerApi
 from logpipe.settings import PROJECT_DIR
-from logpipe.windows import reader
 
 LINES_PER_S = 1000
 LOOK_S = 0.05
@@ -79,7 +79,7 @@ def measure(url: str, lines: int) -> None:
     current = settings.load()
     layout = Layout.of(current)
     airflow, replayer = AirflowApi(current, layout), ReplayerApi(current, layout)
-    chains, windows = ChainReader(Hdfs.of(current), current.hdfs_logs_dir), reader.of_settings()
+    chains = ChainReader(Hdfs.of(current), current.hdfs_logs_dir)
     replay_id = ""
 
     def sent() -> int:
@@ -90,8 +90,7 @@ def measure(url: str, lines: int) -> None:
         return sum(chain.totals.digest.lines for chain in chains.chains().values())
 
     def in_windows() -> int:
-        commit = windows.commit()
-        return commit.lines if commit else 0
+        return read_commit_totals(current).digest.lines
 
     places = {"sent": Watched(sent), "on HDFS": Watched(on_hdfs), "in the windows": Watched(in_windows)}
     for place in places.values():
