@@ -4,6 +4,7 @@ Every route is guarded: who may see runs of the pipeline's DAG sees the page. Qu
 a thread, so that a service that hangs takes none of Airflow's; it answers by itself within `TIMEOUT_S`.
 """
 
+import asyncio
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,10 @@ from logpipe.settings import PROJECT_DIR
 CONN_ID = "page_default"
 GUARDED_BY = "replay_log"  # whoever may see this DAG's runs sees the page
 QUESTIONS = frozenset({"flow", "traffic", "days", "replays", "lines"})
-TIMEOUT_S = 12.0
+TIMEOUT_S = 10.0
+# So many questions are under way at once, and others do not wait: a service that hangs piles nothing up.
+MAX_QUESTIONS = 64
+POOL_TIMEOUT_S = 1.0
 FILES_DIR = Path(__file__).parent / "www"
 JARS_DIR = PROJECT_DIR / "build" / "jars" / "page"
 _OF_JAR = {"uPlot.iife.min.js": "dist/uPlot.iife.min.js", "uPlot.min.css": "dist/uPlot.min.css"}
@@ -66,6 +70,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
+        self._connecting = asyncio.Lock()
 
     async def ask(self, question: str, request: Request) -> httpx.Response:
         """Hand a question on.
@@ -74,10 +79,12 @@ class Upstream:
             httpx.HTTPError: no answer in time.
             LookupError: there is no such connection.
         """
-        if self._client is None:
-            self._client = await run_in_threadpool(self._connect)
+        async with self._connecting:
+            if self._client is None:
+                self._client = await run_in_threadpool(self._connect)
+            client = self._client
         headers = {name: value for name in _HANDED_ON if (value := request.headers.get(name))}
-        return await self._client.get(f"/{question}?{request.url.query}", headers=headers)
+        return await client.get(f"/{question}?{request.url.query}", headers=headers)
 
     @staticmethod
     def _connect() -> httpx.AsyncClient:
@@ -91,7 +98,8 @@ class Upstream:
         return httpx.AsyncClient(
             base_url=f"{found.schema or 'http'}://{found.host}:{found.port}",
             auth=(found.login or "", found.password or ""),
-            timeout=TIMEOUT_S,
+            timeout=httpx.Timeout(TIMEOUT_S, pool=POOL_TIMEOUT_S),
+            limits=httpx.Limits(max_connections=MAX_QUESTIONS),
             trust_env=False,
         )
 
@@ -128,7 +136,8 @@ def make_app() -> FastAPI:
         try:
             answer = await upstream.ask(question, request)
         except (httpx.HTTPError, LookupError) as error:
-            upstream.forget()
+            if isinstance(error, httpx.ConnectError):  # its address may be another one now
+                upstream.forget()
             text = f"The page's service does not answer: {error or type(error).__name__}"
             return JSONResponse({"error": text}, 503, _HEADERS)
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # the browser must not take it for its own login
