@@ -22,7 +22,9 @@ from logpipe.clients.hdfs import Hdfs as Client
 from logpipe.hosts import configuration
 from logpipe.hosts.environment import service_environment
 from logpipe.hosts.layout import Layout
+from logpipe.hosts.machine.process_host import ProcessHost
 from logpipe.hosts.machine.stack import Stack
+from logpipe.hosts.services import Service as KnownService
 from logpipe.hosts.services import named
 from logpipe.settings import PROJECT_DIR, Settings
 from tests.ports import free_port, port_settings
@@ -316,6 +318,11 @@ def running(folder: Path, **overrides: Any) -> Iterator[tuple[Kafka, Hdfs]]:
     finally:
         kafka.end()
         hdfs.end()
+
+
+def process_host(settings: Settings, *services: KnownService) -> ProcessHost:
+    """The process host of a copy, which keeps these services; not started."""
+    return ProcessHost(settings, Layout.of(settings), services)
 
 
 def agent(

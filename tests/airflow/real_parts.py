@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from logpipe.hosts.layout import USER, Layout
+from logpipe.hosts.machine.process_host import ProcessHost
 from logpipe.settings import Settings
 
 # A service of the tests: an HTTP server whose answers stand in files of its folder, so that a test can
@@ -85,6 +85,15 @@ def connect_stores(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     )  # fmt: skip
 
 
+def connect_process_host(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Define the connection to the process host of a copy."""
+    password = Layout.of(settings).secrets()["process_host_password"]
+    connect(
+        monkeypatch, "process_host_default", host="127.0.0.1", port=settings.supervisor_port, login=USER,
+        password=password,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class SmallService:
     """A program under the process host; what it answers to GET /NAME stands in ``folder``/NAME."""
@@ -98,28 +107,30 @@ class SmallService:
         fresh.replace(self.folder / name)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ProcessHostUnderTest:
-    port: int
+    """A process host of the product's, with small programs.
+
+    Attributes:
+        folder: what the programs read.
+    """
+
+    settings: Settings
     folder: Path
     services: dict[str, SmallService]
-    ports: dict[str, int]  # of the replayer, and of the netcat and the Thrift source that it sends to
-    daemon: subprocess.Popen[bytes] | None = None
+    daemon: ProcessHost
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        return Layout.of(self.settings).secrets()
+
+    def log(self, name: str) -> Path:
+        return Layout.of(self.settings).logs_dir / f"{name}.log"
 
     def start(self) -> None:
-        """Run supervisord with its configuration in ``folder``."""
-        command = [
-            sys.executable,
-            "-m",
-            "supervisor.supervisord",
-            "-c",
-            str(self.folder / "supervisord.conf"),
-        ]
-        self.daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_until(lambda: accepts(self.port), "supervisord")
+        self.daemon.start()
 
     def end(self) -> None:
         """End supervisord and all that it keeps."""
-        if self.daemon is not None:
-            self.daemon.terminate()
-            self.daemon.wait(20)
+        if self.daemon.is_running():
+            self.daemon.shut_down()

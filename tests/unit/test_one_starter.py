@@ -1,4 +1,4 @@
-"""Kafka, HDFS and agents are started by the product's own table, in tests and benchmarks as well."""
+"""Kafka, HDFS, agents and process hosts are those of the product's own table, in tests and benchmarks too."""
 
 from pathlib import Path
 
@@ -13,6 +13,8 @@ OWN_MAINS = (
     "server.datanode",
     "flume.node",
     "server.properties",
+    "supervisor.supervisord",
+    "supervisord.conf",
 )
 FILES = [
     path

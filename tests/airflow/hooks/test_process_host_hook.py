@@ -81,7 +81,7 @@ def test_the_log_tail_is_readable_even_with_bytes_that_xml_forbids(
     hook: ProcessHost, process_host: ProcessHostUnderTest
 ) -> None:
     hook.start("broken")
-    wait_until(lambda: (process_host.folder / "broken.log").stat().st_size, "a line in the log")
+    wait_until(lambda: process_host.log("broken").stat().st_size, "a line in the log")
     assert (hook.log_tail("broken"))[-1] == "no such file: conf.xml ?"
 
 
@@ -89,7 +89,7 @@ def test_the_log_tail_is_standard_output_when_standard_error_is_empty(
     hook: ProcessHost, process_host: ProcessHostUnderTest
 ) -> None:
     hook.start("split")
-    wait_until(lambda: (process_host.folder / "split.log").stat().st_size, "a line in the log")
+    wait_until(lambda: "listening" in process_host.log("split.out").read_text(), "a line in the log")
     assert hook.log_tail("split") == ["listening"]
 
 
@@ -97,7 +97,12 @@ def test_a_wrong_password_is_said(
     process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect(
-        monkeypatch, "other", host="127.0.0.1", port=process_host.port, login="logpipe", password="wrong-one"
+        monkeypatch,
+        "other",
+        host="127.0.0.1",
+        port=process_host.settings.supervisor_port,
+        login="logpipe",
+        password="wrong-one",
     )
     with pytest.raises(ProcessHostError, match=r"connection other\) refused login and password"):
         ProcessHostHook("other").get_conn().state("web")
@@ -114,8 +119,9 @@ def test_of_several_hosts_the_one_that_answers_takes_over(
 ) -> None:
     """Nothing listens at the first host: what is not up on the second one is started there."""
     connect(
-        monkeypatch, "process_host_default", host="127.0.0.9, 127.0.0.1", port=process_host.port,
-        login="logpipe", password="right-password",
+        monkeypatch, "process_host_default", host="127.0.0.9, 127.0.0.1",
+        port=process_host.settings.supervisor_port, login="logpipe",
+        password=process_host.secrets["process_host_password"],
     )  # fmt: skip
     launch = ProcessHostHook().get_conn().launch("web")
     assert not launch.reattached

@@ -33,7 +33,7 @@ LINES = 2_000
 @pytest.fixture
 def agent(process_host: ProcessHostUnderTest, kafka: Kafka, tmp_path: Path) -> Iterator[Service]:
     KafkaHook().kafka().create(TOPIC, 1, 1, {})
-    port = process_host.ports["netcat"]
+    port = process_host.settings.netcat_port
     agent = flume_agent(
         1, kafka.settings, tmp_path / "agent.log", profile="memory", topic=TOPIC, netcat_port=port
     )
@@ -47,9 +47,14 @@ def agent(process_host: ProcessHostUnderTest, kafka: Kafka, tmp_path: Path) -> I
 def host(
     process_host: ProcessHostUnderTest, agent: Service, monkeypatch: pytest.MonkeyPatch
 ) -> ProcessHostUnderTest:
-    port = process_host.ports["replayer"]
+    port = process_host.settings.replayer_port
     connect(
-        monkeypatch, "replayer_default", host="localhost", port=port, login="logpipe", password="for-tests"
+        monkeypatch,
+        "replayer_default",
+        host="localhost",
+        port=port,
+        login="logpipe",
+        password=process_host.secrets["replayer_password"],
     )
     return process_host
 

@@ -1,8 +1,6 @@
 """A day is sealed through a real process host, over a real topic and HDFS."""
 
 import asyncio
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +17,9 @@ from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.airflow.operators.host_program import HostProgramError
 from logpipe.airflow.operators.seal import SealOperator
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
-from tests.airflow.real_parts import accepts, connect, connect_stores, free_port, wait_until
+from logpipe.hosts.services import named
+from tests import machine
+from tests.airflow.real_parts import connect_process_host, connect_stores, free_port
 from tests.machine import Hdfs, Kafka
 from tests.sealing.chain_writer import DAY, Pipeline, next_day
 
@@ -33,35 +33,21 @@ ASSET = Asset(name="sealed", uri="hdfs://localhost/sealed")
 def pipeline(kafka: Kafka, hdfs: Hdfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """A pipeline with a process host that keeps the program, and settings that are its own."""
     made = Pipeline(kafka, hdfs, tmp_path)
-    port = free_port()
-    conf = tmp_path / "supervisord.conf"
-    conf.write_text(
-        f"[supervisord]\nnodaemon=true\nlogfile={tmp_path}/supervisord.log\npidfile={tmp_path}/supervisord.pid\n"
-        f"[inet_http_server]\nport=127.0.0.1:{port}\nusername=logpipe\npassword=right-password\n"
-        "[rpcinterface:supervisor]\n"
-        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-        f"[program:seal]\ncommand={sys.executable} -m logpipe.sealing\nautostart=false\nautorestart=false\n"
-        f"startsecs=0\nstdout_logfile={tmp_path}/seal.out.log\nstderr_logfile={tmp_path}/seal.log\n"
-    )
-    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(conf)]
-    daemon = subprocess.Popen(command, env=made.environment(), stdout=subprocess.DEVNULL)
+    made.settings = made.settings.model_copy(update={"supervisor_port": free_port()})
+    host = machine.process_host(made.settings, named("seal"))
     own = {name: value for name, value in made.environment().items() if name.startswith("LOGPIPE_")}
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     settings.load.cache_clear()
-    connect(
-        monkeypatch, "process_host_default", host="127.0.0.1", port=port, login="logpipe",
-        password="right-password",
-    )  # fmt: skip
+    connect_process_host(monkeypatch, made.settings)
     connect_stores(monkeypatch, made.settings)
     try:
-        wait_until(lambda: accepts(port), "supervisord")
+        host.start()
         yield made
     finally:
         settings.load.cache_clear()
         made.hdfs.close()
-        daemon.terminate()
-        daemon.wait(20)
+        host.shut_down()
 
 
 class Run:
