@@ -1,6 +1,7 @@
 """Chains and days as they are read: what is whole, what is wrong and in which words, and what is asked."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -365,6 +366,7 @@ def test_days_that_are_whole(logs: Logs) -> None:
         1: Chain(1, (links[1].name,), links[1], None, (links[1],)),
     }
     assert replace(days, chains={}) == Days()
+    assert logs.hdfs.asked.count(("attribute", logs.path(links[1]))) == 1
     assert logs.days(each_link=True).chains[0].adds_up is False
 
 
@@ -403,6 +405,13 @@ def test_epochs_follow_each_other_in_what_is_not_read(logs: Logs) -> None:
     assert (chain.links, chain.adds_up) == ((links[0], links[2], links[4]), True)
     logs.hdfs.delete(logs.path(links[3]))
     assert logs.days().chains[0].adds_up is False
+
+
+def test_an_epoch_that_nothing_ended_does_not_add_up(logs: Logs) -> None:
+    links = [logs.range(2), logs.range(3)]
+    logs.heads[0] = replace(links[1], next_epoch=1)
+    logs.range(1)
+    assert logs.told()[0].startswith("a gap in the chain: partition 0, link 000000-")
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
@@ -562,6 +571,16 @@ def test_names_of_profile_memorys_files(name: str, is_memory: bool) -> None:
     assert is_memory_file(name) is is_memory
 
 
+def test_days_around_memory_links_are_those_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        assert [chain_module._day(NOON_MS, days) for days in (-1, 0, 1)] == ["26-03-09", DAY, NEXT_DAY]
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+
 def part(first: int, *members: Member, partition: int = 0, epoch: int = 0) -> Part:
     return Part(partition, "T", epoch, {}, members)
 
@@ -713,6 +732,21 @@ def test_files_that_came_to_a_day_when_it_was_sealed_are_none_too_many() -> None
     logs.hdfs.write(f"{folder}/apache_logs-9.txt", b"")
     logs.hdfs.write(f"{folder}/other.log", b"")
     assert logs.told() == []
+
+
+def test_of_two_sealed_days_each_is_told_and_one_that_is_sealed_no_more_hides_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logs, _ = sealed_logs()
+    logs.seal("26-03-08")
+    logs.seal("26-03-09", logs.range(1, 1, "26-03-09"))
+    for day in ("26-03-09", DAY):
+        logs.hdfs.delete(f"{logs.layout.day(day)}/apache_logs-1.log")
+    sealed = logs.reader.sealed
+    monkeypatch.setattr(logs.reader, "sealed", lambda day: None if day == "26-03-08" else sealed(day))
+    missing = [text for text in logs.told() if "of a sealed day is missing" in text]
+    assert len(missing) == 1, "of the first all files are gone"
+    assert any(text.startswith("The sealed day 26-03-09 is missing") for text in logs.told())
 
 
 def test_a_day_whose_folder_is_being_exchanged_is_a_note() -> None:

@@ -73,6 +73,12 @@ def test_a_copy_is_the_record(copies: Copies, hdfs: MemoryHdfs) -> None:
     assert hdfs.files[f"{ROOT}/replays/a.json"] == json.dumps(one.to_file(), indent=1).encode()
 
 
+def test_what_a_killed_host_left_half_written_is_written_over(copies: Copies, hdfs: MemoryHdfs) -> None:
+    hdfs.write(f"{ROOT}/replays/.a.json.tmp", b"{")
+    copies.put(record("a"))
+    assert list(hdfs.files) == [f"{ROOT}/replays/a.json"]
+
+
 def test_copies_are_told_oldest_first(copies: Copies, hdfs: MemoryHdfs) -> None:
     for replay, started in (("a", "2026-03-02"), ("b", "2026-03-01"), ("c", "2026-03-03")):
         copies.put(record(replay, started_at=started))
@@ -286,9 +292,9 @@ def test_hdfs_that_is_away_is_told_once_and_asked_again(
     host = Host(copies, record("a"), record("b"))
     with monkeypatch.context() as away:
         away.setattr(hdfs, "read", fail)
-        host.ledger._copy_changed()
-        host.ledger._copy_changed()
-    assert host.put == ["a", "a"], "the others are not tried"
+        for _ in range(3):
+            host.ledger._copy_changed()
+    assert host.put == ["a", "a", "a"], "the others are not tried"
     host.ledger._copy_changed()
     assert {one.spec.replay_id for one in copies.all()} == {"a", "b"}
     assert caplog.messages == [
@@ -313,7 +319,7 @@ def run(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, rounds: int, at: Callab
 
 
 def test_folds_are_made_once_a_day(copies: Copies, hdfs: MemoryHdfs, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = [1000.0]
+    now_s = [0.0]
     monkeypatch.setattr(ledger_module.time, "monotonic", lambda: now_s[0])
     of_copies: list[float] = []
     monkeypatch.setattr(copies, "fold", lambda: of_copies.append(now_s[0]))
@@ -326,7 +332,7 @@ def test_folds_are_made_once_a_day(copies: Copies, hdfs: MemoryHdfs, monkeypatch
 
     run(host.ledger, monkeypatch, 3, later)
     assert own_folds == [1, 1, 2]
-    assert of_copies == [1000.0, 87_400.0]
+    assert of_copies == [0.0, 86_400.0]
     assert host.put == ["a"]
 
 
@@ -362,7 +368,7 @@ def test_a_wait_ends_when_it_is_woken_but_not_while_hdfs_is_away(
     monkeypatch.setattr(ledger_module.time, "monotonic", lambda: now_s[0])
     ledger = Ledger(copies, list, lambda _: None, lambda: None)
     waits: list[float] = []
-    woken = iter([True, True, False])
+    woken = iter([True, True, True, True, False])
 
     def wait(timeout_s: float) -> bool:
         waits.append(timeout_s)
@@ -376,11 +382,11 @@ def test_a_wait_ends_when_it_is_woken_but_not_while_hdfs_is_away(
     assert not ledger._wake.is_set()
     ledger._is_away = True
     ledger._pause()
-    assert waits == [10.0, 10.0, 6.0]
+    assert waits == [10.0, 10.0, 6.0, 2.0, 0.0]
     ledger._stopping = True
     woken = iter([True])
     ledger._pause()
-    assert waits == [10.0, 10.0, 6.0, 10.0], "a stop is not held up"
+    assert waits[5:] == [10.0], "a stop is not held up"
 
 
 def test_a_thread_copies_at_once_and_once_more_at_its_stop(copies: Copies) -> None:
@@ -396,6 +402,15 @@ def test_a_thread_copies_at_once_and_once_more_at_its_stop(copies: Copies) -> No
     assert copied is not None
     assert copied.place.line == 9
     assert (host.ledger._thread.name, host.ledger._thread.daemon) == ("ledger", True)
+
+
+def test_a_stop_waits_three_seconds_at_most(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(copies, list, lambda _: None, lambda: None)
+    waited: list[float] = []
+    monkeypatch.setattr(ledger._thread, "is_alive", lambda: True)
+    monkeypatch.setattr(ledger._thread, "join", waited.append)
+    ledger.stop()
+    assert waited == [3.0]
 
 
 def test_a_wake_reaches_the_thread(copies: Copies) -> None:

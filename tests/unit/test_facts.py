@@ -149,6 +149,7 @@ def test_profile_memory_is_ahead_of_the_chain_by_its_groups_offsets() -> None:
         (lines(1, 1), 20, {}, True),  # the group commits a moment after lines may stand in a file
         (lines(1, 1), 10, {}, False),
         (Digest(), 20, {}, False),
+        (lines(1, 1), 11, {}, True),
         (Digest(), 20, {0: 10, 1: 10}, False),
         (Digest(), 20, {0: 11}, True),
         (Digest(), 10, {2: 1}, True),
@@ -157,8 +158,26 @@ def test_profile_memory_is_ahead_of_the_chain_by_its_groups_offsets() -> None:
 def test_when_lines_are_in_the_pool(
     found: Digest, end: int, ahead: dict[int, int], *, is_pooled: bool
 ) -> None:
-    now = Topic("T", {0: (0, end), 1: (0, end)})
+    now = Topic("T", {0: (0, end), 1: (0, 10)})
     assert facts_of(reading(now=now, ahead=ahead, days=Days(memory_found=found))).hdfs.is_pooled is is_pooled
+
+
+def test_what_was_reached_is_told_for_each_partition() -> None:
+    made = reading(
+        chains={0: head(0, 10, Totals()), 1: head(1, 4, Totals()), 3: Chain(3)},
+        now=Topic("T", {0: (0, 10), 1: (0, 10), 2: (0, 1), 3: (0, 1)}),
+        ahead={2: 0},
+    )
+    assert facts_of(made).hdfs.behind == 6 + 1 + 1
+
+
+def test_lines_of_a_partition_that_the_topic_has_not_are_behind_its_end() -> None:
+    made = reading(chains={5: head(5, 1, Totals())})
+    assert (
+        facts_of(made)
+        .notes[0]
+        .startswith("partition 5: HDFS has lines up to offset 1, Kafka's log ends at 0")
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,11 @@ class Topics:
         self.asked: list[dict[int, tuple[int, int]]] = []
 
     def describe(self, settings: Settings) -> Topic:
+        assert settings.topic == "t"
         return Topic("T", {PARTITION: (self.low, 10_000), PARTITION + 1: (500, 10_000)})
 
     def records(self, settings: Settings, places: dict[int, tuple[int, int]]) -> Iterator[Record]:
+        assert settings.topic == "t"
         self.asked.append(places)
         first, until = places[PARTITION]
         return iter([each for each in self.kept if first <= each.offset < until])
@@ -103,6 +105,7 @@ def offsets(records: Iterator[Record]) -> list[int]:
 
 def test_ranges_are_read_one_after_the_other(topic: Topics) -> None:
     made = reader()
+    assert made.sums.by_replay() == {}
     assert offsets(made.records(100, 103)) == [100, 101, 102]
     assert made.sums.by_replay() == {"a": Digest.of([b"100", b"101", b"102"])}
     assert offsets(made.records(105, 107)) == [105, 106]
@@ -133,10 +136,10 @@ def test_what_retention_took_before_the_range_is_not_asked_for(topic: Topics) ->
     topic.low = 103
     offsets(reader(at=101).records(105, 110))
     assert topic.asked == [{PARTITION: (103, 110)}]
-    made = PartitionReader(parse(topic="t"), "T", 7, 4, 9, {})  # a partition that the topic has no more
+    made = PartitionReader(parse(topic="t"), "T", 7, 0, 9, {})  # a partition that the topic has no more
     with pytest.raises(KeyError):
         offsets(made.records(4, 9))
-    assert topic.asked[1] == {7: (4, 9)}
+    assert topic.asked[1] == {7: (0, 9)}
 
 
 def test_a_topic_made_anew_is_refused(topic: Topics) -> None:
@@ -157,9 +160,9 @@ def test_only_records_of_the_time_that_is_asked_for(topic: Topics) -> None:
 
 
 def test_lines_in_blocks_of_a_files_size(topic: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "BLOCK_BYTES", 8)  # two lines of three bytes, each with its end
+    monkeypatch.setattr(ranges, "BLOCK_BYTES", 9)  # lines of three bytes, each with its end: two are too few
     made = reader()
-    assert list(made.blocks(100, 105)) == [b"100\n101\n", b"102\n103\n", b"104\n"]
+    assert list(made.blocks(100, 105)) == [b"100\n101\n102\n", b"103\n104\n"]
     assert list(made.blocks(105, 107)) == [b"105\n106\n"]
     assert made.sums.digest.lines == 2
     assert list(made.blocks(107, 110, (1108, 1109))) == [b"108\n"]
