@@ -15,9 +15,9 @@ from tests.airflow.real_parts import (
     ProcessHostUnderTest,
     SmallService,
     connect_process_host,
-    free_port,
 )
 from tests.machine import Kafka, own_settings
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@ import pytest
 from logpipe.airflow.hooks.services import FlumeAgentHook, ProcessHostHook
 from logpipe.clients.errors import UnreachableError
 from logpipe.clients.flume import FlumeMetrics
-from tests.airflow.real_parts import ProcessHostUnderTest, accepts, connect, wait_until
+from tests.airflow.real_parts import ProcessHostUnderTest, accepts, connect
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,7 @@ def agent(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -
     service = process_host.services["agent"]
     connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=service.port)
     ProcessHostHook().get_conn().launch("agent", "memory")
-    wait_until(lambda: accepts(service.port), "the agent's port")
+    wait_until(lambda: accepts(service.port), 30, "the agent's port")
     return process_host
 
 

@@ -6,7 +6,8 @@ import pytest
 from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.clients.errors import UnreachableError
 from logpipe.clients.process_host import ProcessHost, ProcessHostError
-from tests.airflow.real_parts import ProcessHostUnderTest, connect, wait_until
+from tests.airflow.real_parts import ProcessHostUnderTest, connect
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -81,7 +82,7 @@ def test_the_log_tail_is_readable_even_with_bytes_that_xml_forbids(
     hook: ProcessHost, process_host: ProcessHostUnderTest
 ) -> None:
     hook.start("broken")
-    wait_until(lambda: process_host.log("broken").stat().st_size, "a line in the log")
+    wait_until(lambda: process_host.log("broken").stat().st_size, 30, "a line in the log")
     assert (hook.log_tail("broken"))[-1] == "no such file: conf.xml ?"
 
 
@@ -89,7 +90,7 @@ def test_the_log_tail_is_standard_output_when_standard_error_is_empty(
     hook: ProcessHost, process_host: ProcessHostUnderTest
 ) -> None:
     hook.start("split")
-    wait_until(lambda: "listening" in process_host.log("split.out").read_text(), "a line in the log")
+    wait_until(lambda: "listening" in process_host.log("split.out").read_text(), 30, "a line in the log")
     assert hook.log_tail("split") == ["listening"]
 
 

@@ -19,8 +19,9 @@ from logpipe.airflow.operators.seal import SealOperator
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
 from logpipe.hosts.services import named
 from tests import machine
-from tests.airflow.real_parts import connect_process_host, connect_stores, free_port
+from tests.airflow.real_parts import connect_process_host, connect_stores
 from tests.machine import Hdfs, Kafka
+from tests.ports import free_port
 from tests.sealing.chain_writer import DAY, Pipeline, next_day
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -5,7 +5,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.airflow.operators.stop import FlumeAgentStopOperator, ServiceStopOperator
-from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, accepts, connect, wait_until
+from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, accepts, connect
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -16,7 +17,7 @@ def agent(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -
     connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=service.port)
     service.answer("metrics", METRICS)
     ProcessHostHook().get_conn().launch("agent", "durable")
-    wait_until(lambda: accepts(service.port), "the agent's port")
+    wait_until(lambda: accepts(service.port), 30, "the agent's port")
     return process_host
 
 
