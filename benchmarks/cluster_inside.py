@@ -11,13 +11,15 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from logpipe import settings
 from logpipe.accounting.topic import consumer_lag, end_offsets
 from logpipe.cli.inside import at
+from logpipe.clients.process_host import ProcessHost
+from logpipe.clients.replayer import Replayer
+from logpipe.hosts.connections import client
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.process_host import ProcessHost
-from logpipe.hosts.machine.replayer_api import ReplayerApi
-from logpipe.hosts.services import named
+from logpipe.hosts.services import PROCESS_HOST, REPLAYER, named
 
 DEADLINE_S = 900
-PROCESSES = ("replayer", "flume-agent1:durable", "flume-agent2:durable")
+SPEC = {"url": "file:///home/logpipe/bench.log", "pace": "max", "profile": "durable", "limit": None}
+PROCESSES = (("replayer", None), ("flume-agent1", "durable"), ("flume-agent2", "durable"))
 
 
 def wait(what: str, condition: Callable[[], bool]) -> None:
@@ -29,9 +31,9 @@ def wait(what: str, condition: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def is_done(replayer: ReplayerApi, replay_id: str) -> bool:
+def is_done(replayer: Replayer, replay_id: str) -> bool:
     """Whether the last line was acknowledged."""
-    return (replayer.record(replay_id) or {}).get("state") == "done"
+    return bool(replayer.record(replay_id)["state"] == "done")
 
 
 def make_topic(current: settings.Settings, partitions: int) -> None:
@@ -51,23 +53,25 @@ def main() -> None:
     layout = Layout.of(current)
     edges = [f"edge{number}" for number in range(1, int(sys.argv[1]) + 1)]
     lines = int(sys.argv[3]) * len(edges)
-    hosts = {edge: ProcessHost(at(edge), layout) for edge in ("edge1", "edge2")}
+    hosts = {edge: client(ProcessHost, PROCESS_HOST, at(edge), layout) for edge in ("edge1", "edge2")}
     for host in hosts.values():
-        for service in PROCESSES:
-            host.stop_process(service)
+        for process in PROCESSES:
+            host.stop(*process)
     make_topic(current, int(sys.argv[2]))
     for edge in edges:
-        for service in PROCESSES:
-            hosts[edge].start_process(service, wait=False)
+        for process in PROCESSES:
+            hosts[edge].start(*process)
     for edge in edges:
         for service in ("flume-agent1", "flume-agent2", "replayer"):
             wait(f"{service} on {edge}", partial(named(service).is_ready, at(edge)))
     wait("an empty topic", lambda: sum(consumer_lag(current).values()) == 0)
     before = sum(end for _, end in end_offsets(current).values())
-    replayers = {f"bench-{edge}-{int(time.time())}": ReplayerApi(at(edge), layout) for edge in edges}
+    replayers = {
+        f"bench-{edge}-{int(time.time())}": client(Replayer, REPLAYER, at(edge), layout) for edge in edges
+    }
     began = time.monotonic()
     for replay_id, replayer in replayers.items():
-        replayer.submit(replay_id, "file:///home/logpipe/bench.log", "durable")
+        replayer.submit(replay_id, SPEC)
     wait("the replays", lambda: all(is_done(replayers[name], name) for name in replayers))
     acknowledged_s = time.monotonic() - began
     wait("HDFS", lambda: sum(consumer_lag(current).values()) == 0)

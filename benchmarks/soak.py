@@ -32,7 +32,9 @@ from tests.data_plane import DataPlane
 from tests.machine import own_settings
 from tests.waiting import wait_until
 
-from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
+from logpipe.clients.airflow import PIPELINE_DAG
+from logpipe.clients.errors import ClientError
+from logpipe.hosts.connections import airflow_of
 from logpipe.hosts.machine.stack import StartProgress
 from logpipe.hosts.services import names as services_of
 
@@ -146,17 +148,17 @@ class Steered:
 
     def __init__(self, plane: DataPlane, pace: str) -> None:
         plane.stack.up(StartProgress())
-        self._airflow, self._pace = AirflowApi(plane.settings, plane.stack.layout), pace
+        self._airflow, self._pace = airflow_of(plane.settings, plane.stack.layout), pace
         wait_until(lambda: self._airflow.has_dag(PIPELINE_DAG), 120, poll_s=1)
 
     def begin(self) -> str:
         while True:
-            with suppress(AirflowApiError, httpx.TransportError):  # its API is just being killed
+            with suppress(ClientError):  # its API is just being killed
                 return self._airflow.trigger(PIPELINE_DAG, {"pace": self._pace})
             time.sleep(2)
 
     def ended(self, replay: str) -> str:
-        with suppress(AirflowApiError, httpx.TransportError):
+        with suppress(ClientError):
             state = self._airflow.run_state(PIPELINE_DAG, replay)
             return {"success": "done", "failed": "failed"}.get(state, "")
         return ""
@@ -181,7 +183,7 @@ def soak(plane: DataPlane, options: argparse.Namespace) -> dict[str, Any]:
         if at_s >= kill_at_s:
             if kill_at_s:
                 service = chance.choice(services)
-                for state in plane.stack.host.states():
+                for state in plane.stack.host.client.processes():
                     if state.service == service and state.pid:
                         with suppress(ProcessLookupError):
                             os.kill(state.pid, signal.SIGKILL)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from logpipe.accounting import lines
@@ -18,14 +17,16 @@ from logpipe.accounting.drain import Drain
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError
+from logpipe.clients.errors import ClientError
 from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.clients.kafka import TopicError
+from logpipe.clients.process_host import Process
+from logpipe.clients.replayer import Replayer
 from logpipe.hosts import configuration
+from logpipe.hosts.connections import client
 from logpipe.hosts.environment import JAVA, hadoop_class_path
-from logpipe.hosts.layout import USER
-from logpipe.hosts.machine.process_host import ProcessState
 from logpipe.hosts.machine.stack import Stack, StartProgress
-from logpipe.hosts.services import names
+from logpipe.hosts.services import REPLAYER, names
 from logpipe.settings import Settings
 from tests.waiting import wait_until
 
@@ -74,10 +75,11 @@ class DataPlane:
         """The process id of a running service, once it has one."""
         return wait_until(lambda: self.process(service), BACK_TIMEOUT_S).pid
 
-    def process(self, service: str) -> ProcessState | None:
+    def process(self, service: str) -> Process | None:
         """A service's running process, if it has one now."""
         return next(
-            (state for state in self.stack.host.states() if state.service == service and state.pid), None
+            (state for state in self.stack.host.client.processes() if state.service == service and state.pid),
+            None,
         )
 
     def is_well(self) -> bool:
@@ -93,14 +95,10 @@ class DataPlane:
 
     # ------------------------------------------------------------------ replays
 
-    def _replayer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        auth = (USER, self.stack.layout.secrets()["replayer_password"])
-        url = f"http://{self.settings.host}:{self.settings.replayer_port}{path}"
-        try:
-            answer = httpx.request(method, url, json=body, auth=auth, timeout=5)
-        except httpx.HTTPError:
-            return None
-        return answer.json() if answer.is_success else None
+    @property
+    def replayer(self) -> Replayer:
+        """The replayer's client."""
+        return client(Replayer, REPLAYER, self.settings, self.stack.layout)
 
     @property
     def next_replay(self) -> str:
@@ -113,14 +111,22 @@ class DataPlane:
             replay_id = self.next_replay
             self._replays += 1
         spec = {"url": url or self.settings.replay_url, "pace": pace, "profile": profile, "limit": None}
-        wait_until(
-            lambda: self._replayer("POST", "/replays", {"replay_id": replay_id, **spec}), BACK_TIMEOUT_S
-        )
+
+        def is_submitted() -> bool:
+            try:
+                return bool(self.replayer.submit(replay_id, spec))
+            except ClientError:
+                return False
+
+        wait_until(is_submitted, BACK_TIMEOUT_S)
         return replay_id
 
     def record(self, replay_id: str) -> dict[str, Any]:
         """A replay's record; empty while the replayer is away."""
-        return self._replayer("GET", f"/replays/{replay_id}") or {}
+        try:
+            return self.replayer.record(replay_id)
+        except ClientError:
+            return {}
 
     def await_lines(self, replay_id: str, lines: int) -> None:
         """Wait until so many lines of a replay are acknowledged."""

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from logpipe.hosts.machine.airflow_api import SERVICES_DAG, AirflowApi
+from logpipe.clients.airflow import SERVICES_DAG, Airflow
 from tests.waiting import wait_until
 
 ACTIVE = ("queued", "running")
 SUPERVISING = {"agent_1": "flume-agent1", "agent_2": "flume-agent2", "spark_job": "analytics"}
 
 
-class AirflowClient(AirflowApi):
+class AirflowClient(Airflow):
     """What the command line does not need, on top of what it does."""
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ class AirflowClient(AirflowApi):
 
     def delete(self, dag_id: str, run_id: str) -> None:
         """Delete a run."""
-        self._client.delete(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").raise_for_status()
+        assert self._patiently("DELETE", f"/dags/{dag_id}/dagRuns/{run_id}").is_success
 
     def backfill(self, dag_id: str, first: str, last: str) -> int:
         """Run a DAG for a range of dates; returns the backfill's id."""
@@ -66,4 +66,4 @@ class AirflowClient(AirflowApi):
     def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
         """All lines of one try's log."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        return self._patiently("GET", path, headers={"Accept": "application/json"}).text
+        return self._patiently("GET", path, accept="application/json").text

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from logpipe import settings as project_settings
-from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.airflow_api import SERVICES_DAG
+from logpipe.clients.airflow import SERVICES_DAG
+from logpipe.hosts.layout import AIRFLOW_USER, Layout
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import AirflowClient
 from tests.ports import free_ports
@@ -114,7 +114,8 @@ def first_run(pipeline):
 @pytest.fixture(scope="package")
 def airflow(pipeline, first_run):
     settings = pipeline.settings()
-    return AirflowClient(settings, Layout.of(settings))
+    password = Layout.of(settings).secrets()["airflow_admin_password"]
+    return AirflowClient([settings.host], settings.airflow_port, AIRFLOW_USER, password)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, SERVICES_DAG
+from logpipe.clients.airflow import PIPELINE_DAG, SERVICES_DAG
 from logpipe.settings import PROJECT_DIR
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

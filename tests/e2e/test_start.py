@@ -81,7 +81,7 @@ def test_an_interrupted_start_stops_what_it_started_and_says_so(fresh):
 def test_a_start_that_fails_beside_a_running_copy_leaves_that_alone(pipeline, first_run):
     stack = Stack(pipeline.settings())
     before = {name: service["pid"] for name, service in pipeline.services().items() if name != "ftp"}
-    stack.host.stop_process("ftp")
+    stack.host.client.stop("ftp")
     with socket.create_server(("127.0.0.1", pipeline.settings().ftp_port)):
         answer = pipeline.command("replay")
     assert answer.returncode == 1

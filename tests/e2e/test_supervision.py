@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, SERVICES_DAG
+from logpipe.clients.airflow import PIPELINE_DAG, SERVICES_DAG
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import SUPERVISING
 from tests.waiting import wait_until

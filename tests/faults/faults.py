@@ -95,6 +95,6 @@ def hold(plane: DataPlane, service: str, seconds: float) -> None:
 def restart(plane: DataPlane, service: str, down_s: float) -> None:
     """Have the process host stop and start a service, as its operator would."""
     state = wait_until(lambda: plane.process(service), COMES_BACK_S)
-    plane.stack.host.stop_process(state.full_name)
+    plane.stack.host.client.stop(state.service, state.variant)
     threading.Event().wait(down_s)
-    plane.stack.host.start_process(state.full_name, wait=False)
+    plane.stack.host.client.start(state.service, state.variant)

@@ -17,11 +17,11 @@ SEEN_S = 120.0
 def instead_of(plane: DataPlane, service: str) -> Iterator[None]:
     """While the process host's service is down; it is back behind that."""
     state = wait_until(lambda: plane.process(service), SEEN_S)
-    plane.stack.host.stop_process(state.full_name)
+    plane.stack.host.client.stop(state.service, state.variant)
     try:
         yield
     finally:
-        plane.stack.host.start_process(state.full_name, wait=False)
+        plane.stack.host.client.start(state.service, state.variant)
 
 
 @contextmanager

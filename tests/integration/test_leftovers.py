@@ -8,8 +8,8 @@ import sys
 import psutil
 import pytest
 
+from logpipe.clients.process_host import ProcessHostError
 from logpipe.hosts import configuration
-from logpipe.hosts.machine.process_host import ProcessHostError
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.machine.starter import end_leftovers
 from logpipe.hosts.services import named
@@ -33,7 +33,7 @@ def stack(tmp_path):
 
 
 def pid_of(stack, service):
-    return next(state.pid for state in stack.host.states() if state.service == service)
+    return next(state.pid for state in stack.host.client.processes() if state.service == service)
 
 
 def workers(stack, scheduler):
@@ -55,7 +55,7 @@ def is_in_group(process, leader):
 
 def test_workers_of_a_killed_scheduler_end_when_it_is_back_and_at_the_stop(stack):
     stack.prepare(named(SCHEDULER).preparation)
-    stack.host.start_process(SCHEDULER, wait=False)
+    stack.host.client.start(SCHEDULER)
     first = wait_until(lambda: pid_of(stack, SCHEDULER), 30)
     orphans = workers(stack, first)
     os.kill(first, signal.SIGKILL)
@@ -64,7 +64,7 @@ def test_workers_of_a_killed_scheduler_end_when_it_is_back_and_at_the_stop(stack
 
     second = pid_of(stack, SCHEDULER)
     orphans = workers(stack, second)
-    stack.host.stop_process(SCHEDULER, wait=False)
+    stack.host.client.call("stopProcess", SCHEDULER, False)
     os.kill(second, signal.SIGKILL)
     stack.host.shut_down()
     assert not psutil.wait_procs(orphans, 0)[1]
@@ -96,7 +96,7 @@ def test_a_child_with_a_session_of_its_own_ends_when_its_program_was_killed(tmp_
 
 
 def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):
-    stack.host.start_process("ftp", wait=False)
+    stack.host.client.start("ftp")
     wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     old = psutil.Process(pid_of(stack, "ftp"))
     supervisord = old.parent()
@@ -107,13 +107,13 @@ def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):
     assert not psutil.wait_procs([old], 0)[1]
     stack.check()  # its port is free
     stack.host.start()
-    stack.host.start_process("ftp", wait=False)
+    stack.host.client.start("ftp")
     wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     assert stack.host.end_leftovers() == 0  # of a process host that runs, nothing is a leftover
 
 
 def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
-    stack.host.start_process("ftp", wait=False)
+    stack.host.client.start("ftp")
     wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     left = stack.layout.state_dir / "tmp" / "ftp" / "left"
     left.touch()
@@ -124,7 +124,7 @@ def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
 
 
 def test_a_command_with_other_ports_does_not_take_a_copy_that_runs_for_one_that_does_not(stack):
-    stack.host.start_process("ftp", wait=False)
+    stack.host.client.start("ftp")
     wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     ftp = pid_of(stack, "ftp")
     other = Stack(own_settings(stack.settings.state_dir))

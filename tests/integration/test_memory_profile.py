@@ -77,7 +77,7 @@ def test_the_change_to_durable_writes_nothing_a_second_time(memory_plane, tmp_pa
     """Agent 2 of profile durable goes on where the group has come to, and links what was written before."""
     held = Counter(memory_plane.lines())
     for service in ("flume-agent1", "flume-agent2"):
-        memory_plane.stack.host.stop_process(f"{service}:memory")
+        memory_plane.stack.host.client.stop(service, "memory")
     for service in ("flume-agent2", "flume-agent1"):
         memory_plane.stack.launch(service, "durable")
     path = tmp_path / "more.log"

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from logpipe.accounting.topic import RangeGoneError, Record, describe, records
+from logpipe.accounting.topic import describe, records
 from logpipe.clients.hdfs import BLOCK_BYTES
+from logpipe.clients.kafka import RangeGoneError, Record
 from logpipe.digest import Digest, DigestBuilder
 from logpipe.identity import Identities, Verdict, parse_key
 from logpipe.settings import Settings

@@ -5,18 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import httpx
-
 from logpipe.accounting.source import SourceGoneError, replays
 from logpipe.accounting.topic import oldest_unread, retention_s
 from logpipe.accounting.windows import WindowsError, read_window_state
-from logpipe.clients.kafka import TopicError
+from logpipe.clients.errors import ClientError
+from logpipe.clients.hdfs import NameNode
 from logpipe.settings import Settings
 
 WARN_RETENTION_SHARE = 0.5
 WARN_FREE_SHARE = 0.10
 WARN_FREE_BYTES = 2 * 2**30
-TIMEOUT_S = 3.0
 GIB = 2**30
 
 
@@ -41,7 +39,7 @@ def observe(settings: Settings) -> list[Observation]:
     for name, look in looks:
         try:
             observations += look(settings)
-        except (TopicError, WindowsError, SourceGoneError, httpx.HTTPError, OSError) as error:
+        except (ClientError, WindowsError, SourceGoneError, OSError) as error:
             observations.append(Observation(name, "unknown", f"cannot be looked at: {str(error)[:200]}"))
     return observations
 
@@ -92,12 +90,9 @@ def _free(name: str, free: int, total: int, what_to_do: str) -> Observation:
 
 
 def _hdfs(settings: Settings) -> Iterator[Observation]:
-    url = f"{settings.webhdfs_url}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystem"
-    state = httpx.get(url, timeout=TIMEOUT_S).raise_for_status().json()["beans"][0]
-    yield _free(
-        "HDFS", state["CapacityRemaining"], state["CapacityTotal"], "add a DataNode, or delete old days"
-    )
-    under, missing = state["UnderReplicatedBlocks"], state["MissingBlocks"]
+    storage = NameNode.of(settings).storage()
+    yield _free("HDFS", storage.free_bytes, storage.capacity_bytes, "add a DataNode, or delete old days")
+    under, missing = storage.under_replicated_blocks, storage.missing_blocks
     warning = f"{missing} blocks have no replica at all: start the DataNode that has them" if missing else ""
     if under and not missing:
         warning = f"{under} blocks have fewer replicas than wanted: a DataNode is down, or there are too few"

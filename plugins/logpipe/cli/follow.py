@@ -1,5 +1,6 @@
 """Follows one run of the pipeline's DAG in the terminal until it ends."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,17 +9,16 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from logpipe.cli.terminal import ReplayDisplay
-from logpipe.hosts.machine.airflow_api import (
-    PIPELINE_DAG,
-    SERVICES_DAG,
-    AirflowApi,
-    AirflowApiError,
-    TaskState,
-)
+from logpipe.clients.airflow import PIPELINE_DAG, SERVICES_DAG, Airflow, AirflowError, TaskState
+from logpipe.clients.errors import ClientError
+from logpipe.clients.yarn import Yarn
 
 POLL_S = 0.8
 WINDOWS_TIMEOUT_S = 30.0
 DAG_TIMEOUT_S = 120.0
+DRIVER_INTERVAL_S = 3.0
+DRIVER_TAIL_BYTES = 262144
+_LOG_LINE = re.compile(rb"[0-9-]{10} [0-9:,]{12} (DEBUG|INFO|WARNING|ERROR) ")
 FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -36,11 +36,11 @@ class Output(Protocol):
         """The lines since the last call."""
 
 
-def await_dags(airflow: AirflowApi) -> None:
+def await_dags(airflow: Airflow) -> None:
     """Wait until Airflow has read the DAGs that a replay needs.
 
     Raises:
-        AirflowApiError: one cannot be read, or is not there in time.
+        AirflowError: one cannot be read, or is not there in time.
     """
     deadline = time.monotonic() + DAG_TIMEOUT_S
     while missing := [dag_id for dag_id in (PIPELINE_DAG, SERVICES_DAG) if not airflow.has_dag(dag_id)]:
@@ -50,7 +50,7 @@ def await_dags(airflow: AirflowApi) -> None:
                 "\n".join(errors)
                 or f"not read after {DAG_TIMEOUT_S:.0f} s; see the log of airflow-dag-processor"
             )
-            raise AirflowApiError(f"DAG {missing[0]} is not there: {why}")
+            raise AirflowError(f"DAG {missing[0]} is not there: {why}")
         time.sleep(0.25)
 
 
@@ -65,7 +65,7 @@ def sentence(accounting: dict[str, int]) -> str:
 class RunFollower:
     """Shows a run's tasks as they end, the replay's progress and the windows as they come."""
 
-    def __init__(self, console: Console, airflow: AirflowApi, replayer: Records, windows: Output) -> None:
+    def __init__(self, console: Console, airflow: Airflow, replayer: Records, windows: Output) -> None:
         self._console = console
         self._airflow = airflow
         self._replayer = replayer
@@ -159,3 +159,43 @@ class GrowingFile:
         *lines, self._rest = (self._rest + block).split(b"\n")
         for line in lines:
             yield line.decode(errors="replace")
+
+
+class DriverOutput:
+    """The lines that the windows job's driver on YARN prints, from the log of its container.
+
+    There the driver's log goes the same way; its lines are left out.
+    """
+
+    def __init__(self, yarn: Yarn, application: str) -> None:
+        self._yarn = yarn
+        self._application = application
+        self._container = ""
+        self._seen_bytes = 0
+        self._rest = b""
+        self._looked_at = 0.0
+
+    def new_lines(self) -> Iterable[str]:
+        """Complete lines since the last call; what the job printed before the first call is left out."""
+        if time.monotonic() - self._looked_at < DRIVER_INTERVAL_S:
+            return []
+        first_look = not self._looked_at
+        self._looked_at = time.monotonic()
+        try:
+            fresh = self._fresh_bytes()
+        except ClientError:
+            return []
+        if first_look:
+            return []
+        *lines, self._rest = (self._rest + fresh).split(b"\n")
+        return [line.decode(errors="replace") for line in lines if not _LOG_LINE.match(line)]
+
+    def _fresh_bytes(self) -> bytes:
+        found = self._yarn.newest(self._application)
+        if found is None or not found.driver_log_url:
+            return b""
+        container, size, tail = self._yarn.driver_output(found, DRIVER_TAIL_BYTES)
+        if container != self._container:
+            self._container, self._seen_bytes, self._rest = container, 0, b""
+        fresh, self._seen_bytes = size - self._seen_bytes, size
+        return tail[-fresh:] if fresh > 0 else b""

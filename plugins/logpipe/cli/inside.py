@@ -1,24 +1,24 @@
 """The commands on the cluster, from within its network: in a container of Airflow, or on an edge host."""
 
-import http.client
 import os
 import time
-import xmlrpc.client
-
-import httpx
 
 from logpipe import settings as project_settings
+from logpipe.cli.follow import DriverOutput
 from logpipe.cli.target import Reachable
-from logpipe.hosts.cluster.yarn_application import DriverOutput, application
+from logpipe.clients.airflow import Airflow, AirflowError
+from logpipe.clients.errors import ClientError
+from logpipe.clients.process_host import Process, ProcessHost
+from logpipe.clients.replayer import Replayer
+from logpipe.clients.yarn import Yarn
+from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.airflow_api import AirflowApi, AirflowApiError
-from logpipe.hosts.machine.process_host import ProcessHost, ProcessHostError, ProcessState
-from logpipe.hosts.machine.replayer_api import ReplayerApi
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
-from logpipe.hosts.services import EDGE_HOSTS, SERVICES
+from logpipe.hosts.services import EDGE_HOSTS, PROCESS_HOST, REPLAYER, RESOURCE_MANAGER, SERVICES, YARN_PORT
 from logpipe.settings import Settings
 
 AIRFLOW_HOST = "airflow-api-server"
+YARN_TIMEOUT_S = 5.0
 STOP_DAG = "stop_pipeline"
 STOP_TIMEOUT_S = 150.0
 STREAMS = {service.name: service for service in SERVICES if service.kind == "stream" and service.on_cluster}
@@ -33,22 +33,27 @@ def at(host: str) -> Settings:
 class InsideTarget(Reachable):
     """The cluster's services by their hosts' names."""
 
-    def airflow(self) -> AirflowApi:
+    def airflow(self) -> Airflow:
         """The one API server."""
-        return AirflowApi(at(AIRFLOW_HOST), Layout.of(self.settings))
+        return airflow_of(at(AIRFLOW_HOST), Layout.of(self.settings))
 
     def page(self) -> str:
         """Its address outside."""
         return os.environ.get("AIRFLOW__API__BASE_URL", f"http://{AIRFLOW_HOST}:{self.settings.airflow_port}")
 
-    def replayers(self) -> list[ReplayerApi]:
+    def replayers(self) -> list[Replayer]:
         """One an edge host; where this is one, its own comes first, which reads this host's files."""
         hosts = sorted(EDGE_HOSTS, key=lambda host: host != self.settings.host)
-        return [ReplayerApi(at(host), Layout.of(self.settings)) for host in hosts]
+        return [client(Replayer, REPLAYER, at(host), Layout.of(self.settings)) for host in hosts]
 
     def windows(self) -> DriverOutput:
         """The driver's output, from YARN."""
-        return DriverOutput(self.settings)
+        return DriverOutput(self._yarn, self.settings.spark_application)
+
+    @property
+    def _yarn(self) -> Yarn:
+        (host,) = RESOURCE_MANAGER.on_cluster
+        return Yarn([host], YARN_PORT, timeout_s=YARN_TIMEOUT_S)
 
     def services(self) -> dict[str, ServiceStatus]:
         """The streaming services, each on the host where it runs; containers are the engine's to tell."""
@@ -58,7 +63,7 @@ class InsideTarget(Reachable):
                 if state.service not in STREAMS or (state.service in found and not state.pid):
                     continue
                 found[state.service] = ServiceStatus(
-                    state=state.state,
+                    state=state.state.lower(),
                     pid=state.pid or None,
                     healthy=bool(state.pid) and STREAMS[state.service].is_ready(at(host)),
                     variant="@".join(filter(None, (state.variant, host))) if state.pid else "",
@@ -66,32 +71,32 @@ class InsideTarget(Reachable):
                 )
         return {service: found.get(service, AWAY) for service in STREAMS} | {"analytics": self._windows_job()}
 
-    def _states(self, host: str) -> list[ProcessState]:
+    def _states(self, host: str) -> list[Process]:
         try:
-            return ProcessHost(at(host), Layout.of(self.settings)).states()
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error, ProcessHostError):
+            return client(ProcessHost, PROCESS_HOST, at(host), Layout.of(self.settings)).processes()
+        except ClientError:
             return []
 
     def _windows_job(self) -> ServiceStatus:
         try:
-            found = application(self.settings)
-        except httpx.HTTPError:
+            found = self._yarn.newest(self.settings.spark_application)
+        except ClientError:
             return AWAY
         if found is None:
             return ServiceStatus(state="stopped", pid=None, healthy=False)
-        runs = found["state"] == "RUNNING"
+        runs = found.state == "RUNNING"
         return ServiceStatus(
-            state=found["state"].lower(),
+            state=found.state.lower(),
             pid=None,
             healthy=runs,
-            variant=found["id"],
-            uptime_s=found["elapsedTime"] // 1000 if runs else 0,
+            variant=found.application_id,
+            uptime_s=found.elapsed_ms // 1000 if runs else 0,
         )
 
     def sending_profile(self) -> str:
         """Of the agent 1 on this edge host."""
         running = {state.service: state.variant for state in self._states(self.settings.host) if state.pid}
-        return running.get("flume-agent1", "durable")
+        return running.get("flume-agent1") or "durable"
 
     def up(self) -> int:
         """What runs this is up."""
@@ -104,7 +109,7 @@ class InsideTarget(Reachable):
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while (state := airflow.run_state(STOP_DAG, run_id)) not in ("success", "failed"):
             if time.monotonic() > deadline:
-                raise AirflowApiError(f"{STOP_DAG} has not ended after {STOP_TIMEOUT_S:.0f} s")
+                raise AirflowError(f"{STOP_DAG} has not ended after {STOP_TIMEOUT_S:.0f} s")
             time.sleep(1)
         for task in airflow.task_states(STOP_DAG, run_id):
             self.console.print(f"{task.task_id}: {task.state} after {task.duration_s or 0:.1f} s")

@@ -1,6 +1,5 @@
 """The commands on this machine's pipeline."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +11,13 @@ from rich.console import Console
 from logpipe.cli.follow import GrowingFile
 from logpipe.cli.target import Reachable, where
 from logpipe.cli.terminal import StartDisplay
+from logpipe.clients.airflow import Airflow
+from logpipe.clients.replayer import Replayer
+from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import AIRFLOW_USER
-from logpipe.hosts.machine.airflow_api import AirflowApi
-from logpipe.hosts.machine.replayer_api import ReplayerApi
 from logpipe.hosts.machine.stack import ServiceStatus, Stack, StackError
-from logpipe.hosts.services import PROCESS_HOST, names
+from logpipe.hosts.probes import listens
+from logpipe.hosts.services import PROCESS_HOST, REPLAYER, names
 from logpipe.replayer.front_door import check_source
 from logpipe.settings import Settings
 
@@ -30,17 +31,17 @@ class MachineTarget(Reachable):
         super().__init__(settings, console)
         self.stack = Stack(settings)
 
-    def airflow(self) -> AirflowApi:
+    def airflow(self) -> Airflow:
         """Of this copy."""
-        return AirflowApi(self.settings, self.stack.layout)
+        return airflow_of(self.settings, self.stack.layout)
 
     def page(self) -> str:
         """Airflow's own address."""
         return f"http://{self.settings.host}:{self.settings.airflow_port}"
 
-    def replayers(self) -> list[ReplayerApi]:
+    def replayers(self) -> list[Replayer]:
         """The one there is."""
-        return [ReplayerApi(self.settings, self.stack.layout)]
+        return [client(Replayer, REPLAYER, self.settings, self.stack.layout)]
 
     def windows(self) -> GrowingFile:
         """The driver's output."""
@@ -167,8 +168,4 @@ class MachineTarget(Reachable):
 
 def _listens(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), LISTEN_S).close()
-    except OSError:
-        return False
-    return True
+    return listens(host, int(port), timeout_s=LISTEN_S)

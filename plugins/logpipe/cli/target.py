@@ -5,12 +5,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 
 from logpipe.accounting.audit import audit
@@ -20,14 +19,12 @@ from logpipe.accounting.watch import observe
 from logpipe.accounting.windows import WindowsError
 from logpipe.cli.follow import Output, RunFollower, await_dags, sentence
 from logpipe.cli.terminal import print_lines, print_status
-from logpipe.clients.hdfs import HdfsError
-from logpipe.clients.kafka import TopicError
+from logpipe.clients.airflow import PIPELINE_DAG, Airflow
+from logpipe.clients.errors import ClientError, RefusedError, UnreachableError
+from logpipe.clients.replayer import Replayer
 from logpipe.hosts.cluster.compose import ComposeError
 from logpipe.hosts.cluster.stack import ClusterError
 from logpipe.hosts.layout import LayoutError
-from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi, AirflowApiError
-from logpipe.hosts.machine.process_host import ProcessHostError
-from logpipe.hosts.machine.replayer_api import ReplayerApi
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
@@ -40,8 +37,8 @@ from logpipe.settings import Settings, SettingsError
 REPAIR_TIMEOUT_S = 600.0
 
 EXPECTED_ERRORS = (
-    SettingsError, LayoutError, StackError, ProcessHostError, ComposeError, ClusterError, AirflowApiError,
-    httpx.HTTPError, TopicError, HdfsError, SourceGoneError, WindowsError, NotSealedError, *sealing.ERRORS,
+    SettingsError, LayoutError, StackError, ComposeError, ClusterError, ClientError,
+    SourceGoneError, WindowsError, NotSealedError, *sealing.ERRORS,
 )  # fmt: skip
 
 
@@ -53,7 +50,7 @@ class Reachable(ABC):
         self.console = console
 
     @abstractmethod
-    def airflow(self) -> AirflowApi:
+    def airflow(self) -> Airflow:
         """Log in at Airflow."""
 
     @abstractmethod
@@ -69,7 +66,7 @@ class Reachable(ABC):
         """The services, each asked whether it does its work."""
 
     @abstractmethod
-    def replayers(self) -> list[ReplayerApi]:
+    def replayers(self) -> list[Replayer]:
         """The replayers; the first one sends what a repair found lost."""
 
     @abstractmethod
@@ -105,7 +102,10 @@ class Reachable(ABC):
 
     def record(self, replay_id: str) -> dict[str, Any] | None:
         """A replay's record, from the replayer that knows most; None while none answers or knows it."""
-        known = [record for each in self.replayers() if (record := each.record(replay_id)) is not None]
+        known = []
+        for replayer in self.replayers():
+            with suppress(ClientError):
+                known.append(replayer.record(replay_id))
         return max(known, key=lambda record: (record["lines"], record["state"] == "done"), default=None)
 
     def status(self, *, as_json: bool) -> int:
@@ -129,10 +129,12 @@ class Reachable(ABC):
         away = []
         for replayer in self.replayers():
             try:
-                if replayer.seal(replay_id):
-                    return True
-            except ConnectionError as error:
+                replayer.seal(replay_id)
+                return True
+            except UnreachableError as error:
                 away.append(error)
+            except RefusedError:  # another one knows it
+                continue
         if len(away) == len(self.replayers()):
             raise away[0]
         return False
@@ -209,11 +211,13 @@ class Reachable(ABC):
         profile = self.sending_profile()
         replayer = self.replayers()[0]
         try:
-            replayer.submit(replay_id, path.as_uri(), profile)
-        except httpx.HTTPError as error:
+            replayer.submit(
+                replay_id, {"url": path.as_uri(), "pace": "max", "profile": profile, "limit": None}
+            )
+        except ClientError as error:
             raise NotSentError(f"{path} was not sent again: {error}") from None
         deadline = time.monotonic() + REPAIR_TIMEOUT_S
-        while (record := replayer.record(replay_id) or {}).get("state") != "done":
+        while (record := self.record(replay_id) or {}).get("state") != "done":
             if record.get("state") == "failed" or time.monotonic() > deadline:
                 raise NotSentError(
                     f"{path} was not sent again: {record.get('reason') or 'it takes too long'}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import requests
 from hdfs import Client as WebHdfs
@@ -18,6 +19,7 @@ from hdfs import InsecureClient
 from hdfs.client import _Request
 
 from logpipe.clients.errors import ClientError, UnreachableError
+from logpipe.clients.http import HttpService
 from logpipe.settings import Settings
 
 TIMEOUT_S = 30.0
@@ -50,6 +52,41 @@ class Entry:
     length_bytes: int
     modified_ms: int
     owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What the NameNode tells of the space, and of blocks without all, or without any, of their replicas."""
+
+    capacity_bytes: int
+    free_bytes: int
+    under_replicated_blocks: int
+    missing_blocks: int
+
+
+class NameNode(HttpService):
+    """The NameNode's own figures; files are `Hdfs`'s."""
+
+    what = "NameNode"
+    timeout_s = 3
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The pipeline's; of several, one that answers."""
+        addresses = [urlsplit(url) for url in settings.webhdfs_url.split(";")]
+        return cls([address.hostname or "" for address in addresses], addresses[0].port or 0)
+
+    def storage(self) -> Storage:
+        """Ask for space and blocks.
+
+        Raises:
+            UnreachableError: no answer in time, or none with these figures.
+        """
+        beans = self.get("/jmx", {"qry": "Hadoop:service=NameNode,name=FSNamesystem"})["beans"]
+        if not beans:
+            raise UnreachableError(f"{self} has no figures yet")
+        names = ("CapacityTotal", "CapacityRemaining", "UnderReplicatedBlocks", "MissingBlocks")
+        return Storage(*(int(beans[0][name]) for name in names))
 
 
 class Hdfs:
@@ -155,6 +192,10 @@ class Hdfs:
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it."""
         self._ask("PUT", "MKDIRS", path)
+
+    def set_owner(self, path: str, owner: str, group: str) -> None:
+        """Give a file or folder to another user, which only HDFS's superuser may."""
+        self._ask("PUT", "SETOWNER", path, owner=owner, group=group)
 
     def write(self, path: str, content: bytes | Iterable[bytes], *, overwrite: bool = False) -> None:
         """Write a file; it is not there as a whole until this returns: write elsewhere and rename.

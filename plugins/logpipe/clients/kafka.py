@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from logpipe.clients.errors import ClientError
+from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.contracts.chain import java_id
 from logpipe.settings import Settings
 
@@ -21,13 +22,26 @@ if TYPE_CHECKING:
 Offsets = dict[int, int]  # partition -> offset
 
 TIMEOUT_S = 30.0
+BATCH_RECORDS = 10_000
+BATCH_WAIT_S = 0.1
 _POLL_S = 0.1
+# Of a consumer that reads on its own: it joins no group, and commits nothing.
+_READER = {
+    "group.id": "logpipe-reader",
+    "enable.auto.commit": False,
+    "auto.offset.reset": "error",
+    "allow.auto.create.topics": False,
+    # The default of 1 s caps reading at about 130,000 lines/s.
+    "fetch.queue.backoff.ms": 10,
+    "queued.max.messages.kbytes": 32768,
+}
 # A coordinator that has just been chosen, or still loads its groups.
 _NOT_YET = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
 )
+_AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)
 # librdkafka tells of each failed connection on standard error; whoever asks is told by an error.
 _SILENT = logging.getLogger("logpipe.librdkafka")
 _SILENT.propagate = False
@@ -36,6 +50,25 @@ _SILENT.addHandler(logging.NullHandler())
 
 class TopicError(ClientError):
     """Kafka did not answer in time, refused, or has no such topic; the message names topic and address."""
+
+
+class KafkaUnreachableError(TopicError, UnreachableError):
+    """No broker answers in time."""
+
+
+class RangeGoneError(TopicError):
+    """The topic does not hold these offsets any more; the message names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of the topic. ``key`` is ``<replay>:<line number>``, or None for a line without identity."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +127,18 @@ class Kafka:
         except KafkaException as error:
             raise self._error(what, error) from None
         except FutureTimeout:
-            raise TopicError(f"{what}: {self._place} gives no answer within {self._timeout_s:g} s") from None
+            raise self._no_answer(what) from None
+
+    def _no_answer(self, what: str, why: str = "") -> TopicError:
+        return KafkaUnreachableError(
+            f"{what}: {self._place} does not answer within {self._timeout_s:g} s{why}"
+        )
 
     def _error(self, what: str, error: KafkaException) -> TopicError:
-        return TopicError(f"{what}: {self._place} did not do what was asked: {error.args[0].str()}")
+        found = error.args[0]
+        if found.code() in _AWAY:
+            return self._no_answer(what, f": {found.str()}")
+        return TopicError(f"{what}: {self._place} did not do what was asked: {found.str()}")
 
     def brokers(self) -> int:
         """How many brokers there are, by their own metadata."""
@@ -122,9 +163,7 @@ class Kafka:
                 return None
             raise self._error(f"Topic {topic}", error) from None
         except FutureTimeout:
-            raise TopicError(
-                f"Topic {topic}: {self._place} gives no answer within {self._timeout_s:g} s"
-            ) from None
+            raise self._no_answer(f"Topic {topic}") from None
         return TopicDescription(
             name=topic,
             partitions=len(found.partitions),
@@ -210,16 +249,123 @@ class Kafka:
             TopicError: the brokers do not answer, or refuse.
         """
         places = [TopicPartition(topic, partition) for partition in partitions]
-        own = {"log_level": 2, "logger": _SILENT, "group.id": group, "enable.auto.commit": False}
         deadline = time.monotonic() + self._timeout_s
         while True:
-            consumer = Consumer({**self._client, **own})
             try:
-                found = consumer.committed(places, self._timeout_s)
+                with self._consumer(**{"group.id": group}) as consumer:
+                    found = consumer.committed(places, self._timeout_s)
                 return {place.partition: place.offset for place in found if place.offset >= 0}
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
                     raise self._error(f"Commits of {group}", error) from None
-            finally:
-                consumer.close()
             time.sleep(_POLL_S)
+
+    def offsets_at(self, topic: str, timestamp_ms: int) -> Offsets:
+        """The offset of each partition's first record that is not older, or else of its next record.
+
+        Raises:
+            TopicError: there is no such topic, or the brokers do not answer.
+        """
+        places = [
+            TopicPartition(topic, partition, timestamp_ms)
+            for partition in range(self.existing(topic).partitions)
+        ]
+        try:
+            with self._consumer() as consumer:
+                found = consumer.offsets_for_times(places, self._timeout_s)
+        except KafkaException as error:
+            raise self._error(f"Offsets of topic {topic}", error) from None
+        # The ends are read after that: what came meanwhile is later than the given time.
+        ends = self.offsets(topic).ends
+        return {
+            place.partition: place.offset if place.offset >= 0 else ends[place.partition] for place in found
+        }
+
+    # ------------------------------------------------------------------ records
+
+    @contextmanager
+    def _consumer(self, **more: Any) -> Iterator[Consumer]:
+        consumer = Consumer({**self._client, **_READER, "log_level": 2, "logger": _SILENT, **more})
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+    def timestamps_ms(self, topic: str, offsets: Offsets) -> dict[int, int]:
+        """Kafka's time of one record of each partition; one that is not there, or not in time, is left out.
+
+        Raises:
+            TopicError: the brokers do not answer.
+        """
+        found = {}
+        try:
+            with self._consumer() as consumer:
+                for partition, offset in offsets.items():
+                    consumer.assign([TopicPartition(topic, partition, offset)])
+                    message = consumer.poll(self._timeout_s)
+                    if message is not None and message.error() is None:
+                        found[partition] = message.timestamp()[1]
+        except KafkaException as error:
+            raise self._error(f"Topic {topic}", error) from None
+        return found
+
+    def records(self, topic: str, ranges: Mapping[int, tuple[int, int]] | None = None) -> Iterator[Record]:
+        """The records ``[first, next)`` of each partition, in the order of offsets; partitions take turns.
+
+        Args:
+            topic: its name.
+            ranges: by partition; without them all that the topic holds at the time of the call.
+
+        Raises:
+            RangeGoneError: retention took some of them, or they are beyond the topic's end.
+            TopicError: the topic cannot be read, or reading makes no progress in time.
+        """
+        held = self.offsets(topic).offsets
+        ranges = held if ranges is None else ranges
+        places = {partition: place for partition, place in ranges.items() if place[0] < place[1]}
+        for partition, (first, next_) in places.items():
+            low, high = held.get(partition, (0, 0))
+            if first < low or next_ > high:
+                raise RangeGoneError(
+                    f"Topic {topic}, partition {partition}: offsets {first} to {next_} are not there "
+                    f"any more: it holds {low} to {high}"
+                )
+        try:
+            with self._consumer() as consumer:
+                yield from self._read(consumer, topic, places)
+        except KafkaException as error:
+            raise self._error(f"Topic {topic}", error) from None
+
+    def _read(self, consumer: Consumer, topic: str, places: dict[int, tuple[int, int]]) -> Iterator[Record]:
+        consumer.assign([TopicPartition(topic, partition, first) for partition, (first, _) in places.items()])
+        progress_at = time.monotonic()
+        while places:
+            # Waits for that many or the whole timeout: at the topic's end there are no more.
+            left = sum(next_ - first for first, next_ in places.values())
+            messages = consumer.consume(min(BATCH_RECORDS, left), BATCH_WAIT_S)
+            if messages:
+                progress_at = time.monotonic()
+            elif time.monotonic() - progress_at > self._timeout_s:
+                raise TopicError(
+                    f"Topic {topic}: no record for {self._timeout_s:g} s, with offsets {places} of "
+                    "partitions not read"
+                )
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                        raise RangeGoneError(f"Topic {topic}: retention took some of {places}")
+                    if error.retriable():
+                        continue
+                    raise TopicError(f"Topic {topic}: {error.str()}")
+                partition, offset = cast(int, message.partition()), cast(int, message.offset())
+                if partition not in places:
+                    continue
+                next_ = places[partition][1]
+                if offset < next_:
+                    yield Record(
+                        partition, offset, message.timestamp()[1], message.key(), message.value() or b""
+                    )
+                places[partition] = (offset + 1, next_)
+                if offset + 1 >= next_:
+                    del places[partition]

@@ -1,11 +1,16 @@
 """Applications on YARN, over the ResourceManager's REST API."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
+from logpipe.clients.errors import UnreachableError
 from logpipe.clients.http import HttpService
 
+_LENGTH = re.compile(rb"^LogLength: *(\d+)$", re.MULTILINE)
+_CONTENTS, _END = b"LogContents:\n", b"\nEnd of LogType:"
 _LIVE = frozenset({"NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING"})
 
 
@@ -54,6 +59,11 @@ class Yarn(HttpService):
         found = [YarnApplication.from_reply(row) for row in rows if row["name"] == name]
         return sorted(found, key=lambda application: (application.started_ms, application.application_id))
 
+    def newest(self, name: str) -> YarnApplication | None:
+        """The live application of a name, or else the last one that was; None when there was none."""
+        found = self.applications(name)
+        return next((application for application in found if application.live), found[-1] if found else None)
+
     def application(self, application_id: str) -> YarnApplication:
         """Return one application.
 
@@ -68,3 +78,24 @@ class Yarn(HttpService):
         answer = self.call("PUT", path, json={"state": "KILLED"})
         if answer.is_error:
             raise self.refusal(f"to kill {application_id}", answer)
+
+    def driver_output(self, application: YarnApplication, tail_bytes: int) -> tuple[str, int, bytes]:
+        """What the driver of the newest attempt has printed, as its node tells.
+
+        Returns:
+            Its container, how many bytes there are, and the last ones of them, ``tail_bytes`` at most.
+
+        Raises:
+            UnreachableError: the node does not answer, or there is no output yet.
+        """
+        address = urlsplit(application.driver_log_url)
+        container = address.path.partition("/containerlogs/")[2].split("/")[0]
+        if not container or not address.hostname or not address.port:
+            raise UnreachableError(f"{self} knows no driver of {application.application_id} yet")
+        node = HttpService([address.hostname], address.port, timeout_s=self._timeout_s)
+        path = f"/ws/v1/node/containers/{container}/logs/stdout"
+        answer = node.call("GET", path, query={"size": -tail_bytes})
+        length = _LENGTH.search(answer.content)
+        if answer.is_error or length is None:
+            raise UnreachableError(f"{node} has no output of {container}: HTTP {answer.status_code}")
+        return container, int(length[1]), answer.content.partition(_CONTENTS)[2].rpartition(_END)[0]

@@ -1,12 +1,15 @@
-"""Airflow's connections, as its local secrets backend reads them."""
+"""The ways to the services: Airflow's connections, as its local secrets backend reads them, and clients."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from logpipe.hosts.layout import USER
+from logpipe.clients.airflow import Airflow
+from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout
 from logpipe.hosts.services import SERVICES, Connection, Service
 from logpipe.settings import Settings
 
 Connections = dict[str, dict[str, object]]
+Client = TypeVar("Client")
 
 
 def connections(
@@ -39,3 +42,20 @@ def _entry(
     if connection.secret:
         found |= {"login": USER, "password": secrets[connection.secret]}
     return found
+
+
+def client(kind: Callable[..., Client], service: Service, settings: Settings, layout: Layout) -> Client:
+    """The client of a service at the settings' host, with the password that this copy has for it.
+
+    To ask makes no secrets: where there are none, nothing of this copy runs.
+    """
+    assert service.connection is not None
+    secrets = layout.secrets() if layout.secrets_file.exists() else {}
+    password = secrets.get(service.connection.secret, "none")
+    return kind([settings.bind_address], settings.port(service.connection.port), USER, password)
+
+
+def airflow_of(settings: Settings, layout: Layout) -> Airflow:
+    """The client of the Airflow at the settings' host, as its administrator."""
+    password = layout.secrets()["airflow_admin_password"]
+    return Airflow([settings.host], settings.airflow_port, AIRFLOW_USER, password)

@@ -4,27 +4,30 @@ A probe is data, so that one definition serves this machine, where Python asks, 
 cluster, whose images hold no Python: there it is a line of shell.
 """
 
-import logging
 import re
 import socket
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from shlex import quote
 
-import httpx
-
+from logpipe.clients.errors import ClientError, UnreachableError
+from logpipe.clients.http import HttpService
 from logpipe.settings import Settings
 
 TIMEOUT_S = 3.0
-# One client for all: each new one would load the machine's certificates anew.
-_CLIENT = httpx.Client(trust_env=False)
-_SILENT = logging.getLogger("logpipe.librdkafka")
-_SILENT.propagate = False
-_SILENT.addHandler(logging.NullHandler())
 
 
 def _number(settings: Settings, port: str | int) -> int:
     return port if isinstance(port, int) else settings.port(port)
+
+
+def listens(host: str, port: int, greeting: str = "", timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether a port takes connections, and greets as it should."""
+    try:
+        with socket.create_connection((host, port), timeout_s) as connection:
+            return connection.recv(len(greeting)).decode(errors="replace") == greeting
+    except OSError:
+        return False
 
 
 class Probe(ABC):
@@ -62,13 +65,12 @@ class Http(Probe):
 
     def holds(self, settings: Settings) -> bool:
         """Get the page."""
+        service = HttpService([settings.host], _number(settings, self.port), timeout_s=self.timeout_s)
         try:
-            url = f"http://{settings.host}:{_number(settings, self.port)}{self.path}"
-            answer = _CLIENT.get(url, timeout=self.timeout_s)
-        except httpx.HTTPError:
+            answer = service.call("GET", self.path)
+        except UnreachableError:
             return False
-        is_there = answer.status_code == httpx.codes.OK
-        return is_there and bool(re.search(self.pattern, answer.text, re.MULTILINE))
+        return answer.is_success and bool(re.search(self.pattern, answer.text, re.MULTILINE))
 
     def shell(self, settings: Settings, host: str) -> str:
         """Get the page with curl."""
@@ -87,13 +89,7 @@ class Tcp(Probe):
 
     def holds(self, settings: Settings) -> bool:
         """Connect, and read the greeting."""
-        address = (settings.host, settings.port(self.port))
-        try:
-            with socket.create_connection(address, TIMEOUT_S) as connection:
-                connection.settimeout(TIMEOUT_S)
-                return connection.recv(len(self.greeting)).decode(errors="replace") == self.greeting
-        except OSError:
-            return False
+        return listens(settings.host, settings.port(self.port), self.greeting)
 
     def shell(self, settings: Settings, host: str) -> str:
         """Connect with bash."""
@@ -108,13 +104,11 @@ class KafkaMetadata(Probe):
 
     def holds(self, settings: Settings) -> bool:
         """Ask for the list of brokers."""
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
+        from logpipe.clients.kafka import Kafka  # where nobody asks, it is not loaded
 
-        client = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "logger": _SILENT})
         try:
-            return bool(client.list_topics(timeout=TIMEOUT_S).brokers)
-        except KafkaException:
+            return Kafka.of(settings, TIMEOUT_S).brokers() > 0
+        except ClientError:
             return False
 
     def shell(self, settings: Settings, host: str) -> str:

@@ -96,10 +96,6 @@ class Service:
         """Whether it does its work, at the settings' host."""
         return all(probe.holds(settings) for probe in self.ready)
 
-    def process(self, variant: str = "") -> str:
-        """The process host's name of it, ``service`` or ``service:variant``."""
-        return f"{self.name}:{variant}" if variant else self.name
-
 
 # ---------------------------------------------------------------------- stores
 
@@ -380,6 +376,14 @@ PROCESS_HOST = Service(
     on_cluster=EDGE_HOSTS,
 )
 
+YARN_PORT = 8088
+RESOURCE_MANAGER = Service(
+    name="resourcemanager",
+    kind="cluster",
+    ready=(Http(YARN_PORT, "/ws/v1/cluster/info", '"state":"STARTED"'),),
+    on_cluster=("resourcemanager",),
+)
+
 CLUSTER_ONLY = (
     Service(
         name="postgres",
@@ -399,12 +403,7 @@ CLUSTER_ONLY = (
         ),
         on_cluster=("checkpoints",),
     ),
-    Service(
-        name="resourcemanager",
-        kind="cluster",
-        ready=(Http(8088, "/ws/v1/cluster/info", '"state":"STARTED"'),),
-        on_cluster=("resourcemanager",),
-    ),
+    RESOURCE_MANAGER,
     Service(
         name="nodemanager",
         kind="cluster",

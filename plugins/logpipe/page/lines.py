@@ -17,9 +17,9 @@ from typing import Any, cast
 
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.lines import days, files, final_name
-from logpipe.accounting.topic import Record, end_offsets, offsets_at, records
+from logpipe.accounting.topic import end_offsets, offsets_at, records
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
-from logpipe.clients.kafka import TopicError
+from logpipe.clients.kafka import Record, TopicError
 from logpipe.contracts.chain import FILE_NAME, Layout, Link, link_name
 from logpipe.contracts.days import day_name
 from logpipe.identity import Identities, Verdict

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaException
-
+from logpipe.clients.kafka import Kafka, TopicError
 from logpipe.replayer.errors import SinkError, SinkUnavailableError
 from logpipe.settings import Settings
 
@@ -16,25 +15,10 @@ def partition_count(settings: Settings) -> int:
     Raises:
         SinkUnavailableError: Kafka does not answer within some seconds, or has no such topic.
     """
-    where = f"Kafka at {settings.kafka_bootstrap}"
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "group.id": "none",
-            "allow.auto.create.topics": False,
-            "log_level": 2,
-        }
-    )
     try:
-        found = consumer.list_topics(settings.topic, _TIMEOUT_S).topics[settings.topic]
-    except KafkaException as error:
-        raise SinkUnavailableError(f"{where} does not answer: {error.args[0].str()}") from None
-    finally:
-        consumer.close()
-    if found.error is not None or not found.partitions:
-        reason = found.error.str() if found.error else "it has no partitions"
-        raise SinkUnavailableError(f"{where} does not serve the topic {settings.topic}: {reason}")
-    return len(found.partitions)
+        return Kafka.of(settings, _TIMEOUT_S).existing(settings.topic).partitions
+    except TopicError as error:
+        raise SinkUnavailableError(str(error)) from None
 
 
 def still_has(partitions: int, settings: Settings) -> Callable[[], None]:

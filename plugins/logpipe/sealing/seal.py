@@ -28,8 +28,8 @@ from itertools import groupby
 from logpipe.accounting.chain import Chain, ChainError, own
 from logpipe.accounting.lines import digest_file, lines
 from logpipe.accounting.ranges import TextDigest
-from logpipe.accounting.topic import RangeGoneError
 from logpipe.clients.hdfs import Entry, Hdfs, HdfsAbsentError, HdfsError, HdfsExistsError
+from logpipe.clients.kafka import RangeGoneError
 from logpipe.contracts.chain import IN_USE_NAME, MEMORY_NAME, Link, Totals, file_name
 from logpipe.contracts.sealed import (
     MANIFEST_FILE,

@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-import requests
 from airflow.providers.apache.hdfs.hooks.webhdfs import AirflowWebHDFSHookException, WebHDFSHook
 from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 
@@ -33,7 +32,7 @@ class HdfsHook(WebHDFSHook):
         """
         try:
             return super().get_conn()
-        except (AirflowWebHDFSHookException, requests.RequestException, OSError) as error:
+        except (AirflowWebHDFSHookException, OSError) as error:  # what requests raises is one
             raise HdfsUnreachableError(
                 f"No NameNode of connection {self.webhdfs_conn_id} answers: {error}"
             ) from None

@@ -175,10 +175,9 @@ class OnYarn:
 
     def look(self) -> Standing:
         """How the live application stands, or else the newest of its name."""
-        found = self._client.applications(self.application)
-        if not found:
+        now = self._client.newest(self.application)
+        if now is None:
             return Standing(self.application, "", "absent", hopeless=True)
-        now = next((application for application in found if application.live), found[-1])
         return _of_application(now, is_wanted=now.application_id not in self._killed)
 
     def launch(self, stop_timeout_s: float) -> Launched:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout, new_kafka_cluster_id, write_private
-from logpipe.hosts.services import EDGE_HOSTS
+from logpipe.hosts.services import EDGE_HOSTS, RESOURCE_MANAGER, YARN_PORT
 from logpipe.settings import Settings
 
 # Within the cluster each service has a host of its own, and so its default port.
@@ -61,6 +61,6 @@ def cluster_connections(known: dict[str, str]) -> dict[str, dict[str, object]]:
     process_host = found["process_host_default"]
     return found | {
         **{f"process_host_{host}": process_host | {"host": host} for host in EDGE_HOSTS},
-        "yarn_default": {"conn_type": "http", "host": "resourcemanager", "port": 8088},
+        "yarn_default": {"conn_type": "http", "host": RESOURCE_MANAGER.name, "port": YARN_PORT},
         "spark_default": {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": "cluster"}},
     }

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from logpipe import settings as project_settings
+from logpipe.hosts.connections import airflow_of
 from logpipe.hosts.environment import JAVA, hadoop_class_path
 from logpipe.hosts.layout import AIRFLOW, Layout
-from logpipe.hosts.machine.airflow_api import AirflowApi
 from logpipe.settings import Settings
 
 COMMAND_TIMEOUT_S = 1800
@@ -35,7 +35,7 @@ def main() -> int:
     before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
     steps: dict[str, Callable[[], object]] = {
         "checkpoint": lambda: checkpoint(settings, layout),
-        "deleted_runs": lambda: AirflowApi(settings, layout).delete_runs(before),
+        "deleted_runs": lambda: airflow_of(settings, layout).delete_runs(before),
         "cleaned_tables": lambda: clean_tables(before),
         "deleted_logs": lambda: delete_old_files(layout.airflow_dir / "logs", before.timestamp()),
         "deleted_folders": lambda: delete_left_folders(layout.state_dir, time.time() - LEFT_AFTER_S),

@@ -9,15 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
-import httpx
 import psutil
 
+from logpipe.clients.hdfs import Hdfs
+from logpipe.clients.process_host import Process
 from logpipe.hosts import configuration
 from logpipe.hosts.environment import service_environment
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.process_host import ProcessHost, ProcessState
+from logpipe.hosts.machine.process_host import Supervisord
 from logpipe.hosts.services import SERVICES, Kind, Preparation, Service
 from logpipe.settings import PROJECT_DIR, Settings
 
@@ -63,7 +65,7 @@ class Stack:
         self.settings = settings
         self.services = services
         self.layout = Layout.of(settings)
-        self.host = ProcessHost(settings, self.layout, services)
+        self.host = Supervisord(settings, self.layout, services)
         self._given_up = threading.Event()
 
     # ------------------------------------------------------------------ up
@@ -105,7 +107,7 @@ class Stack:
         """Names of the services that have a process, the process host among them."""
         if not self.host.is_running():
             return set()
-        return {"process-host"} | {state.service for state in self.host.states() if state.pid}
+        return {"process-host"} | {process.service for process in self.host.client.processes() if process.pid}
 
     def up(self, progress: "StartProgress", *, airflow: bool = True) -> None:
         """Start the stores, and Airflow unless told otherwise; what runs and is ready is left alone."""
@@ -136,7 +138,7 @@ class Stack:
     def launch(self, name: str, variant: str = "") -> None:
         """Start a streaming service, in one of its variants, and wait until it does its work."""
         service = next(service for service in self.services if service.name == name)
-        self.host.start_process(service.process(variant), wait=False)
+        self.host.client.start(service.name, variant or None)
         self._await_ready(service)
 
     def _start(self, service: Service, progress: "StartProgress", prepared: "Future[None]") -> None:
@@ -144,7 +146,7 @@ class Stack:
         started = time.monotonic()
         try:
             prepared.result()
-            self.host.start_process(service.name, wait=False)
+            self.host.client.start(service.name)
             self._await_ready(service)
         except Exception as error:
             progress.fail(service.name, str(error))
@@ -155,15 +157,15 @@ class Stack:
         began = time.monotonic()
         pids: set[int] = set()
         while not service.is_ready(self.settings):
-            states = [state for state in self.host.states() if state.service == service.name]
+            states = [each for each in self.host.client.processes() if each.service == service.name]
             pids |= {state.pid for state in states if state.pid}
             took_s = time.monotonic() - began
             if (
                 took_s > READY_TIMEOUT_S
                 or len(pids) > MAX_ENDS
-                or any(each.state == "fatal" for each in states)
+                or any(each.state == "FATAL" for each in states)
             ):
-                seen = ", ".join(state.state for state in states)
+                seen = ", ".join(state.state.lower() for state in states)
                 raise StackError(
                     f"{service.name} is not ready after {took_s:.0f} s (process: {seen}; started {len(pids)} "
                     f"times). Its last lines:\n{self.log_tail(service.name)}"
@@ -210,19 +212,18 @@ class Stack:
     def _make_hdfs_home(self) -> None:
         """Give the pipeline's user its home; who runs the NameNode is HDFS's superuser."""
         superuser = psutil.Process().username()
-        home = f"{self.settings.webhdfs_url}/webhdfs/v1/user/{self.settings.hdfs_user}"
-        user = {"user.name": superuser}
-        httpx.put(home, params=user | {"op": "MKDIRS"}, timeout=20).raise_for_status()
-        owner = {"op": "SETOWNER", "owner": self.settings.hdfs_user, "group": self.settings.hdfs_user}
-        httpx.put(home, params=user | owner, timeout=20).raise_for_status()
+        user, home = self.settings.hdfs_user, f"/user/{self.settings.hdfs_user}"
+        with closing(Hdfs(self.settings.webhdfs_url, superuser)) as hdfs:
+            hdfs.make_folder(home)
+            hdfs.set_owner(home, user, user)
 
     # ------------------------------------------------------------------ status
 
     def status(self) -> dict[str, ServiceStatus]:
         """Every service: its process's state and whether it does its work."""
-        processes: dict[str, ProcessState] = {}
+        processes: dict[str, Process] = {}
         if self.host.is_running():
-            for state in self.host.states():
+            for state in self.host.client.processes():
                 known = processes.get(state.service)
                 if known is None or (state.pid and not known.pid):
                     processes[state.service] = state
@@ -236,10 +237,10 @@ class Stack:
         stopped = ServiceStatus(state="stopped", pid=None, healthy=False)
         return {
             service.name: ServiceStatus(
-                state=process.state,
+                state=process.state.lower(),
                 pid=process.pid or None,
                 healthy=service.name in healthy and healthy[service.name].result(),
-                variant=process.variant if process.pid else "",
+                variant=(process.variant or "") if process.pid else "",
                 uptime_s=process.uptime_s,
             )
             if (process := processes.get(service.name))
@@ -260,16 +261,16 @@ class Stack:
             if service.name in but:
                 continue
             running = [
-                service.process(state.variant)
-                for state in self.host.states()
-                if state.service == service.name and state.pid
+                process
+                for process in self.host.client.processes()
+                if process.service == service.name and process.pid
             ]
             if not running:
                 continue
             self._drain(service, tell)
             began = time.monotonic()
             for process in running:
-                self.host.stop_process(process)
+                self.host.client.stop(process.service, process.variant)
             tell(f"{service.name}: stopped after {time.monotonic() - began:.1f} s")
         if not but:
             self.host.shut_down()

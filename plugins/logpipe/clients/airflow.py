@@ -1,25 +1,23 @@
-"""Airflow's REST interface, as far as the command line needs it."""
+"""Airflow's REST interface."""
 
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from logpipe.hosts.layout import AIRFLOW_USER, Layout
-from logpipe.settings import Settings
+from logpipe.clients.errors import RefusedError, UnreachableError
+from logpipe.clients.http import HttpService
 
 PIPELINE_DAG = "replay_log"
 SERVICES_DAG = "stream_services"
-
-
 PATIENCE_S = 180.0
 
 
-class AirflowApiError(Exception):
-    """Airflow refused a request; the message holds its words."""
+class AirflowError(RefusedError):
+    """Airflow refused a request, or has not done it in time; the message holds its words."""
 
 
 @dataclass(frozen=True)
@@ -32,52 +30,60 @@ class TaskState:
     try_number: int
 
 
-class AirflowApi:
-    """A logged-in client of this copy's Airflow."""
+class Airflow(HttpService):
+    """Sees DAGs and runs, and starts runs. Logs in with its first question.
 
-    def __init__(self, settings: Settings, layout: Layout) -> None:
-        self.url = f"http://{settings.host}:{settings.airflow_port}"
-        self._client = httpx.Client(base_url=self.url, timeout=30)
-        self._password = layout.secrets()["airflow_admin_password"]
-        self._log_in()
+    Every method raises UnreachableError when the API server does not answer: what only asks has waited for it
+    then, since it may be restarted, or its database be away.
+    """
+
+    what = "API server of Airflow"
+    timeout_s = 30
+    _token = ""
+
+    @property
+    def url(self) -> str:
+        """Where its page is."""
+        return f"{self._scheme}://{self.hosts[0]}:{self.port}"
 
     def _log_in(self) -> None:
-        answer = self._client.post("/auth/token", json={"username": AIRFLOW_USER, "password": self._password})
-        self._client.headers["Authorization"] = f"Bearer {self._checked(answer)['access_token']}"
+        user, password = self._auth or ("", "")
+        answer = self.call("POST", "/auth/token", json={"username": user, "password": password})
+        self._token = str(self._checked("POST /auth/token", answer)["access_token"])
 
-    @staticmethod
-    def _checked(answer: httpx.Response) -> dict[str, Any]:
+    def _checked(self, request: str, answer: httpx.Response) -> Any:
         if answer.is_error:
-            raise AirflowApiError(
-                f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text[:500]}"
-            )
-        return cast(dict[str, Any], answer.json())
+            raise AirflowError(f"{self} refused {request}: HTTP {answer.status_code} {answer.text[:500]}")
+        return answer.json()
 
-    def _request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        answer = self._patiently(method, path, **arguments)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:  # the token has run out
-            self._log_in()
-            answer = self._patiently(method, path, **arguments)
-        return self._checked(answer)
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        return self._checked(f"{method} {path}", self._patiently(method, path, **arguments))
 
     def _patiently(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Ask; while the API server is restarted, or its database away, a question is asked again."""
+        """Ask, logged in; a question is asked again for a while when there is no answer."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            is_over = method != "GET" or time.monotonic() > deadline
             try:
-                answer = self._client.request(method, f"/api/v2{path}", **arguments)
-            except httpx.TransportError as error:
-                if is_over:
-                    raise AirflowApiError(f"{method} {self.url}{path}: {error}") from error
+                answer = self._logged_in(method, path, **arguments)
+                if answer.status_code == httpx.codes.UNAUTHORIZED:  # the token has run out
+                    self._token = ""
+                    answer = self._logged_in(method, path, **arguments)
+            except UnreachableError:
+                if method != "GET" or time.monotonic() > deadline:
+                    raise
             else:
-                if is_over or not answer.is_server_error:
-                    return answer
+                return answer
             time.sleep(1)
+
+    def _logged_in(self, method: str, path: str, *, accept: str = "*/*", **arguments: Any) -> httpx.Response:
+        if not self._token:
+            self._log_in()
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": accept}
+        return self.call(method, f"/api/v2{path}", headers=headers, **arguments)
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether the DAG processor has read the DAG."""
-        return self._client.get(f"/api/v2/dags/{dag_id}").status_code == httpx.codes.OK
+        return self._patiently("GET", f"/dags/{dag_id}").is_success
 
     def import_errors(self) -> list[str]:
         """Stack traces of DAG files that do not load."""
@@ -105,25 +111,25 @@ class AirflowApi:
         """
         query = {"end_date_lte": ended_before.isoformat(), "limit": 100}
         deleted = 0
-        while rows := self._request("GET", "/dags/~/dagRuns", params=query)["dag_runs"]:
+        while rows := self._request("GET", "/dags/~/dagRuns", query=query)["dag_runs"]:
             for row in rows:
                 path = f"/dags/{row['dag_id']}/dagRuns/{quote(row['dag_run_id'], safe='')}"
                 answer = self._patiently("DELETE", path)
                 if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
-                    self._checked(answer)
+                    self._checked(f"DELETE {path}", answer)
             deleted += len(rows)
         return deleted
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task left under a key; None when it left nothing (yet)."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        answer = self._patiently("GET", path, params={"deserialize": "false", "stringify": "false"})
+        answer = self._patiently("GET", path, query={"deserialize": "false", "stringify": "false"})
         return answer.json()["value"] if answer.status_code == httpx.codes.OK else None
 
     def task_log_tail(self, dag_id: str, run_id: str, task: TaskState, lines: int = 15) -> str:
         """The end of a task's log, for a person."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(1, task.try_number)}"
-        answer = self._patiently("GET", path, headers={"Accept": "application/json"})
+        answer = self._patiently("GET", path, accept="application/json")
         if answer.is_error:
             return f"(no log: {answer.status_code})"
         rows = answer.json()["content"]
