@@ -26,7 +26,7 @@ from logpipe import settings
 from logpipe.airflow.operators.dag_run import EnsureDagRunOperator
 from logpipe.airflow.operators.days import schedule_of
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
-from logpipe.airflow.operators.launch import FlumeAgentOperator, SparkStreamingOperator
+from logpipe.airflow.operators.launch import launches
 from logpipe.airflow.operators.params import replay_params
 from logpipe.airflow.operators.replay import ReplayOperator
 from logpipe.airflow.operators.verify import VerifyOperator
@@ -55,19 +55,7 @@ with DAG(
         conf={"profile": "{{ params.profile }}"},
     )
     provision_topic = KafkaTopicOperator(task_id="provision_topic")
-    agent_2 = FlumeAgentOperator(
-        task_id="agent_2",
-        service="flume-agent2",
-        variant=dag.param("profile"),
-        flume_agent_conn_id="flume_agent2_default",
-    )
-    agent_1 = FlumeAgentOperator(
-        task_id="agent_1",
-        service="flume-agent1",
-        variant=dag.param("profile"),
-        flume_agent_conn_id="flume_agent1_default",
-    )
-    spark_job = SparkStreamingOperator(task_id="spark_job")
+    services = launches(dag.param("profile"))
     replay = ReplayOperator(
         task_id="replay",
         **log,
@@ -84,5 +72,5 @@ with DAG(
     account = VerifyOperator(task_id="account")
 
     source >> [stream_services, provision_topic]
-    cross_downstream([stream_services, provision_topic], [agent_2, agent_1, spark_job])
-    [agent_2, agent_1, spark_job] >> replay >> hdfs_partition >> account
+    cross_downstream([stream_services, provision_topic], services)
+    services >> replay >> hdfs_partition >> account

@@ -18,11 +18,8 @@ of `stream_services` ends by itself, successfully, once its services are stopped
 
 from airflow.sdk import DAG, Param, chain
 
-from logpipe.airflow.operators.stop import (
-    FlumeAgentStopOperator,
-    ReplayerStopOperator,
-    SparkStreamingStopOperator,
-)
+from logpipe.airflow.operators.stop import ALL_SERVICES, stops
+from logpipe.hosts.services import streams
 
 with DAG(
     dag_id="stop_pipeline",
@@ -36,27 +33,11 @@ with DAG(
     default_args={"owner": "logpipe", "retries": 0, "trigger_rule": "none_failed"},
     params={
         "service": Param(
-            "all",
+            ALL_SERVICES,
             type="string",
-            enum=["all", "replayer", "flume-agent1", "flume-agent2", "analytics"],
+            enum=[ALL_SERVICES, *(service.name for service, _ in reversed(streams()))],
             description="What to stop",
         ),
     },
 ) as dag:
-    replayer = ReplayerStopOperator(task_id="replayer", only=dag.param("service"))
-    agent_1 = FlumeAgentStopOperator(
-        task_id="agent_1",
-        service="flume-agent1",
-        flume_agent_conn_id="flume_agent1_default",
-        only=dag.param("service"),
-    )
-    agent_2 = FlumeAgentStopOperator(
-        task_id="agent_2",
-        service="flume-agent2",
-        flume_agent_conn_id="flume_agent2_default",
-        empties_topic=True,
-        only=dag.param("service"),
-    )
-    spark_job = SparkStreamingStopOperator(task_id="spark_job", only=dag.param("service"))
-
-    chain(replayer, agent_1, agent_2, spark_job)
+    chain(*stops(dag.param("service")))

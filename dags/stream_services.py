@@ -24,7 +24,7 @@ from airflow.sdk import DAG
 from logpipe import settings
 from logpipe.airflow.operators.days import schedule_of
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
-from logpipe.airflow.operators.launch import FlumeAgentOperator, SparkStreamingOperator
+from logpipe.airflow.operators.launch import launches
 from logpipe.airflow.operators.params import profile_param
 
 conf = settings.load()
@@ -42,26 +42,4 @@ with DAG(
     params={"profile": profile_param(conf)},
 ) as dag:
     provision_topic = KafkaTopicOperator(task_id="provision_topic")
-    agent_2 = FlumeAgentOperator(
-        task_id="agent_2",
-        service="flume-agent2",
-        variant=dag.param("profile"),
-        flume_agent_conn_id="flume_agent2_default",
-        empties_topic=True,
-        supervise=True,
-        stop_after={"agent_1": "flume-agent1"},
-    )
-    agent_1 = FlumeAgentOperator(
-        task_id="agent_1",
-        service="flume-agent1",
-        variant=dag.param("profile"),
-        flume_agent_conn_id="flume_agent1_default",
-        supervise=True,
-    )
-    spark_job = SparkStreamingOperator(
-        task_id="spark_job",
-        supervise=True,
-        stop_after={"agent_1": "flume-agent1", "agent_2": "flume-agent2"},
-    )
-
-    provision_topic >> [agent_2, agent_1, spark_job]
+    provision_topic >> launches(dag.param("profile"), supervise=True)

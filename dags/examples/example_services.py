@@ -13,7 +13,5 @@ with DAG("example_services", schedule=None, doc_md=__doc__, tags=["example"]) as
         task_id="agent",
         service="flume-agent2",
         variant="durable",
-        flume_agent_conn_id="flume_agent2_default",
-        empties_topic=True,
     )
     spark_job = SparkStreamingOperator(task_id="spark_job")

@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from logpipe import settings as project_settings
 from logpipe.accounting import chain, drain
-from logpipe.accounting.drain import Drain, held_events
+from logpipe.accounting.drain import Drain
+from logpipe.clients.flume import FlumeAgent, held_events
 from logpipe.contracts.chain import Layout
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
@@ -103,11 +104,11 @@ def test_profile_memory_is_drained_when_its_channel_is_empty(pipeline: Pipeline)
 
 
 def test_an_agent_that_runs_and_does_not_answer_may_hold_lines(pipeline: Pipeline) -> None:
-    assert held_events(pipeline.settings, 1) == 0  # none runs
+    assert held_events([FlumeAgent.of(pipeline.settings, 1)]) == 0  # none runs
     with agent(pipeline.settings.agent1_metrics_port, taken=6):
-        assert held_events(pipeline.settings, 1) == 4
+        assert held_events([FlumeAgent.of(pipeline.settings, 1)]) == 4
     with socket.create_server(("127.0.0.1", pipeline.settings.agent1_metrics_port)):
-        assert held_events(pipeline.settings, 1) is None
+        assert held_events([FlumeAgent.of(pipeline.settings, 1)]) is None
         assert Drain(pipeline.settings).undrained() == "agent 1 runs and does not say what it holds"
 
 
@@ -122,14 +123,17 @@ def test_the_wait_of_a_replays_end_and_of_a_stop(pipeline: Pipeline, monkeypatch
     connect(monkeypatch, "flume_agent1_default", host="localhost", port=settings.agent1_metrics_port)
     connect(monkeypatch, "flume_agent2_default", host="localhost", port=settings.agent2_metrics_port)
     day = datetime.strptime(DAY, "%y-%m-%d").date().isoformat()
-    trigger = PartitionTrigger(days=[day], deadline_epoch_s=time.time() + 60, poll_interval_s=0.1)
+    trigger = PartitionTrigger(
+        days=[day], deadline_epoch_s=time.time() + 60, poll_interval_s=0.1,
+        filling_conn_ids=["flume_agent1_default"], emptying_conn_ids=["flume_agent2_default"],
+    )  # fmt: skip
     stopping = FlumeAgent(
         service="flume-agent2", flume_agent_conn_id="flume_agent1_default", empties_topic=True
     )
     pipeline.send("a", LINES)
     with agent(settings.agent1_metrics_port):
         assert "behind where the topic ended" in trigger.look().told
-        assert "3000 records that are not in HDFS" in stopping.undrained()
+        assert "3000 records of the topic are not in HDFS" in stopping.undrained()
         pipeline.write(is_open=True)
         assert stopping.undrained() == ""  # it need not wait for the roll
         pipeline.count()

@@ -10,7 +10,7 @@ import pytest
 from logpipe import settings as project_settings
 from logpipe.airflow.operators.verify import LinesUnaccountedError, VerifyOperator
 from tests.accounting.pipeline import Pipeline, nasa_lines
-from tests.airflow.real_parts import connect_stores
+from tests.airflow.real_parts import connect, connect_stores
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -23,6 +23,9 @@ def account(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     away = {"conn_type": "http", "host": "127.0.0.1", "port": pipeline.settings.replayer_port}
     monkeypatch.setenv("AIRFLOW_CONN_REPLAYER_DEFAULT", json.dumps(away))
     connect_stores(monkeypatch, pipeline.settings)
+    for number in (1, 2):
+        port = pipeline.settings.port(f"agent{number}_metrics_port")
+        connect(monkeypatch, f"flume_agent{number}_default", host="127.0.0.1", port=port)
     monkeypatch.setattr(project_settings, "load", lambda: pipeline.settings)
     return lambda **more: VerifyOperator(task_id="account", confirm_s=0.5, poll_s=0.1, **more).execute({})
 

@@ -6,18 +6,11 @@ from contextlib import closing
 from logpipe.accounting import topic
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.windows import read_commit_totals
-from logpipe.clients.flume import FlumeAgent
+from logpipe.clients.errors import ClientError
+from logpipe.clients.flume import Agents, FlumeAgent
 from logpipe.clients.hdfs import Hdfs
-from logpipe.clients.kafka import Topic
+from logpipe.clients.kafka import Topic, TopicError
 from logpipe.settings import Settings
-
-
-def held_events(settings: Settings, agent: int) -> int | None:
-    """Lines in the memory channel of agent 1, 2, …; 0 when it has no such channel or does not run.
-
-    None when it runs and does not answer: what it holds is not known.
-    """
-    return FlumeAgent.of(settings, agent).held_events()
 
 
 class Drain:
@@ -25,12 +18,12 @@ class Drain:
 
     Args:
         settings: of the pipeline.
-        agents: both Flume agents, by default those of the settings.
+        agents: the Flume agents, by default those of the settings.
     """
 
-    def __init__(self, settings: Settings, agents: Sequence[FlumeAgent] | None = None) -> None:
+    def __init__(self, settings: Settings, agents: Agents | None = None) -> None:
         self._settings = settings
-        self._agents = agents or [FlumeAgent.of(settings, number) for number in (1, 2)]
+        self._agents = agents or Agents.of(settings)
         self._until: Topic | None = None
         self._reader = ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir)
 
@@ -41,7 +34,7 @@ class Drain:
             TopicError, HdfsError, ChainError, WindowsError: Kafka, or HDFS, does not answer.
         """
         if self._until is None:
-            if left := self._held(1):
+            if left := _held(self._agents.filling):
                 return left
             self._until = topic.describe(self._settings)
         until = self._until
@@ -55,7 +48,7 @@ class Drain:
             is_memory = any(offset > flushed.get(partition, 0) for partition, offset in committed.items())
             if behind := until.behind(_further(flushed, committed)):
                 return f"agent 2 is {behind} records behind where the topic ended"
-            if left := self._held(2):
+            if left := _held(self._agents.emptying):
                 return left
         counted = read_commit_totals(self._settings)
         covered = (counted.covered_offsets or {}) if counted.topic_id in ("", until.topic_id) else {}
@@ -66,9 +59,6 @@ class Drain:
             self._reader.finish()
             return f"{behind} records are flushed to HDFS, and their files not yet final"
         return ""
-
-    def _held(self, agent: int) -> str:
-        return _told(agent, self._agents[agent - 1].held_events())
 
 
 def unread(settings: Settings) -> int:
@@ -84,15 +74,27 @@ def unread(settings: Settings) -> int:
     return now.behind(_further(flushed, topic.committed(settings, now.offsets))) if now.behind(flushed) else 0
 
 
-def held(settings: Settings, agent: int) -> str:
-    """What an agent's channel holds, for a person; empty when nothing."""
-    return _told(agent, held_events(settings, agent))
+def agent_undrained(settings: Settings, agent: FlumeAgent, *, empties_topic: bool) -> str:
+    """What would be lost or late if an agent was stopped now, for a person; empty when nothing.
+
+    Args:
+        settings: of the pipeline.
+        agent: which.
+        empties_topic: it brings the topic to HDFS; nothing comes from one that is not there, or whose broker
+            is away.
+    """
+    try:
+        if empties_topic and (left := unread(settings)):
+            return f"{left} records of the topic are not in HDFS yet"
+    except TopicError:
+        pass
+    except ClientError as error:
+        return str(error)
+    return agent.told_held()
 
 
-def _told(agent: int, held: int | None) -> str:
-    if held is None:
-        return f"agent {agent} runs and does not say what it holds"
-    return f"agent {agent} holds {held} lines" if held else ""
+def _held(agents: Sequence[FlumeAgent]) -> str:
+    return ", ".join(filter(None, (agent.told_held() for agent in agents)))
 
 
 def _further(flushed: dict[int, int], committed: dict[int, int]) -> dict[int, int]:

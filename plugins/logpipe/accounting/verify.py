@@ -11,11 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from logpipe.accounting import drain, topic
+from logpipe.accounting import topic
 from logpipe.accounting.chain import Chain, ChainReader, Days
 from logpipe.accounting.judge import Accounting, Facts, Stage, half_sent, judge
 from logpipe.accounting.source import ledger
 from logpipe.accounting.windows import WindowTotals, read_commit_totals
+from logpipe.clients.flume import Agents, held_events
 from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.kafka import Topic
 from logpipe.contracts.chain import Link, Totals
@@ -27,14 +28,18 @@ from logpipe.settings import Settings
 SEALED_DAYS_FILE = "sealed_days.json"  # in the state folder: spares asking HDFS about each of them again
 
 
-def verify(settings: Settings) -> Accounting:
+def verify(settings: Settings, agents: Agents | None = None) -> Accounting:
     """Account for every line of every replay.
+
+    Args:
+        settings: of the pipeline.
+        agents: the Flume agents, by default those of the settings.
 
     Raises:
         TopicError, HdfsError, ChainError, WindowsError: a stage cannot be read.
         SourceGoneError: the ledger cannot be read.
     """
-    return judge(facts_of(read(settings)))
+    return judge(facts_of(read(settings, agents)))
 
 
 def chain_reader(settings: Settings) -> ChainReader:
@@ -54,7 +59,7 @@ class Reading:
         days: those that are not sealed, held against their links.
         counted: the windows' newest commit.
         ahead: what agent 2's group has committed, where profile memory writes.
-        held: lines in the memory channels of agents 1 and 2.
+        held: lines in the memory channels of the agents that fill the topic, and of those that empty it.
     """
 
     records: tuple[ReplayRecord, ...]
@@ -73,11 +78,12 @@ class Reading:
         return [link for chain in self.chains.values() for link in chain.links]
 
 
-def read(settings: Settings, *, each_link: bool = False) -> Reading:
+def read(settings: Settings, agents: Agents | None = None, *, each_link: bool = False) -> Reading:
     """Read what an accounting needs, or also each link that is kept. Errors as `verify`."""
+    agents = agents or Agents.of(settings)
     records, sums = ledger(settings)
     # In the direction of the flow: what has left one place by then is seen in the next.
-    held_1 = drain.held_events(settings, 1)
+    held_1 = held_events(agents.filling)
     now = topic.describe(settings)
     with (
         closing(chain_reader(settings)) as reader,
@@ -85,7 +91,7 @@ def read(settings: Settings, *, each_link: bool = False) -> Reading:
     ):
         counting = pool.submit(read_commit_totals, settings)
         taken = topic.committed(settings, now.offsets)
-        held_2 = drain.held_events(settings, 2)
+        held_2 = held_events(agents.emptying)
         days = reader.days(reader.chains(), each_link=each_link)
         counted = counting.result()
     # Only where profile memory writes can the group be ahead of the chain, and lines be held in memory.

@@ -3,12 +3,16 @@
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from logpipe.clients.errors import NobodyListensError, UnreachableError
 from logpipe.clients.http import HttpService
-from logpipe.settings import Settings
+from logpipe.settings import PROJECT_DIR, Settings
+
+FLUME_CONF_DIR = PROJECT_DIR / "flume_conf"
 
 Counters = dict[str, float]
 Components = dict[str, Counters]  # "CHANNEL.memory" -> counter name -> value
@@ -51,6 +55,32 @@ class FlumeMetrics:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class AgentFiles:
+    """A Flume agent, as its files say: ``<profile>/agent<number>.properties``.
+
+    Attributes:
+        number: 1, 2, …
+        texts: delivery profile to the text of its file.
+    """
+
+    number: int
+    texts: Mapping[str, str]
+
+    @classmethod
+    def found(cls, flume_conf: Path = FLUME_CONF_DIR) -> list[Self]:
+        """All agents, by number: an agent is its files."""
+        texts: defaultdict[int, dict[str, str]] = defaultdict(dict)
+        for path in sorted(flume_conf.glob("*/agent[0-9]*.properties")):
+            texts[int(path.stem.removeprefix("agent"))][path.parent.name] = path.read_text()
+        return [cls(number, texts[number]) for number in sorted(texts)]
+
+    @property
+    def empties_topic(self) -> bool:
+        """Whether it reads the pipeline's topic."""
+        return any("LOGPIPE_CONSUMER_GROUP" in text for text in self.texts.values())
+
+
 class FlumeAgent(HttpService):
     """Reads ``/metrics`` of an agent.
 
@@ -60,12 +90,14 @@ class FlumeAgent(HttpService):
 
     what = "Flume agent"
     timeout_s = 5
+    label = "it"  # what to call it where its place does not matter
 
     @classmethod
     def of(cls, settings: Settings, number: int) -> Self:
         """Agent 1, 2, … of the pipeline."""
-        port = settings.port(f"agent{number}_metrics_port")
-        return cls([settings.host], port, known_as=f"agent {number}")
+        made = cls([settings.host], settings.port(f"agent{number}_metrics_port"), known_as=f"agent {number}")
+        made.label = f"agent {number}"
+        return made
 
     def metrics(self) -> FlumeMetrics:
         """Return the agent's counters.
@@ -80,6 +112,13 @@ class FlumeAgent(HttpService):
         except (ValueError, KeyError) as error:
             raise UnreachableError(f"{self} is not ready (HTTP {answer.status_code}): {error}") from error
 
+    def told_held(self) -> str:
+        """What it would lose if it died, for a person; empty when nothing."""
+        held = self.held_events()
+        if held is None:
+            return f"{self.label} runs and does not say what it holds"
+        return f"{self.label} holds {held} lines" if held else ""
+
     def held_events(self) -> int | None:
         """Lines in its memory channels; 0 when it does not run, None when it runs and does not say."""
         try:
@@ -88,6 +127,33 @@ class FlumeAgent(HttpService):
             return 0
         except UnreachableError:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """The Flume agents by what they do: bring lines to the topic, and from there to HDFS."""
+
+    filling: tuple[FlumeAgent, ...]
+    emptying: tuple[FlumeAgent, ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The pipeline's."""
+        filling, emptying = (
+            tuple(
+                FlumeAgent.of(settings, agent.number)
+                for agent in AgentFiles.found()
+                if agent.empties_topic == empties_topic
+            )
+            for empties_topic in (False, True)
+        )
+        return cls(filling, emptying)
+
+
+def held_events(agents: Iterable[FlumeAgent]) -> int | None:
+    """Lines in their memory channels; None when one runs and does not say."""
+    held = [agent.held_events() for agent in agents]
+    return None if None in held else sum(each or 0 for each in held)
 
 
 def _from_json(text: str) -> Components:

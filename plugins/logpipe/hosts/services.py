@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from logpipe.clients.flume import FLUME_CONF_DIR, AgentFiles, FlumeAgent
 from logpipe.hosts.environment import (
     BULK_JAVA,
     SMALL_JAVA,
@@ -23,7 +24,6 @@ from logpipe.hosts.layout import AIRFLOW, BUILD_DIR, CONF_DIR, PYTHON, Layout, n
 from logpipe.hosts.probes import Command, Http, KafkaMetadata, Probe, Tcp
 from logpipe.settings import PROJECT_DIR, Settings
 
-FLUME_CONF_DIR = PROJECT_DIR / "flume_conf"
 LOG4J2 = f"-Dlog4j2.configurationFile={CONF_DIR}/log4j2.properties"
 METRICS_AGENT = "jmx_prometheus_javaagent-1.0.1.jar"
 EDGE_HOSTS = ("edge1", "edge2")
@@ -42,6 +42,21 @@ class Connection:
     port: str
     secret: str = ""
     conn_type: str = "http"
+
+
+@dataclass(frozen=True)
+class Task:
+    """How the DAGs have a service: their tasks' id, and what is known of its life.
+
+    Attributes:
+        task_id: of its launch, and of its stop.
+        kind: class in airflow/services/kinds.py that tells whether it is healthy and what a stop loses.
+        stays: `stream_services` keeps it up; what does not is launched by those who need it.
+    """
+
+    task_id: str
+    kind: str
+    stays: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,8 @@ class Service:
         ready: it does its work when all of these hold.
         undrained: says what would be lost or late if it was stopped now; empty when nothing.
         connection: by which Airflow finds it.
+        task: how the DAGs have it; each service of kind ``stream`` has one.
+        empties_topic: it brings the pipeline's topic to HDFS.
         on_cluster: the hosts that have it in docker/docker-compose.yml; the windows job is on YARN.
         stop_wait_s: it is killed when it has not ended by then.
         separate_stderr: its output is for people or programs, its log is its standard error.
@@ -88,6 +105,8 @@ class Service:
     ready: tuple[Probe, ...] = ()
     undrained: Callable[[Settings], str] = lambda settings: ""
     connection: Connection | None = None
+    task: Task | None = None
+    empties_topic: bool = False
     on_cluster: tuple[str, ...] = ()
     stop_wait_s: int = 20
     separate_stderr: bool = False
@@ -191,30 +210,28 @@ def agents(flume_conf: Path = FLUME_CONF_DIR) -> tuple[Service, ...]:
     An agent's variants are the profiles that have a file of it; its ports those that its files take from
     the environment.
     """
-    numbers = {int(path.stem.removeprefix("agent")) for path in flume_conf.glob("*/agent[0-9]*.properties")}
-    return tuple(_agent(flume_conf, number) for number in sorted(numbers, reverse=True))
+    return tuple(_agent(flume_conf, agent) for agent in reversed(AgentFiles.found(flume_conf)))
 
 
-def _agent(flume_conf: Path, number: int) -> Service:
-    files = {
-        path.parent.name: path.read_text() for path in sorted(flume_conf.glob(f"*/agent{number}.properties"))
-    }
+def _agent(flume_conf: Path, agent: AgentFiles) -> Service:
+    number, texts = agent.number, agent.texts
     metrics = f"agent{number}_metrics_port"
-    ports = [set(re.findall(r"\$\{env:LOGPIPE_(\w+_PORT)\b", text)) for text in files.values()]
+    ports = [set(re.findall(r"\$\{env:LOGPIPE_(\w+_PORT)\b", text)) for text in texts.values()]
     always = sorted(name.lower() for name in set.intersection(*ports))
-    reads_topic = any("LOGPIPE_CONSUMER_GROUP" in text for text in files.values())
     return Service(
         name=f"flume-agent{number}",
         kind="stream",
         command=lambda settings, layout, profile: flume_command(
             settings, layout, flume_conf / profile / f"agent{number}.properties"
         ),
-        variants=tuple(files),
+        variants=tuple(texts),
         environment=hdfs_client_environment,
         ports=(*sorted(name.lower() for name in set.union(*ports)), metrics),
         ready=(Http(metrics, "/metrics", "^flume_channel_"), *(Tcp(port) for port in always)),
-        undrained=lambda settings: _undrained_agent(settings, number, reads_topic=reads_topic),
+        undrained=lambda settings: _undrained_agent(settings, number, empties_topic=agent.empties_topic),
         connection=Connection(f"flume_agent{number}_default", metrics),
+        task=Task(f"agent_{number}", "FlumeAgent"),
+        empties_topic=agent.empties_topic,
         on_cluster=EDGE_HOSTS,
         stop_wait_s=30,
     )
@@ -240,20 +257,12 @@ def flume_command(settings: Settings, layout: Layout, file: Path) -> tuple[str, 
     )
 
 
-def _undrained_agent(settings: Settings, number: int, *, reads_topic: bool) -> str:
-    from logpipe.accounting import drain
-    from logpipe.clients.hdfs import HdfsError
-    from logpipe.clients.kafka import TopicError
+def _undrained_agent(settings: Settings, number: int, *, empties_topic: bool) -> str:
+    from logpipe.accounting.drain import agent_undrained
 
-    try:
-        # Nothing comes from a topic that is not there, or whose broker is away.
-        if reads_topic and Tcp("kafka_port").holds(settings) and (unread := drain.unread(settings)):
-            return f"{unread} records of the topic are not in HDFS yet"
-    except TopicError:
-        pass
-    except HdfsError as error:
-        return str(error)
-    return drain.held(settings, number)
+    # The port first: to ask a broker that is away takes half a minute.
+    is_asked = empties_topic and Tcp("kafka_port").holds(settings)
+    return agent_undrained(settings, FlumeAgent.of(settings, number), empties_topic=is_asked)
 
 
 def _windows_job(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
@@ -289,6 +298,7 @@ WINDOWS_JOB = Service(
     ports=("spark_ui_port",),
     ready=(Http("spark_ui_port", "/api/v1/applications"),),
     connection=Connection("spark_driver_default", "spark_ui_port"),
+    task=Task("spark_job", "WindowsJob"),
     stop_wait_s=30,
     separate_stderr=True,
 )
@@ -300,6 +310,7 @@ REPLAYER = Service(
     ports=("replayer_port",),
     ready=(Http("replayer_port", "/health"),),
     connection=Connection("replayer_default", "replayer_port", "replayer_password"),
+    task=Task("replayer", "Replayer", stays=False),
     on_cluster=EDGE_HOSTS,
 )
 
@@ -431,9 +442,9 @@ def table(flume_conf: Path = FLUME_CONF_DIR) -> tuple[Service, ...]:
 SERVICES = table()
 
 
-def names(*kinds: Kind, services: tuple[Service, ...] = SERVICES) -> tuple[str, ...]:
+def names(*kinds: Kind) -> tuple[str, ...]:
     """The names of the services of some kinds, in the order in which they start."""
-    return tuple(service.name for service in services if service.kind in kinds)
+    return tuple(service.name for service in SERVICES if service.kind in kinds)
 
 
 def named(name: str) -> Service:
@@ -443,3 +454,8 @@ def named(name: str) -> Service:
         KeyError: there is none.
     """
     return {service.name: service for service in SERVICES}[name]
+
+
+def streams() -> tuple[tuple[Service, Task], ...]:
+    """The services that DAGs start and stop, in the order of their start."""
+    return tuple((service, service.task) for service in SERVICES if service.task)

@@ -15,9 +15,9 @@ from typing import BinaryIO
 from logpipe.accounting import lines as hdfs_lines
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.difference import Difference
-from logpipe.accounting.drain import held_events
 from logpipe.accounting.source import all_records, replays, sent_lines
 from logpipe.accounting.topic import describe, end_offsets, offsets_at, records
+from logpipe.clients.flume import Agents, held_events
 from logpipe.clients.hdfs import Hdfs
 from logpipe.contracts.chain import Layout
 from logpipe.contracts.days import name_of
@@ -97,7 +97,7 @@ def _write_lost(
             names = ", ".join(record.spec.replay_id for record, _ in lacking)
             failed.append(f"{names}: agent 2 has not made all final, so nobody knows yet whether any is lost")
     if by_memory:
-        if (waiting := held_events(settings, 1)) != 0:
+        if (waiting := held_events(Agents.of(settings).filling)) != 0:
             held = "does not say what it holds" if waiting is None else f"holds {waiting} lines"
             failed.append(f"agent 1 {held}: whether any is lost shows when it has sent them")
         else:

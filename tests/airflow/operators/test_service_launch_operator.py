@@ -1,10 +1,12 @@
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.airflow.operators.launch import (
     FlumeAgentOperator,
     ServiceNotHealthyError,
@@ -12,6 +14,8 @@ from logpipe.airflow.operators.launch import (
 )
 from logpipe.airflow.triggers.service import ServiceTrigger
 from logpipe.clients.errors import UnreachableError
+from logpipe.hosts import services
+from logpipe.hosts.services import named
 from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
 
 pytestmark = pytest.mark.integration
@@ -19,9 +23,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def host(process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch) -> ProcessHostUnderTest:
-    services = process_host.services
-    connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=services["agent"].port)
-    connect(monkeypatch, "spark_driver_default", host="127.0.0.1", port=services["web"].port)
+    small = process_host.services
+    connect(monkeypatch, "flume_agent1_default", host="127.0.0.1", port=small["agent"].port)
+    connect(monkeypatch, "spark_driver_default", host="127.0.0.1", port=small["web"].port)
     return process_host
 
 
@@ -94,3 +98,14 @@ def test_a_launch_without_a_process_host_fails_when_its_time_is_over(host: Proce
             agent(start_timeout_s=0.1).execute({})
     finally:
         host.start()
+
+
+def test_an_agent_without_a_file_in_a_profile_is_stopped(
+    host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = replace(named("flume-agent1"), name="agent", variants=("durable",))
+    monkeypatch.setattr(services, "SERVICES", (entry,))
+    process_host = ProcessHostHook().get_conn()
+    process_host.launch("agent", "durable")
+    assert agent(variant="memory").execute({}) == {}
+    assert not any(process.up for process in process_host.variants("agent"))

@@ -47,7 +47,7 @@ def test_what_cannot_drain_is_stopped_in_time_and_told(
     )
     agent.services["agent"].answer("metrics", held)
     assert stop(drain_timeout_s=0.5) == ["agent:durable"]
-    assert "agent is stopped although its channel holds 3 events after 0.5 s" in capsys.readouterr().out
+    assert "agent is stopped although it holds 3 lines after 0.5 s" in capsys.readouterr().out
 
 
 def test_a_service_of_one_process_is_stopped(process_host: ProcessHostUnderTest) -> None:

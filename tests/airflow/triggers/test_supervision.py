@@ -156,7 +156,7 @@ async def test_an_agent_is_undrained_while_its_channel_holds_events(
             'TakeSuccessCount{component="memory"} 7.0', 'TakeSuccessCount{component="memory"} 0.0'
         ),
     )
-    assert kept().undrained() == "its channel holds 7 events"
+    assert kept().undrained() == "it holds 7 lines"
 
 
 async def test_a_launch_that_is_killed_stops_nothing(agent: ProcessHost) -> None:

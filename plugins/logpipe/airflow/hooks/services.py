@@ -1,15 +1,16 @@
 """Services with an address of their own: host, port, login and password of a connection."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from airflow.sdk import BaseHook
 
-from logpipe.clients.flume import FlumeAgent
+from logpipe.clients.flume import Agents, FlumeAgent
 from logpipe.clients.process_host import ProcessHost
 from logpipe.clients.replayer import Replayer
 from logpipe.clients.spark import SparkDriver
 from logpipe.clients.yarn import Yarn
+from logpipe.hosts.services import streams
 
 Client = TypeVar("Client")
 
@@ -77,3 +78,20 @@ class YarnHook(ServiceHook[Yarn]):
     client_class = Yarn
     default_conn_name = "yarn_default"
     hook_name = "YARN ResourceManager"
+
+
+def agent_conn_ids(*, empties_topic: bool) -> list[str]:
+    """The table's connections to the Flume agents that fill the topic, or to those that empty it."""
+    return [
+        entry.connection.conn_id
+        for entry, task in streams()
+        if entry.connection and task.kind == FlumeAgent.__name__ and entry.empties_topic == empties_topic
+    ]
+
+
+def agents_at(filling: Sequence[str], emptying: Sequence[str]) -> Agents:
+    """The Flume agents that these connections lead to."""
+    filling_agents, emptying_agents = (
+        tuple(FlumeAgentHook(conn_id).get_conn() for conn_id in conn_ids) for conn_ids in (filling, emptying)
+    )
+    return Agents(filling_agents, emptying_agents)

@@ -1,13 +1,14 @@
 """Launching a service, and supervising it."""
 
 import time
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from logpipe import settings
 from logpipe.airflow.operators.first_look import FirstLookMixin
+from logpipe.airflow.operators.service import FlumeAgentTask, ServiceTask, WindowsJobTask
+from logpipe.hosts.services import streams
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,12 +23,12 @@ class ServiceNotHealthyError(RuntimeError):
     """A launched service did not become healthy; the message ends with its last log lines."""
 
 
-class ServiceLaunchOperator(FirstLookMixin):
-    """Has one variant of a service up and healthy; a child says what service it is.
+class ServiceLaunchOperator(ServiceTask, FirstLookMixin):
+    """Has one variant of a service up and healthy.
 
     A launch is idempotent: a service that runs in the wanted variant is left alone, whoever started it,
-    and another variant is stopped first. Nothing that happens to this task or to Airflow stops the
-    service again.
+    and another variant is stopped first. One of the table that has no such variant (an agent without a file
+    in this profile) is stopped. Nothing that happens to this task or to Airflow stops the service again.
 
     With ``supervise`` the task stays, deferred, for as long as the service is healthy, and heals it; each
     heal stands in the log and in XCom ``heals``. Then the task is the service: mark it failed or succeeded,
@@ -37,25 +38,22 @@ class ServiceLaunchOperator(FirstLookMixin):
     notifies).
 
     Args:
-        service: its name at the process host.
         variant: the process of the service to run, where it has several.
-        process_host_conn_id: connection to the process host.
         supervise: stay for as long as the service is healthy.
         stop_after: task ids of supervising tasks in the same DAG, each with its service: when the run is
             ended, those services are down before this one is stopped.
         start_timeout_s: the task fails when the service is not healthy by then; by default a minute, on YARN
             three.
         first_look_s: the task keeps its worker this long before it defers.
+        kwargs: as in `ServiceTask`.
     """
 
-    template_fields: Sequence[str] = ("service", "variant", "process_host_conn_id")
+    template_fields: Sequence[str] = (*ServiceTask.template_fields, "variant")
 
     def __init__(
         self,
         *,
-        service: str,
         variant: str | None = None,
-        process_host_conn_id: str = "process_host_default",
         supervise: bool = False,
         stop_after: Mapping[str, str] | None = None,
         start_timeout_s: float | None = None,
@@ -63,17 +61,11 @@ class ServiceLaunchOperator(FirstLookMixin):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.service = service
         self.variant = variant
-        self.process_host_conn_id = process_host_conn_id
         self.supervise = supervise
         self.stop_after = stop_after
         self.start_timeout_s = start_timeout_s
         self.first_look_s = first_look_s
-
-    @abstractmethod
-    def kept(self) -> "Service":
-        """Return the service that this task has up."""
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Launch or reattach, then wait until healthy; return the event's payload for XCom."""
@@ -81,6 +73,11 @@ class ServiceLaunchOperator(FirstLookMixin):
         from logpipe.airflow.triggers.service import ServiceTrigger
 
         service = self.kept()
+        variants = {entry.name: entry.variants for entry, _ in streams()}.get(self.service)
+        if self.variant and variants and self.variant not in variants:
+            stopped = service.host.stop(service.patience.stop_s)
+            self.log.info("%s has nothing to run as %s; stopped: %s", self.service, self.variant, stopped)
+            return {}
         start_s = self.start_timeout_s or service.patience.start_s
         launched = self._launch(service, start_s)
         trigger = ServiceTrigger(
@@ -145,37 +142,17 @@ class ServiceLaunchOperator(FirstLookMixin):
         return outcome.to_payload()
 
 
-class FlumeAgentOperator(ServiceLaunchOperator):
+class FlumeAgentOperator(FlumeAgentTask, ServiceLaunchOperator):
     """Has a Flume agent up in one delivery profile, its metrics endpoint answering.
 
     Args:
-        service: the agent's name at the process host; its variants are the delivery profiles.
-        flume_agent_conn_id: connection to the agent's metrics endpoint.
-        empties_topic: it brings the pipeline's topic to HDFS, and is drained of it at its end.
-        kwargs: as in `ServiceLaunchOperator`.
+        kwargs: as in `FlumeAgentTask` and `ServiceLaunchOperator`; an agent's variants are the profiles.
     """
 
-    template_fields: Sequence[str] = (*ServiceLaunchOperator.template_fields, "flume_agent_conn_id")
-
-    def __init__(self, *, flume_agent_conn_id: str, empties_topic: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.flume_agent_conn_id = flume_agent_conn_id
-        self.empties_topic = empties_topic
-
-    def kept(self) -> "Service":
-        """Return the agent."""
-        from logpipe.airflow.services.kinds import FlumeAgent
-
-        return FlumeAgent(
-            service=self.service,
-            variant=self.variant,
-            process_host_conn_id=self.process_host_conn_id,
-            flume_agent_conn_id=self.flume_agent_conn_id,
-            empties_topic=self.empties_topic,
-        )
+    template_fields: Sequence[str] = (*FlumeAgentTask.template_fields, "variant")
 
 
-class SparkStreamingOperator(ServiceLaunchOperator):
+class SparkStreamingOperator(WindowsJobTask, ServiceLaunchOperator):
     """Has the driver of the windows job up: under the process host, or on YARN when the settings say so.
 
     The first batch comes some ten seconds later; a replay need not wait for it, since the job reads the topic
@@ -184,48 +161,33 @@ class SparkStreamingOperator(ServiceLaunchOperator):
     the topic is ahead of it.
 
     Args:
-        service: the driver's name at the process host.
-        spark_driver_conn_id: connection to the driver's page (``spark.ui.port``).
-        yarn_conn_id: connection to the ResourceManager's web server.
-        spark_conn_id: the provider's connection, ``yarn`` with ``deploy-mode`` ``cluster``.
-        kwargs: as in `ServiceLaunchOperator`.
+        kwargs: as in `WindowsJobTask` and `ServiceLaunchOperator`.
     """
 
-    template_fields: Sequence[str] = (
-        *ServiceLaunchOperator.template_fields,
-        "spark_driver_conn_id",
-        "yarn_conn_id",
-        "spark_conn_id",
-    )
-
-    def __init__(
-        self,
-        *,
-        service: str = "analytics",
-        spark_driver_conn_id: str = "spark_driver_default",
-        yarn_conn_id: str = "yarn_default",
-        spark_conn_id: str = "spark_default",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         conf = settings.load()
         kwargs.setdefault(
             "doc_md",
             f"Windows of {conf.window_s} s, one each {conf.slide_s} s, by the lines' {conf.windows_time} "
             f"time, closed {conf.watermark_s} s after their end.",
         )
-        super().__init__(service=service, **kwargs)
-        self.spark_driver_conn_id = spark_driver_conn_id
-        self.yarn_conn_id = yarn_conn_id
-        self.spark_conn_id = spark_conn_id
+        super().__init__(**kwargs)
 
-    def kept(self) -> "Service":
-        """Return the windows job."""
-        from logpipe.airflow.services.kinds import WindowsJob
 
-        return WindowsJob(
-            service=self.service,
-            process_host_conn_id=self.process_host_conn_id,
-            spark_driver_conn_id=self.spark_driver_conn_id,
-            yarn_conn_id=self.yarn_conn_id,
-            spark_conn_id=self.spark_conn_id,
-        )
+def launches(profile: str, *, supervise: bool = False) -> list[ServiceLaunchOperator]:
+    """A task for each service of the table that stays up, in the order of their start.
+
+    Args:
+        profile: the delivery profile of the agents, or its template.
+        supervise: each task stays; when the run is ended, a service stops after those that start behind it.
+    """
+    stay = [(service.name, task) for service, task in streams() if task.stays]
+    tasks: list[ServiceLaunchOperator] = []
+    for number, (name, task) in enumerate(stay):
+        later = {each.task_id: other for other, each in stay[number + 1 :]}
+        common: dict[str, Any] = {"service": name, "supervise": supervise, "stop_after": later}
+        if task.kind == FlumeAgentTask.kind:
+            tasks.append(FlumeAgentOperator(task_id=task.task_id, variant=profile, **common))
+        else:
+            tasks.append(SparkStreamingOperator(task_id=task.task_id, **common))
+    return tasks

@@ -4,8 +4,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
+
+from logpipe.airflow.operators.service import FlumeAgentTask, ReplayerTask, ServiceTask, WindowsJobTask
+from logpipe.hosts.services import streams
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,38 +18,27 @@ ALL_SERVICES = "all"
 _POLL_S = 0.2
 
 
-class ServiceStopOperator(BaseOperator):
+class ServiceStopOperator(ServiceTask):
     """Drains a service and stops it, whatever variant runs. A task that supervises it then succeeds.
 
     Args:
-        service: its name at the process host.
         only: skip unless this is the service's name, or ``all``.
-        process_host_conn_id: connection to the process host.
         drain_timeout_s: stop it all the same when it has not drained by then; the log tells what it held.
+        kwargs: as in `ServiceTask`.
     """
 
-    template_fields: Sequence[str] = ("service", "only", "process_host_conn_id")
+    template_fields: Sequence[str] = (*ServiceTask.template_fields, "only")
 
     def __init__(
         self,
         *,
-        service: str,
         only: str = ALL_SERVICES,
-        process_host_conn_id: str = "process_host_default",
         drain_timeout_s: float = 20,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.service = service
         self.only = only
-        self.process_host_conn_id = process_host_conn_id
         self.drain_timeout_s = drain_timeout_s
-
-    def kept(self) -> "Service":
-        """Return the service that is stopped."""
-        from logpipe.airflow.services.kinds import Plain
-
-        return Plain(service=self.service, process_host_conn_id=self.process_host_conn_id)
 
     def execute(self, context: "Context") -> list[str]:
         """Return the names of what was stopped, none when the service did not run.
@@ -81,77 +72,48 @@ class ServiceStopOperator(BaseOperator):
         return left
 
 
-class FlumeAgentStopOperator(ServiceStopOperator):
+class FlumeAgentStopOperator(FlumeAgentTask, ServiceStopOperator):
     """Stops a Flume agent once its channel is empty, and the topic it empties is at its end.
 
     Args:
-        flume_agent_conn_id: connection to the agent's metrics endpoint.
-        empties_topic: it brings the pipeline's topic to HDFS.
-        kwargs: as in `ServiceStopOperator`.
+        kwargs: as in `FlumeAgentTask` and `ServiceStopOperator`.
     """
 
-    def __init__(self, *, flume_agent_conn_id: str, empties_topic: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.flume_agent_conn_id = flume_agent_conn_id
-        self.empties_topic = empties_topic
-
-    def kept(self) -> "Service":
-        """Return the agent."""
-        from logpipe.airflow.services.kinds import FlumeAgent
-
-        return FlumeAgent(
-            service=self.service,
-            process_host_conn_id=self.process_host_conn_id,
-            flume_agent_conn_id=self.flume_agent_conn_id,
-            empties_topic=self.empties_topic,
-        )
+    template_fields: Sequence[str] = (*FlumeAgentTask.template_fields, "only")
 
 
-class ReplayerStopOperator(ServiceStopOperator):
+class ReplayerStopOperator(ReplayerTask, ServiceStopOperator):
     """Stops the running replays, each once what is in flight is acknowledged, then the replayer.
 
     A task that follows one of them fails with the reason; clearing it goes on after the last line.
 
     Args:
-        replayer_conn_id: connection to the replayer.
-        kwargs: as in `ServiceStopOperator`.
+        kwargs: as in `ReplayerTask` and `ServiceStopOperator`.
     """
 
-    def __init__(
-        self, *, service: str = "replayer", replayer_conn_id: str = "replayer_default", **kwargs: Any
-    ):
-        super().__init__(service=service, **kwargs)
-        self.replayer_conn_id = replayer_conn_id
-
-    def kept(self) -> "Service":
-        """Return the replayer."""
-        from logpipe.airflow.services.kinds import Replayer
-
-        return Replayer(
-            service=self.service,
-            process_host_conn_id=self.process_host_conn_id,
-            replayer_conn_id=self.replayer_conn_id,
-        )
+    template_fields: Sequence[str] = (*ReplayerTask.template_fields, "only")
 
 
-class SparkStreamingStopOperator(ServiceStopOperator):
+class SparkStreamingStopOperator(WindowsJobTask, ServiceStopOperator):
     """Stops the windows job, wherever it runs; on YARN with its batch finished.
 
     Args:
-        yarn_conn_id: connection to the ResourceManager's web server.
-        kwargs: as in `ServiceStopOperator`.
+        kwargs: as in `WindowsJobTask` and `ServiceStopOperator`.
     """
 
-    def __init__(self, *, service: str = "analytics", yarn_conn_id: str = "yarn_default", **kwargs: Any):
-        super().__init__(service=service, **kwargs)
-        self.yarn_conn_id = yarn_conn_id
+    template_fields: Sequence[str] = (*WindowsJobTask.template_fields, "only")
 
-    def kept(self) -> "Service":
-        """Return the windows job."""
-        from logpipe.airflow.services.kinds import WindowsJob
 
-        return WindowsJob(
-            service=self.service,
-            process_host_conn_id=self.process_host_conn_id,
-            yarn_conn_id=self.yarn_conn_id,
-        )
+def stops(only: str) -> list[ServiceStopOperator]:
+    """A task for each service of the table that DAGs start, in the order in which they stop.
+
+    Args:
+        only: name of the one that is to be stopped, or ``all``, or its template.
+    """
+    kinds = {
+        kind.kind: kind for kind in (FlumeAgentStopOperator, ReplayerStopOperator, SparkStreamingStopOperator)
+    }
+    return [
+        kinds[task.kind](task_id=task.task_id, service=service.name, only=only)
+        for service, task in reversed(streams())
+    ]

@@ -30,6 +30,8 @@ class VerifyOperator(BaseOperator):
         replayer_conn_id: connection to the replayer.
         kafka_conn_id: connection to Kafka.
         webhdfs_conn_id: connection to HDFS.
+        filling_conn_ids: connections to the metrics of agents that fill the topic; by default the table's.
+        emptying_conn_ids: and of those that empty it.
     """
 
     template_fields: Sequence[str] = ("replayer_conn_id", "kafka_conn_id", "webhdfs_conn_id")
@@ -43,6 +45,8 @@ class VerifyOperator(BaseOperator):
         replayer_conn_id: str = "replayer_default",
         kafka_conn_id: str = "kafka_default",
         webhdfs_conn_id: str = "webhdfs_default",
+        filling_conn_ids: Sequence[str] | None = None,
+        emptying_conn_ids: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -52,6 +56,8 @@ class VerifyOperator(BaseOperator):
         self.replayer_conn_id = replayer_conn_id
         self.kafka_conn_id = kafka_conn_id
         self.webhdfs_conn_id = webhdfs_conn_id
+        self.filling_conn_ids = filling_conn_ids
+        self.emptying_conn_ids = emptying_conn_ids
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Return the accounting: source, topic, hdfs, windows, lost, doubled and in_flight, in lines.
@@ -82,15 +88,20 @@ class VerifyOperator(BaseOperator):
         from logpipe.accounting.source import SourceGoneError
         from logpipe.accounting.verify import verify
         from logpipe.accounting.windows import WindowsError
+        from logpipe.airflow.hooks.services import agent_conn_ids, agents_at
         from logpipe.airflow.hooks.stores import pipeline_at
         from logpipe.clients.errors import ClientError
 
+        agents = agents_at(
+            self.filling_conn_ids or agent_conn_ids(empties_topic=False),
+            self.emptying_conn_ids or agent_conn_ids(empties_topic=True),
+        )
         deadline = time.monotonic() + self.wait_s
         wrong_since: float | None = None
         while True:
             now = time.monotonic()
             try:
-                accounting = verify(pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id))
+                accounting = verify(pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id), agents)
             except (ClientError, WindowsError, SourceGoneError, OSError) as error:
                 if now > deadline:
                     raise

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 class HdfsPartitionSensor(WaitSensor):
     """True once what was sent stands in HDFS: nothing is under way in agents and topic, and files are there.
 
-    A file's existence alone says little, so the consumers are asked too: the channels of both agents hold
+    A file's existence alone says little, so the consumers are asked too: the channels of the agents hold
     nothing, HDFS has passed the end that the topic had when the wait began (by agent 2's chain of links, or
     in profile memory by its consumer group), and so has the Spark query. Returns the paths of the files.
 
     Args:
         first_day: ISO date, or timestamp with its offset from UTC.
         last_day: like ``first_day``; lines that arrived past midnight stand in the next directory.
-        first_agent_conn_id: connection to the metrics of the agent that fills the topic.
-        last_agent_conn_id: connection to the metrics of the agent that empties it.
+        filling_conn_ids: connections to the metrics of agents that fill the topic; by default the table's.
+        emptying_conn_ids: and of those that empty it.
         kafka_conn_id: connection to Kafka.
         webhdfs_conn_id: connection to HDFS.
         kwargs: as in `WaitSensor`.
@@ -37,8 +37,8 @@ class HdfsPartitionSensor(WaitSensor):
         *,
         first_day: str,
         last_day: str | None = None,
-        first_agent_conn_id: str = "flume_agent1_default",
-        last_agent_conn_id: str = "flume_agent2_default",
+        filling_conn_ids: Sequence[str] | None = None,
+        emptying_conn_ids: Sequence[str] | None = None,
         kafka_conn_id: str = "kafka_default",
         webhdfs_conn_id: str = "webhdfs_default",
         **kwargs: Any,
@@ -46,18 +46,20 @@ class HdfsPartitionSensor(WaitSensor):
         super().__init__(**kwargs)
         self.first_day = first_day
         self.last_day = last_day
-        self.first_agent_conn_id = first_agent_conn_id
-        self.last_agent_conn_id = last_agent_conn_id
+        self.filling_conn_ids = filling_conn_ids
+        self.emptying_conn_ids = emptying_conn_ids
         self.kafka_conn_id = kafka_conn_id
         self.webhdfs_conn_id = webhdfs_conn_id
 
     def waiting(self, context: "Context") -> "WaitTrigger":
         """Look whether all is drained."""
+        from logpipe.airflow.hooks.services import agent_conn_ids
         from logpipe.airflow.triggers.wait import PartitionTrigger
 
         return PartitionTrigger(
             days=[day.isoformat() for day in days_between(self.first_day, self.last_day)],
-            agent_conn_ids=(self.first_agent_conn_id, self.last_agent_conn_id),
+            filling_conn_ids=self.filling_conn_ids or agent_conn_ids(empties_topic=False),
+            emptying_conn_ids=self.emptying_conn_ids or agent_conn_ids(empties_topic=True),
             kafka_conn_id=self.kafka_conn_id,
             webhdfs_conn_id=self.webhdfs_conn_id,
             deadline_epoch_s=time.time() + self.timeout,

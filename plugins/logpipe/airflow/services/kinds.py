@@ -19,6 +19,7 @@ from logpipe.airflow.hooks.stores import HdfsHook, KafkaHook, pipeline_at
 from logpipe.airflow.services.host import Host, OnProcessHost, OnYarn
 from logpipe.clients.errors import ClientError, HungError
 from logpipe.clients.flume import FlumeMetrics
+from logpipe.hosts.services import streams
 
 _LOOK_TIMEOUT_S = 5.0  # a broker that is away must not hide a driver that dies
 
@@ -96,27 +97,31 @@ class FlumeAgent(Service):
     nearly always the system behind it, and a memory channel dies with its agent.
 
     Attributes:
-        flume_agent_conn_id: connection to its metrics.
-        empties_topic: it brings the pipeline's topic to HDFS, so it is drained at the topic's end.
+        flume_agent_conn_id: connection to its metrics; by default the one that the table of services has.
+        empties_topic: it brings the pipeline's topic to HDFS, so it is drained at the topic's end; by default
+            as its file in `flume_conf` says.
     """
 
-    flume_agent_conn_id: str
-    empties_topic: bool = False
+    flume_agent_conn_id: str = ""
+    empties_topic: bool | None = None
     kafka_conn_id: str = "kafka_default"
     webhdfs_conn_id: str = "webhdfs_default"
     stall_after_s: float = 60
 
     def __post_init__(self) -> None:
+        entry = next((known for known, _ in streams() if known.name == self.service), None)
+        if not self.flume_agent_conn_id:
+            if entry is None or entry.connection is None:
+                raise ValueError(f"{self.service} is not in the table of services: give flume_agent_conn_id")
+            self.flume_agent_conn_id = entry.connection.conn_id
+        if self.empties_topic is None:
+            self.empties_topic = entry is not None and entry.empties_topic
         self._drained_events = -1
         self._drained_at = time.monotonic()
 
-    def metrics(self) -> FlumeMetrics:
-        """Its counters."""
-        return FlumeAgentHook(self.flume_agent_conn_id).get_conn().metrics()
-
     def probe(self) -> str:
         """Return how many events the agent has taken and drained."""
-        metrics = self.metrics()
+        metrics = FlumeAgentHook(self.flume_agent_conn_id).get_conn().metrics()
         self._tell_of_stall(metrics)
         return (
             f"{metrics.received_events} events taken, {metrics.drained_events} drained, "
@@ -139,23 +144,13 @@ class FlumeAgent(Service):
             )
 
     def undrained(self) -> str:
-        """Say how many events the agent still holds, or has not yet taken from its topic."""
-        if lag := self._unread():
-            return f"the topic has {lag} records that are not in HDFS yet"
-        held = self.metrics().held_events
-        return f"its channel holds {held} events" if held else ""
+        """Say how many lines the agent still holds, or has not yet taken from its topic."""
+        from logpipe.accounting.drain import agent_undrained
 
-    def _unread(self) -> int:
-        from logpipe.accounting.drain import unread
-
-        if not self.empties_topic:
-            return 0
-        try:
-            return unread(pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id))
-        except ClientError as error:
-            # Nothing comes from a broker that is away, and nothing gets to an HDFS that is.
-            log.warning("What is left in the topic is not known: %s", error)
-            return 0
+        agent = FlumeAgentHook(self.flume_agent_conn_id).get_conn()
+        empties_topic = bool(self.empties_topic)
+        pipeline = pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id) if empties_topic else settings.load()
+        return agent_undrained(pipeline, agent, empties_topic=empties_topic)
 
 
 @dataclass(kw_only=True)

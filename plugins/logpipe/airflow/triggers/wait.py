@@ -96,18 +96,20 @@ class SourceFileTrigger(WaitTrigger):
 class PartitionTrigger(WaitTrigger):
     """Fires once days stand in HDFS: drained of what was sent when the wait began, or over for good.
 
-    Drained: both agents, the topic, HDFS and the windows are looked at in the direction of the flow, and one
+    Drained: the agents, the topic, HDFS and the windows are looked at in the direction of the flow, and one
     of the days' directories holds a file. Over: the chain of each partition has passed the day's midnight.
 
     Attributes:
         days: ISO dates.
         is_over: wait for the end of the days, not for what was sent.
-        agent_conn_ids: connections to the metrics of both agents.
+        filling_conn_ids: connections to the metrics of the agents that fill the topic.
+        emptying_conn_ids: and of those that empty it.
     """
 
     days: Sequence[str]
     is_over: bool = False
-    agent_conn_ids: Sequence[str] = ("flume_agent1_default", "flume_agent2_default")
+    filling_conn_ids: Sequence[str] = ()
+    emptying_conn_ids: Sequence[str] = ()
     kafka_conn_id: str = "kafka_default"
     webhdfs_conn_id: str = "webhdfs_default"
 
@@ -137,13 +139,12 @@ class PartitionTrigger(WaitTrigger):
 
     def _undrained(self) -> WaitEvent:
         from logpipe.accounting.drain import Drain
-        from logpipe.airflow.hooks.services import FlumeAgentHook
+        from logpipe.airflow.hooks.services import agents_at
         from logpipe.airflow.hooks.stores import HdfsHook, pipeline_at
 
         pipeline = pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id)
         if self._drain is None:
-            agents = [FlumeAgentHook(conn_id).get_conn() for conn_id in self.agent_conn_ids]
-            self._drain = Drain(pipeline, agents)
+            self._drain = Drain(pipeline, agents_at(self.filling_conn_ids, self.emptying_conn_ids))
         if missing := self._drain.undrained():
             return WaitEvent(False, missing)
         folders = [f"{pipeline.hdfs_logs_dir}/{date.fromisoformat(day):%y-%m-%d}" for day in self.days]
