@@ -3,8 +3,10 @@
 import psutil
 
 from logpipe import settings
+from logpipe.clients.process_host import ProcessHost
+from logpipe.hosts.connections import client
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.process_host import ProcessHost
+from logpipe.hosts.services import PROCESS_HOST
 
 
 def processes() -> list[psutil.Process]:
@@ -27,7 +29,7 @@ def memory_mib() -> float:
 def services_cpu_s() -> dict[str, float]:
     """CPU seconds of each service so far, the processes that have ended among them."""
     current = settings.load()
-    states = ProcessHost(current, Layout.of(current)).states()
+    states = client(ProcessHost, PROCESS_HOST, current, Layout.of(current)).processes()
     return {state.service: tree_cpu_s(psutil.Process(state.pid)) for state in states if state.pid}
 
 

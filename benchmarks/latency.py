@@ -23,10 +23,12 @@ from benchmarks import july
 from logpipe import settings
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.windows import read_commit_totals
+from logpipe.clients.airflow import PIPELINE_DAG
 from logpipe.clients.hdfs import Hdfs
+from logpipe.clients.replayer import Replayer
+from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.airflow_api import PIPELINE_DAG, AirflowApi
-from logpipe.hosts.machine.replayer_api import ReplayerApi
+from logpipe.hosts.services import REPLAYER
 from logpipe.settings import PROJECT_DIR
 
 LINES_PER_S = 1000
@@ -78,13 +80,12 @@ def measure(url: str, lines: int) -> None:
     """Replay at the pace, and print a figure a place."""
     current = settings.load()
     layout = Layout.of(current)
-    airflow, replayer = AirflowApi(current, layout), ReplayerApi(current, layout)
+    airflow, replayer = airflow_of(current, layout), client(Replayer, REPLAYER, current, layout)
     chains = ChainReader(Hdfs.of(current), current.hdfs_logs_dir)
     replay_id = ""
 
     def sent() -> int:
-        record = replayer.record(replay_id) if replay_id else None
-        return record["lines"] if record else 0
+        return int(replayer.record(replay_id)["lines"]) if replay_id else 0
 
     def on_hdfs() -> int:
         return sum(chain.totals.digest.lines for chain in chains.chains().values())

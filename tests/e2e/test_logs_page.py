@@ -9,8 +9,10 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from logpipe.clients.process_host import ProcessHost
+from logpipe.hosts.connections import client
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.process_host import ProcessHost
+from logpipe.hosts.services import PROCESS_HOST
 from logpipe.settings import PROJECT_DIR
 from tests.waiting import wait_until
 
@@ -156,11 +158,11 @@ def test_hostile_lines_are_text(logs, pipeline, tmp_path):
 @pytest.mark.last(2)
 def test_it_says_that_its_service_is_gone_and_comes_back_by_itself(logs, pipeline):
     settings = pipeline.settings()
-    host = ProcessHost(settings, Layout.of(settings))
-    host.stop_process("page")
+    host = client(ProcessHost, PROCESS_HOST, settings, Layout.of(settings))
+    host.stop("page")
     bar = logs.locator("#alert-bar", has_text="does not answer")
     bar.wait_for()
     assert number(logs.locator("#sentence-text b").first.inner_text()) >= 20_000, "the last figures stay"
-    host.start_process("page", wait=False)
+    host.start("page")
     bar.wait_for(state="hidden", timeout=60_000)
     wait_until(lambda: "lines sent" in logs.locator("#sentence-text").inner_text(), 60, "the sentence")

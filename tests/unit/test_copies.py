@@ -111,8 +111,9 @@ def test_an_old_record_that_has_no_copy_may_have_been_folded(copies: Copies) -> 
 
 def test_an_old_record_with_a_copy_is_written(copies: Copies, hdfs: MemoryHdfs) -> None:
     place(hdfs, record("a", 1))
-    copies.put(old("a"))
-    assert copies.get("a") == old("a")
+    given = old("a")
+    copies.put(given)
+    assert copies.get("a") == given
 
 
 @pytest.mark.parametrize("text", [b"{", b"{}", b"[]"])

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from logpipe.accounting import ranges
 from logpipe.accounting.ranges import PartitionReader, RangeSums, TextDigest
-from logpipe.accounting.topic import RangeGoneError, Record
-from logpipe.clients.kafka import Topic
+from logpipe.clients.kafka import RangeGoneError, Record, Topic
 from logpipe.digest import Digest
 from logpipe.identity import Verdict
 from logpipe.settings import Settings, parse
