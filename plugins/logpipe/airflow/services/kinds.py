@@ -259,10 +259,41 @@ class Movement:
 
 @dataclass(kw_only=True)
 class Replayer(Service):
-    """Healthy is a replayer that answers its health check; drained is one without running replays."""
+    """Healthy is a replayer that answers its health check; drained is one without running replays.
+
+    Attributes:
+        replayer_conn_id: connection to it.
+        replay_id: a replay that it has to get on with; empty for none.
+        stall_after_s: it hangs when it acknowledges nothing of that replay for so long, without a reason; at
+            another pace than ``max`` it may wait by itself.
+    """
 
     service: str = "replayer"
     replayer_conn_id: str = ReplayerHook.default_conn_name
+    replay_id: str = ""
+    stall_after_s: float = 120
+
+    def __post_init__(self) -> None:
+        self.expect_start(0)
+
+    def expect_start(self, start_s: float) -> None:
+        """A replay that has just been taken up may take its time."""
+        self._lines = Movement(time.monotonic() + start_s)
+
+    def look_closer(self) -> None:
+        """See whether the replay moves."""
+        if not self.replay_id:
+            return
+        try:
+            record = ReplayerHook(self.replayer_conn_id).get_conn().record(self.replay_id)
+        except ClientError as error:  # it answers, only not this: its disk is full, or HDFS is away
+            log.info("The replay's progress is not known: %s", error)
+            self.expect_start(0)
+            return
+        lines, may_wait = record["lines"], record["reason"] or record["pace"] != "max"
+        still_s = self._lines.still_s(lines, moving=bool(may_wait) or record["state"] != "running")
+        if still_s >= self.stall_after_s:
+            raise HungError(f"it has acknowledged nothing behind line {lines} for {still_s:.0f} s")
 
     def probe(self) -> str:
         """Return how many replays run."""

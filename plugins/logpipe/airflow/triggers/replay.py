@@ -4,16 +4,15 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from logpipe.airflow.hooks.services import ProcessHostHook, ReplayerHook
 from logpipe.airflow.hooks.source_login import source_login
+from logpipe.airflow.services import kinds
 from logpipe.airflow.triggers.ownership import Ownership, outliving
 from logpipe.airflow.triggers.serializable import Event, SerializableTrigger, off_loop
-from logpipe.airflow.triggers.supervision import HealLog
+from logpipe.airflow.triggers.service import ServiceTrigger
 from logpipe.clients.errors import ClientError, UnreachableError
-from logpipe.clients.process_host import ProcessHost
 from logpipe.clients.replayer import Record, Replayer
 
 log = logging.getLogger(__name__)
@@ -30,9 +29,9 @@ class ReplayEvent(Event):
 class ReplayTrigger(SerializableTrigger):
     """Fires when a replay is done, failed or stopped; logs its progress until then.
 
-    While the replayer is away it waits; when it is back, the same replay is submitted again, which the
-    replayer takes as going on. A replayer that hangs is killed, and so brought back by its process host;
-    each such heal stands in the log and in XCom ``heals``. One that says what it waits for does not hang.
+    The replayer is supervised meanwhile, as `ServiceTrigger` does it: one that hangs is killed and so brought
+    back, which stands in the log and in XCom ``heals``. One that says what it waits for does not hang. While
+    it is away this waits; when it is back, the same replay is submitted again, which it takes as going on.
 
     Attributes:
         owner: token of the task try that follows the replay; see `Ownership`.
@@ -58,15 +57,18 @@ class ReplayTrigger(SerializableTrigger):
     def _replayer(self) -> Replayer:
         return ReplayerHook(self.replayer_conn_id).get_conn()
 
-    @property
-    def _host(self) -> ProcessHost:
-        return ProcessHostHook(self.process_host_conn_id).get_conn()
-
     async def event(self) -> ReplayEvent:
-        """Wait for the end of the replay, healing a replayer that hangs."""
+        """Wait for the end of the replay, and heal its replayer."""
+        supervision = asyncio.create_task(self._supervise())
+        try:
+            return ReplayEvent(await self._ended())
+        finally:
+            supervision.cancel()
+            await asyncio.wait({supervision})
+
+    async def _ended(self) -> Record:
         away = False
         logged = 0.0
-        progressed_at, lines = time.monotonic(), -1
         while True:
             try:
                 record = await off_loop(self._submit if away else self._record)
@@ -74,24 +76,38 @@ class ReplayTrigger(SerializableTrigger):
                 if not away:
                     log.warning("Waiting for the replayer: %s", error)
                 away = True
-                await off_loop(self._start_if_never_started)
-                patience_s, why = self.hung_after_s, str(error)
-                if await off_loop(self._answers):  # only not this: the disk is full, or HDFS is away
-                    progressed_at = time.monotonic()
             else:
                 away = False
                 if record["state"] != "running":
-                    return ReplayEvent(record)
-                # A reason tells what is waited for, and every pace but max may wait by itself.
-                if record["lines"] != lines or record["reason"] or self.spec["pace"] != "max":
-                    progressed_at, lines = time.monotonic(), record["lines"]
-                patience_s, why = self.stall_after_s, f"it acknowledges nothing behind line {lines}"
+                    return record
                 if time.monotonic() - logged >= self.log_interval_s:
                     logged = time.monotonic()
                     log.info("%s", progress(record))
-            if time.monotonic() - progressed_at >= patience_s:
-                await self._heal(why)
-                progressed_at = time.monotonic()
+            await asyncio.sleep(self.poll_interval_s)
+
+    async def _supervise(self) -> None:
+        """Keep the replayer up for as long as the replay is waited for, whatever becomes of it."""
+        kept = kinds.Replayer(
+            service=self.service,
+            process_host_conn_id=self.process_host_conn_id,
+            replayer_conn_id=self.replayer_conn_id,
+            replay_id=self.replay_id,
+            stall_after_s=self.stall_after_s,
+        )
+        while True:
+            trigger = ServiceTrigger(
+                service=kept.serialize(),
+                supervise=True,
+                start_timeout_s=self.start_s,
+                check_interval_s=self.poll_interval_s,
+                hung_after_s=self.hung_after_s,
+            )
+            trigger.task_instance = self.task_instance
+            try:
+                outcome = await trigger.event()
+                log.log(logging.DEBUG if outcome.stopped else logging.WARNING, "%s", outcome.reason)
+            except ClientError as error:
+                log.warning("%s is not watched: %s", self.service, error)
             await asyncio.sleep(self.poll_interval_s)
 
     def _submit(self) -> Record:
@@ -99,54 +115,6 @@ class ReplayTrigger(SerializableTrigger):
 
     def _record(self) -> Record:
         return self._replayer.record(self.replay_id)
-
-    def _answers(self) -> bool:
-        try:
-            self._replayer.health()
-        except ClientError:
-            return False
-        return True
-
-    def _start_if_never_started(self) -> None:
-        """Bring the replayer back when its process host, maybe its machine, was restarted."""
-        try:
-            process = self._host.state(self.service)
-            if process.state == "STOPPED" and not process.was_started:
-                log.warning("Starting %s: its process host has been restarted", self.service)
-                self._host.start(self.service)
-        except ClientError as error:
-            log.warning("%s", error)
-
-    async def _heal(self, why: str) -> None:
-        """Have a hung replayer killed; its process host brings it back, and it goes on by itself."""
-        started = time.monotonic()
-        try:
-            fresh = await off_loop(partial(self._killed, why))
-        except ClientError as error:
-            log.warning("%s is not healed yet: %s", self.service, error)
-            return
-        if fresh:
-            heals = await HealLog.load(self.task_instance)
-            await heals.add(why, time.monotonic() - started, str(fresh))
-
-    def _killed(self, why: str) -> int:
-        """Kill the replayer, and return its new pid; 0 when it is only just starting.
-
-        Raises:
-            ClientError: the process host is away, or has not brought it back in time.
-        """
-        host = self._host
-        process = host.state(self.service)
-        if process.state != "RUNNING" or process.uptime_s < self.start_s:
-            return 0
-        log.warning("Healing %s (process %d): %s", self.service, process.pid, why)
-        host.kill(self.service)
-        deadline = time.monotonic() + self.hung_after_s
-        while (fresh := host.state(self.service)).pid in {0, process.pid}:
-            if time.monotonic() > deadline:
-                raise ClientError(f"its process host has not brought it back within {self.hung_after_s} s")
-            time.sleep(self.poll_interval_s / 4)
-        return fresh.pid
 
     async def on_kill(self) -> None:
         """Stop the replay when a person ended its task; let it run when a new try follows it."""
