@@ -16,15 +16,8 @@ from logpipe.airflow.operators.stop import (
 
 with DAG("example_stop", schedule=None, doc_md=__doc__, tags=["example"]) as dag:
     replayer = ReplayerStopOperator(task_id="replayer")
-    agent_1 = FlumeAgentStopOperator(
-        task_id="agent_1", service="flume-agent1", flume_agent_conn_id="flume_agent1_default"
-    )
-    agent_2 = FlumeAgentStopOperator(
-        task_id="agent_2",
-        service="flume-agent2",
-        flume_agent_conn_id="flume_agent2_default",
-        empties_topic=True,
-    )
+    agent_1 = FlumeAgentStopOperator(task_id="agent_1", service="flume-agent1")
+    agent_2 = FlumeAgentStopOperator(task_id="agent_2", service="flume-agent2")
     spark_job = SparkStreamingStopOperator(task_id="spark_job")
 
     replayer >> agent_1 >> agent_2 >> spark_job
