@@ -15,12 +15,12 @@ from logpipe.cli.terminal import StartDisplay, print_status
 from logpipe.hosts.cluster.stack import Cluster, ClusterError
 from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.stack import ServiceStatus
-from logpipe.hosts.services import EDGE_HOSTS
+from logpipe.hosts.services import EDGE_HOSTS, streams
 from logpipe.settings import Settings
 
 INSIDE = ("logpipe", "--target=inside")
 EDGE_LOGS_DIR = "/data/logs"
-EDGE_PROGRAMS = ("flume-agent1", "flume-agent2", "replayer")
+EDGE_PROGRAMS = [service.name for service, _ in streams() if service.on_cluster]
 LOG_LINES = "200"
 
 

@@ -14,14 +14,14 @@ from logpipe.clients.yarn import Yarn
 from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
-from logpipe.hosts.services import EDGE_HOSTS, PROCESS_HOST, REPLAYER, RESOURCE_MANAGER, SERVICES, YARN_PORT
+from logpipe.hosts.services import EDGE_HOSTS, PROCESS_HOST, REPLAYER, RESOURCE_MANAGER, YARN_PORT, streams
 from logpipe.settings import Settings
 
 AIRFLOW_HOST = "airflow-api-server"
 YARN_TIMEOUT_S = 5.0
 STOP_DAG = "stop_pipeline"
 STOP_TIMEOUT_S = 150.0
-STREAMS = {service.name: service for service in SERVICES if service.kind == "stream" and service.on_cluster}
+STREAMS = {service.name: service for service, _ in streams() if service.on_cluster}
 AWAY = ServiceStatus(state="unknown", pid=None, healthy=False)
 
 

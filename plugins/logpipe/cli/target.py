@@ -26,6 +26,7 @@ from logpipe.hosts.cluster.compose import ComposeError
 from logpipe.hosts.cluster.stack import ClusterError
 from logpipe.hosts.layout import LayoutError
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
+from logpipe.hosts.services import KAFKA, NAMENODE
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
 from logpipe.sealing.lock import alone
@@ -111,7 +112,7 @@ class Reachable(ABC):
     def status(self, *, as_json: bool) -> int:
         """Show services, and what needs a look where the stores answer."""
         services = self.services()
-        answers = all(services[name].healthy for name in ("kafka", "namenode") if name in services)
+        answers = all(services[each.name].healthy for each in (KAFKA, NAMENODE) if each.name in services)
         print_status(self.console, services, observe(self.settings) if answers else [], as_json=as_json)
         return 0
 

@@ -157,28 +157,32 @@ def _datanode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ..
 
 _NAMENODE_STATE = "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
 
+KAFKA = Service(
+    name="kafka",
+    kind="store",
+    command=_broker,
+    preparation=_format_broker,
+    ports=("kafka_port", "kafka_controller_port"),
+    ready=(Tcp("kafka_port"), KafkaMetadata()),
+    connection=Connection("kafka_default", "kafka_port", conn_type="kafka"),
+    on_cluster=("kafka1", "kafka2", "kafka3"),
+    stop_wait_s=30,
+)
+
+NAMENODE = Service(
+    name="namenode",
+    kind="store",
+    command=_namenode,
+    preparation=_format_namenode,
+    ports=("namenode_port", "namenode_http_port"),
+    ready=(Http("namenode_http_port", _NAMENODE_STATE, '"FSState" : "Operational"'),),
+    connection=Connection("webhdfs_default", "namenode_http_port", conn_type="webhdfs"),
+    on_cluster=("namenode",),
+)
+
 STORES = (
-    Service(
-        name="kafka",
-        kind="store",
-        command=_broker,
-        preparation=_format_broker,
-        ports=("kafka_port", "kafka_controller_port"),
-        ready=(Tcp("kafka_port"), KafkaMetadata()),
-        connection=Connection("kafka_default", "kafka_port", conn_type="kafka"),
-        on_cluster=("kafka1", "kafka2", "kafka3"),
-        stop_wait_s=30,
-    ),
-    Service(
-        name="namenode",
-        kind="store",
-        command=_namenode,
-        preparation=_format_namenode,
-        ports=("namenode_port", "namenode_http_port"),
-        ready=(Http("namenode_http_port", _NAMENODE_STATE, '"FSState" : "Operational"'),),
-        connection=Connection("webhdfs_default", "namenode_http_port", conn_type="webhdfs"),
-        on_cluster=("namenode",),
-    ),
+    KAFKA,
+    NAMENODE,
     Service(
         name="datanode",
         kind="store",
