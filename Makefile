@@ -91,8 +91,9 @@ lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 	$(VENV)/uv pip compile -q requirements-dev.in --override overrides.txt -o requirements-dev.txt
 	cd docker && ../$(VENV)/uv pip compile -q requirements.in --override ../overrides.txt -o requirements.txt
 
-docs: install ## Write docs/settings.md from the settings
+docs: install-dev ## Write docs/settings.md from the settings, and the picture of the rooms from the imports
 	@$(VENV)/python -m logpipe.settings > docs/settings.md
+	@$(VENV)/python -m tests.rooms
 
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 	@if [ -x $(LOGPIPE) ]; then $(LOGPIPE) clean; fi
