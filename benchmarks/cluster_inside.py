@@ -9,7 +9,7 @@ from functools import partial
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from logpipe import settings
-from logpipe.accounting.topic import consumer_lag, end_offsets
+from logpipe.accounting.topic import end_offsets, oldest_unread
 from logpipe.cli.inside import at
 from logpipe.clients.process_host import ProcessHost
 from logpipe.clients.replayer import Replayer
@@ -64,7 +64,7 @@ def main() -> None:
     for edge in edges:
         for service in ("flume-agent1", "flume-agent2", "replayer"):
             wait(f"{service} on {edge}", partial(named(service).is_ready, at(edge)))
-    wait("an empty topic", lambda: sum(consumer_lag(current).values()) == 0)
+    wait("an empty topic", lambda: not any(place.lines for place in oldest_unread(current)))
     before = sum(end for _, end in end_offsets(current).values())
     replayers = {
         f"bench-{edge}-{int(time.time())}": client(Replayer, REPLAYER, at(edge), layout) for edge in edges
@@ -74,7 +74,7 @@ def main() -> None:
         replayer.submit(replay_id, SPEC)
     wait("the replays", lambda: all(is_done(replayers[name], name) for name in replayers))
     acknowledged_s = time.monotonic() - began
-    wait("HDFS", lambda: sum(consumer_lag(current).values()) == 0)
+    wait("HDFS", lambda: not any(place.lines for place in oldest_unread(current)))
     in_hdfs_s = time.monotonic() - began
     after = sum(end for _, end in end_offsets(current).values())
     print(

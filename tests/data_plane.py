@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from logpipe.accounting.judge import Accounting
 from logpipe.accounting.verify import verify
 from logpipe.accounting.windows import WindowsError
 from logpipe.clients.errors import ClientError
-from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.clients.kafka import TopicError
 from logpipe.clients.process_host import Process
 from logpipe.clients.replayer import Replayer
@@ -162,8 +163,18 @@ class DataPlane:
 
     def lines(self) -> Iterator[bytes]:
         """Every line that stands in HDFS."""
-        for some in lines.all_lines(Hdfs.of(self.settings), self.settings.hdfs_logs_dir):
-            yield from some
+        hdfs, logs_dir = Hdfs.of(self.settings), self.settings.hdfs_logs_dir
+        for day in self.days():
+            done: set[str] = set()
+            # A file that is renamed while it is read about is found under its new name.
+            while waiting := [
+                path for path in lines.files(hdfs, f"{logs_dir}/{day}") if lines.final_name(path) not in done
+            ]:
+                for path in waiting:
+                    with suppress(HdfsAbsentError):
+                        for some in lines.lines(hdfs, path):
+                            yield from some
+                        done.add(lines.final_name(path))
 
     def account(self) -> Accounting:
         """Add up what all stages hold."""

@@ -33,7 +33,9 @@ _DRAWN = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 
 def rooms() -> list[str]:
     """The rooms from the top down, as the contract in pyproject.toml has them; jobs and DAGs above."""
-    contracts = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
     (layers,) = (each["layers"] for each in contracts if each.get("containers") == ["logpipe"])
     return ["dags", *(room for layer in layers for room in layer.split(" | ")), "spark_jobs"]
 

@@ -47,23 +47,6 @@ def digest_file(hdfs: Hdfs, path: str) -> Digest:
         return sum((Digest.of(some) for some in lines(hdfs, final)), start=Digest())
 
 
-def all_lines(hdfs: Hdfs, logs_dir: str) -> Iterator[list[bytes]]:
-    """The lines of every day. A file renamed while it is read about is found under its new name.
-
-    Raises:
-        HdfsError: HDFS does not answer, or refuses.
-    """
-    for day in days(hdfs, logs_dir):
-        done: set[str] = set()
-        while waiting := [path for path in files(hdfs, f"{logs_dir}/{day}") if final_name(path) not in done]:
-            for path in waiting:
-                try:
-                    yield from lines(hdfs, path)
-                except HdfsAbsentError:
-                    continue
-                done.add(final_name(path))
-
-
 def final_name(path: str) -> str:
     """The name that an in-use file gets when it is closed."""
     folder, _, name = path.rpartition("/")

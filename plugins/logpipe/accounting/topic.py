@@ -40,15 +40,6 @@ def records(settings: Settings, ranges: dict[int, tuple[int, int]] | None = None
     return Kafka.of(settings).records(settings.topic, ranges)
 
 
-def consumer_lag(settings: Settings) -> dict[int, int]:
-    """Records of each partition that agent 2 has not committed: in profile durable, that are in no link yet.
-
-    Raises:
-        TopicError: no broker, or no such topic.
-    """
-    return {place.partition: place.lines for place in _unread(settings)}
-
-
 @dataclass(frozen=True)
 class Unread:
     """What agent 2 has not read of a partition: lines, those that retention took, and the oldest's time.
