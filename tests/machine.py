@@ -22,7 +22,7 @@ from logpipe.clients.hdfs import Hdfs as Client
 from logpipe.hosts import configuration
 from logpipe.hosts.environment import service_environment
 from logpipe.hosts.layout import Layout
-from logpipe.hosts.machine.process_host import ProcessHost
+from logpipe.hosts.machine.process_host import Supervisord
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.services import Service as KnownService
 from logpipe.hosts.services import named
@@ -320,9 +320,9 @@ def running(folder: Path, **overrides: Any) -> Iterator[tuple[Kafka, Hdfs]]:
         hdfs.end()
 
 
-def process_host(settings: Settings, *services: KnownService) -> ProcessHost:
+def process_host(settings: Settings, *services: KnownService) -> Supervisord:
     """The process host of a copy, which keeps these services; not started."""
-    return ProcessHost(settings, Layout.of(settings), services)
+    return Supervisord(settings, Layout.of(settings), services)
 
 
 def agent(

@@ -68,8 +68,9 @@ def process_host(
     """Connect to the process host; afterwards every service is stopped and answers nothing."""
     connect_process_host(monkeypatch, process_host_daemon.settings)
     yield process_host_daemon
-    for state in process_host_daemon.daemon.states():
-        process_host_daemon.daemon.stop_process(state.full_name)
+    client = process_host_daemon.daemon.client
+    for process in client.processes():
+        client.stop(process.service, process.variant)
     for service in process_host_daemon.services.values():
         for file in service.folder.iterdir():
             file.unlink()

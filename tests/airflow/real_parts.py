@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from logpipe.hosts.layout import USER, Layout
-from logpipe.hosts.machine.process_host import ProcessHost
+from logpipe.hosts.machine.process_host import Supervisord
 from logpipe.settings import Settings
 
 # A service of the tests: an HTTP server whose answers stand in files of its folder, so that a test can
@@ -97,7 +97,7 @@ class ProcessHostUnderTest:
     settings: Settings
     folder: Path
     services: dict[str, SmallService]
-    daemon: ProcessHost
+    daemon: Supervisord
 
     @property
     def secrets(self) -> dict[str, str]:
