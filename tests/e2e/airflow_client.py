@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from logpipe.clients.airflow import SERVICES_DAG, Airflow
+from logpipe.clients.airflow import SERVICES_DAG, Airflow, AirflowError
 from tests.waiting import wait_until
 
 ACTIVE = ("queued", "running")
@@ -50,7 +50,10 @@ class AirflowClient(Airflow):
 
     def delete(self, dag_id: str, run_id: str) -> None:
         """Delete a run."""
-        assert self._patiently("DELETE", f"/dags/{dag_id}/dagRuns/{run_id}").is_success
+        path = f"/dags/{dag_id}/dagRuns/{run_id}"
+        answer = self._patiently("DELETE", path)
+        if answer.is_error:
+            raise AirflowError(f"DELETE {path}: {answer.status_code} {answer.text}")
 
     def backfill(self, dag_id: str, first: str, last: str) -> int:
         """Run a DAG for a range of dates; returns the backfill's id."""

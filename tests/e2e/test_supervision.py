@@ -8,10 +8,9 @@ import sys
 import time
 from contextlib import closing, contextmanager
 
-import httpx
 import pytest
 
-from logpipe.clients.airflow import PIPELINE_DAG, SERVICES_DAG
+from logpipe.clients.airflow import PIPELINE_DAG, SERVICES_DAG, AirflowError
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import SUPERVISING
 from tests.waiting import wait_until
@@ -193,7 +192,7 @@ def test_marking_the_run_stops_the_services(pipeline, airflow, epoch, state):
 
 def test_a_run_that_is_active_cannot_be_deleted(pipeline, airflow, epoch):
     before = pids(pipeline, SUPERVISING.values())
-    with pytest.raises(httpx.HTTPStatusError, match="409"):
+    with pytest.raises(AirflowError, match="409"):
         airflow.delete(SERVICES_DAG, epoch)
     assert pids(pipeline, SUPERVISING.values()) == before
 
