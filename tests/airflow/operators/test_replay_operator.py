@@ -190,7 +190,7 @@ def test_a_replayer_that_waits_for_an_answer_is_not_taken_for_a_hung_one(
 def test_a_replayer_that_cannot_begin_for_now_is_not_killed(host: ProcessHostUnderTest, log: str) -> None:
     spec = {"url": log, "pace": "max", "profile": "memory", "limit": 10}
     trigger = ReplayTrigger(replay_id="blocked", spec=spec, hung_after_s=2, start_s=15)
-    in_the_way = host.folder / "replays" / ".blocked.json.tmp"  # as a full disk would be
+    in_the_way = host.settings.state_dir / "replays" / ".blocked.json.tmp"  # as a full disk would be
     in_the_way.mkdir(parents=True)
 
     async def outcome() -> tuple[int, int, dict[str, Any]]:
@@ -200,6 +200,7 @@ def test_a_replayer_that_cannot_begin_for_now_is_not_killed(host: ProcessHostUnd
         async with asyncio.timeout(60):
             while (process := ProcessHostHook().get_conn().state("replayer")).uptime_s < 22:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
+        assert all(record["replay_id"] != "blocked" for record in ReplayerHook().get_conn().replays())
         in_the_way.rmdir()
         payload = (await asyncio.wait_for(watching, 60)).payload
         return process.pid, ProcessHostHook().get_conn().state("replayer").pid, payload["record"]
