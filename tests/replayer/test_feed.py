@@ -138,9 +138,9 @@ def test_a_rolling_pin_reaches_back_one_to_two_mebibytes() -> None:
     spans = [item.end.offset - item.end.pin.offset for item in items]
     assert max(spans) < (2 << 20) + 2 * 1000 * 41
     assert min(spans[30:]) >= 1 << 20
-    resumed = feed_of(content, resume=items[70].end, block_bytes=100_000)
+    resumed = feed_of(content, resume=items[40].end, block_bytes=100_000)
     rest = drain(resumed)
-    assert min(numbered(rest)) == items[70].end.line + 1
+    assert min(numbered(rest)) == items[40].end.line + 1
     assert {item.end.pin.offset - 41 * item.end.pin.line for item in rest} == {0}
 
 
@@ -217,10 +217,10 @@ class Waits:
         self.now_s += seconds
         return False
 
-    def feed(self, pace: str = "max") -> LineFeed:
+    def feed(self, pace: str = "max", limit: int | None = None) -> LineFeed:
         return LineFeed(
             self, LineSplitter(50), self,  # type: ignore[arg-type]
-            resume=Place(), pace=parse_pace(pace), limit=None, rolling_pin=True, is_compressed=False,
+            resume=Place(), pace=parse_pace(pace), limit=limit, rolling_pin=True, is_compressed=False,
         )  # fmt: skip
 
 
@@ -264,3 +264,31 @@ def test_nothing_is_given_out_once_a_halt_is_asked_for(monkeypatch: pytest.Monke
     waits.asked = True
     assert waits.feed().next(wait=True) is None
     assert waits.for_blocks == []
+
+
+def test_a_pace_goes_by_the_times_of_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (b"- - - [01/Aug/1995:00:00:0%d -0400]" % second for second in (1, 3))
+    waits = Waits(monkeypatch, first + b"\n" + second + b"\n")
+    feed = waits.feed("speed:2")
+    assert batch_of(feed) == [first]
+    assert batch_of(feed) == [second]
+    assert round(waits.now_s, 6) == 101.0
+
+
+def test_nothing_is_read_behind_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waits(monkeypatch, b"a\nb\n", b"c\n")
+    feed = waits.feed(limit=2)
+    assert batch_of(feed) == [b"a", b"b"]
+    assert feed.next(wait=True) is None
+    assert (waits.for_blocks, waits.now_s) == ([0.0], 100.0)
+
+
+def test_as_many_lines_share_a_batch_as_its_bytes_hold() -> None:
+    def sizes(line_bytes: int, lines: int) -> list[int]:
+        content = (b"x" * line_bytes + b"\n") * lines
+        items = drain(feed_of(content, block_bytes=len(content), max_line_bytes=2 << 20))
+        return [len(item.lines) for item in items if isinstance(item, Batch)]
+
+    assert sizes(BATCH_BYTES // 2, 3) == [2, 1]
+    assert sizes(BATCH_BYTES // 2 + 1, 2) == [1, 1]
+    assert sizes(BATCH_BYTES + 1, 2) == [1, 1]

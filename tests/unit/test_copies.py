@@ -16,7 +16,7 @@ from logpipe.replayer.feed import Place
 from logpipe.replayer.ledger import Copies, Ledger, LedgerError
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.sums import Sums
-from logpipe.settings import parse
+from logpipe.settings import Settings, parse
 from tests.memory_hdfs import MemoryHdfs
 
 ROOT = "/ledger"
@@ -37,7 +37,8 @@ def old(replay: str, lines: int = 2) -> ReplayRecord:
 def hdfs(monkeypatch: pytest.MonkeyPatch) -> MemoryHdfs:
     made = MemoryHdfs()
 
-    def of(settings: object, timeout_s: float) -> MemoryHdfs:
+    def of(settings: Settings, timeout_s: float) -> MemoryHdfs:
+        assert settings.hdfs_ledger_dir == ROOT
         assert timeout_s == 10.0, "whoever asks must not wait for HDFS for long"
         return made
 
