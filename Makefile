@@ -15,7 +15,7 @@ ALL_SUITES := tests/e2e tests/spark tests/replayer tests/chain tests/sealing tes
 .DEFAULT_GOAL := help
 COMMANDS := run stop status replay verify audit seal forget repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
-.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster bench soak lint lock docs cluster-jars
+.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
@@ -78,6 +78,11 @@ test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end te
 test-faults: install-dev ## Faults in replays, single and in sequences; writes docs/reliability.md (SHORT=1: some; SEEDS=1,2: these sequences)
 	@$(if $(value SHORT)$(value SEEDS),,WRITE_RELIABILITY=1) SEEDS="$$MAKE_SEEDS" SEQUENCES="$$MAKE_SEQUENCES" $(VENV)/python -m pytest \
 		$(if $(value SEEDS),tests/faults/test_sequences.py,$(if $(value SHORT),tests/faults,-m "slow or faults")) $(if $(value SHORT),--short-faults)
+
+# mutmut takes a package in src for what its tests import, and writes beside it.
+mutation: install-dev ## Change each line where lines are counted, one at a time, and name the changes that no test notices
+	@rm -rf build/mutation && mkdir -p build/mutation/src && cp -r plugins/logpipe build/mutation/src && cp -r tests pyproject.toml build/mutation
+	@cd build/mutation && $(abspath $(VENV))/mutmut run && $(abspath $(VENV))/mutmut results
 
 bench: install-dev ## Measure the product and write docs/benchmarks.md with plots (SHORT=1: ten minutes)
 	@$(VENV)/python -m benchmarks $(if $(value SHORT),--short)
