@@ -173,7 +173,7 @@ def test_a_killed_replayer_goes_on_by_itself_and_nothing_is_missing(
 def test_sigterm_ends_it_clean_and_repeats_nothing(
     stack: Stack, start_replayer: StartReplayer, tmp_path: Path
 ) -> None:
-    lines = log_lines(60_000)
+    lines = log_lines(400_000)
     (tmp_path / "a.log").write_bytes(b"\n".join(lines))
     topic = stack.topic("durable")
     since = stack.kafka.end_offsets(topic)
