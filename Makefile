@@ -62,7 +62,7 @@ replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lin
 verify: ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
 seal: ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS
-forget: ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS; its sums stay
+forget: ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS, its sums stay; or give up REPLAY=…, which stopped half sent
 repair: ## The exception: lost lines are sent again, files on HDFS are mended from the topic; DATE=… for one day
 logs: ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 

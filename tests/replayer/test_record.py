@@ -149,7 +149,7 @@ def test_the_record_shows_what_the_interface_promises() -> None:
     assert list(shown) == [
         "replay_id", "url", "pace", "profile", "limit", "state", "reason", "lines", "bytes", "hash_sum",
         "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
-        "partitions", "started_at", "updated_at", "finished_at", "sealed_at",
+        "partitions", "started_at", "updated_at", "finished_at", "sealed_at", "given_up_at",
     ]  # fmt: skip
     assert (shown["lines"], shown["bytes"], shown["first_line"], shown["last_line"]) == (2, 2, 1, 3)
 
@@ -212,6 +212,7 @@ def test_a_replay_that_has_just_begun_survives_the_file_and_says_nothing_it_does
     assert ReplayRecord.from_file(values, fresh.spec.login) == fresh
     assert {name for name, value in values.items() if value is None} == {
         "first_line", "last_line", "source_size_bytes", "partitions", "finished_at", "sealed_at",
+        "given_up_at",
     }  # fmt: skip
     assert values["limit"] == 1
     assert values["resume"] == {

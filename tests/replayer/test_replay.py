@@ -312,7 +312,7 @@ def test_a_replay_of_an_earlier_version_keeps_kafkas_partitioner(
     path = process.state_dir / "replays" / "earlier.json"
     values = json.loads(path.read_text())
     done = values["lines"]
-    del values["partitions"], values["sealed_at"]
+    del values["partitions"], values["sealed_at"], values["given_up_at"]
     path.write_text(json.dumps({**values, "pace": "max"}))
     process = start_replayer(**stack.settings)
     assert_counts(process.wait_state("earlier", "done"), lines)
@@ -614,6 +614,28 @@ def test_a_replay_that_nobody_went_on_with_is_given_up_half_sent_and_told_for_ev
     assert process.request("POST", "/replays", spec)[0] == 409
     records, sums = ledger(parse(state_dir=process.state_dir))
     assert (records, sums.replays, sums.given_up, sums.given_up_lines) == ([], 1, 1, record["lines"])
+
+
+def test_a_replay_is_given_up_by_word(stack: Stack, start_replayer: StartReplayer, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"\n".join(log_lines(500)))
+    url = f"file://{tmp_path}/a.log"
+    process = start_replayer(**stack.settings)
+    process.submit("word", url, pace="delay:0.01")
+    process.wait_lines("word", 3)
+    status, refused = process.request("POST", "/replays/word/give-up")
+    assert (status, "is running, expected stopped or failed" in refused["error"]) == (409, True)
+    assert process.request("POST", "/replays/nobody/give-up")[0] == 404
+    process.request("POST", "/replays/word/stop")
+    status, record = process.request("POST", "/replays/word/give-up")
+    assert (status, record["state"], record["sealed_at"]) == (200, "stopped", None)
+    assert process.request("POST", "/replays/word/give-up") == (200, record)
+    process.terminate()
+    process = start_replayer(**stack.settings)
+    spec = {"replay_id": "word", "url": url, "pace": "delay:0.01", "profile": "durable"}
+    status, refused = process.request("POST", "/replays", spec)
+    assert (status, "was given up" in refused["error"]) == (409, True)
+    status, sealed = process.request("POST", "/replays/word/seal", {"sealed_at": "2026-01-01"})
+    assert (status, sealed["given_up_at"], sealed["lines"]) == (200, record["given_up_at"], record["lines"])
 
 
 def test_two_replays_of_one_file_at_the_same_time_both_count(

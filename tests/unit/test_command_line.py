@@ -126,6 +126,7 @@ def logpipe(*arguments, **variables):
         (["run", "--profile", "fast"], {}, ["--profile", "'fast'", "'memory', 'durable'"]),
         (["audit"], {"MAKE_DATE": "2026-13-01"}, ["--date", "2026-13-01", "such as 2026-11-23"]),
         (["forget"], {}, ["make forget DATE=", "logpipe forget 2026-"]),
+        (["forget", "2026-11-23", "--replay", "r"], {}, ["both the day 2026-11-23 and the replay r"]),
         (["logs", "kafak"], {}, ["'kafak'", "kafka, namenode"]),
         (["status"], {"LOGPIPE_TARGET": "moon"}, ["LOGPIPE_TARGET", "'moon'", "'machine', 'cluster'"]),
         (["stauts"], {}, ["stauts", "status"]),
@@ -145,7 +146,15 @@ def test_a_bad_setting_is_named_and_hides_no_help():
 
 
 @pytest.mark.parametrize(
-    "command", [["verify"], ["audit"], ["seal", "2026-01-01"], ["forget", "2026-01-01"], ["repair"]]
+    "command",
+    [
+        ["verify"],
+        ["audit"],
+        ["seal", "2026-01-01"],
+        ["forget", "2026-01-01"],
+        ["forget", "--replay", "r"],
+        ["repair"],
+    ],
 )
 def test_a_question_to_stores_that_do_not_run_is_answered_at_once_with_the_way_out(command, tmp_path):
     with socket.socket() as free:

@@ -316,6 +316,15 @@ CASES = [
         facts={"give_up_before": datetime.fromisoformat(EARLY)},
     ),
     Case(
+        "a replay that was given up by word may be sealed",
+        (replace(record("a", 10, "failed"), finished_at=LATE, given_up_at=LATE),),
+        stage({"a": ALL}),
+        ok=False,
+        told="it was given up",
+        sealable=("a",),
+        facts={"give_up_before": datetime.fromisoformat(EARLY)},
+    ),
+    Case(
         "a replay that failed long ago may be given up",
         (replace(record("a", 10, "failed"), finished_at=EARLY),),
         stage({"a": ALL}),
@@ -450,9 +459,9 @@ def test_everything_in_words() -> None:
         "x is missing",
         "a note",
         "replay b of file:///a.log failed after line 2,000: the source is gone; clear its task `replay` to "
-        "go on",
+        "go on, or give it up: `make forget REPLAY=b`",
         "replay c of file:///a.log stopped after line 0: no reason is known; clear its task `replay` to go "
-        "on",
+        "on, or give it up: `make forget REPLAY=c`",
         "replay a runs: 1,000 lines so far",
         "HDFS: replay a: 0 lines missing, 2 too many",
         "HDFS: replay a: 5 lines sent and not acknowledged (yet)",

@@ -162,7 +162,7 @@ def judge(facts: Facts) -> Accounting:
     details = [problem.text for problem in facts.problems] + list(facts.notes)
     own = [record for record in facts.records if not record.is_repair]
     unfinished = tuple(
-        f"{half_sent(record)}; clear its task `replay` to go on"
+        f"{half_sent(record)}; {_ways_on(record)}"
         for record in own
         if record.state in ("failed", "stopped") and not record.sealed_at
     )
@@ -350,6 +350,12 @@ def half_sent(record: ReplayRecord) -> str:
         f"replay {_id(record)} of {record.spec.to_json()['url']} {record.state} after line "
         f"{record.place.line:,}: {record.reason or 'no reason is known'}"
     )
+
+
+def _ways_on(record: ReplayRecord) -> str:
+    if record.given_up_at:
+        return "it was given up, and is sealed once HDFS and windows hold just what it has sent"
+    return f"clear its task `replay` to go on, or give it up: `make forget REPLAY={_id(record)}`"
 
 
 def _id(record: ReplayRecord) -> str:

@@ -305,8 +305,24 @@ def seal(context: typer.Context, day: TheDay = None) -> int:
 
 
 @app.command()
-def forget(context: typer.Context, day: TheDay = None) -> int:
-    """Delete the lines of a sealed day from HDFS; its sums stay, so they are not lost."""
+def forget(
+    context: typer.Context,
+    day: TheDay = None,
+    replay: Annotated[
+        str | None, _option("replay", "Instead of a day: a replay that stopped or failed, by its id.")
+    ] = None,
+) -> int:
+    """Delete the lines of a sealed day from HDFS; its sums stay, so they are not lost.
+
+    Or give a replay up that stopped or failed half sent: what it has sent stays and counts, nobody waits for
+    the rest, and it cannot be gone on with.
+
+    Examples: logpipe forget 2026-11-23; logpipe forget --replay manual-7f
+    """
+    if replay is not None and day is not None:
+        raise typer.BadParameter(f"both the day {day} and the replay {replay} are named, expected one")
+    if replay is not None:
+        return _target(context).give_up(replay)
     return _target(context).forget(_named(day, "forget"))
 
 

@@ -114,6 +114,10 @@ class ClusterTarget:
         """From within."""
         return self._on_edge("forget", str(day))
 
+    def give_up(self, replay_id: str) -> int:
+        """From within."""
+        return self._on_edge("forget", *_options(replay=replay_id))
+
     def repair(self, day: date | None) -> int:
         """From within."""
         return self._on_edge("repair", *_options(date=day))

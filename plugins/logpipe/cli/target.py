@@ -198,6 +198,24 @@ class Reachable(ABC):
         self.console.print(f"{day}: {sealed.lines:,} lines are forgotten, their sums stay")
         return 0
 
+    def give_up(self, replay_id: str) -> int:
+        """Give a replay up that stopped or failed."""
+        self.must_run()
+        errors: list[ClientError] = []
+        for replayer in self.replayers():
+            try:
+                record = replayer.give_up(replay_id)
+                break
+            except ClientError as error:
+                errors.append(error)
+        else:
+            raise next((error for error in errors if isinstance(error, RefusedError)), errors[0])
+        self.console.print(
+            f"{replay_id} is given up after line {record['last_line'] or 0:,}: the {record['lines']:,} lines "
+            "that it has sent stay and count"
+        )
+        return 0
+
     def repair(self, day: date | None) -> int:
         """Mend; what could not be mended goes to standard error."""
         self.must_run()

@@ -55,6 +55,14 @@ class Replayer(HttpService):
         body = {"sealed_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
         return self._ask("POST", f"/replays/{replay_id}/seal", body)
 
+    def give_up(self, replay_id: str) -> Record:
+        """Note that nobody goes on with a replay that stopped or failed; return its record.
+
+        Raises:
+            ReplayRefusedError: there is none with this id, or it runs or is done.
+        """
+        return self._ask("POST", f"/replays/{replay_id}/give-up")
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Record:
         answer = self.call(method, path, json=body)
         if answer.is_success:

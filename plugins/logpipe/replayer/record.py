@@ -88,6 +88,7 @@ class ReplayRecord:
             asked for yet; 0: an earlier version began it, and Kafka's own partitioner goes on.
         sealed_at: when the lines were found equal everywhere, ISO-8601 UTC; None: they were not yet. One that
             is sealed and not ``done`` was given up half sent.
+        given_up_at: when somebody said that nobody will go on with it, ISO-8601 UTC; None: nobody did.
     """
 
     spec: ReplaySpec
@@ -103,6 +104,7 @@ class ReplayRecord:
     updated_at: str = field(default_factory=now_text)
     finished_at: str | None = None
     sealed_at: str | None = None
+    given_up_at: str | None = None
 
     def changed(self, **changes: Any) -> "ReplayRecord":
         """A later record."""
@@ -114,17 +116,19 @@ class ReplayRecord:
         return self.spec.replay_id.startswith(REPAIR_PREFIX)
 
     def is_given_up(self, before: datetime) -> bool:
-        """Whether it stopped or failed so long ago that nobody is waited for any more who would go on."""
+        """Whether it stopped or failed, and nobody is waited for who would go on: by word, or since long."""
         has_ended = self.state in ("failed", "stopped") and self.finished_at is not None
-        return has_ended and datetime.fromisoformat(str(self.finished_at)) < before
+        is_old = has_ended and datetime.fromisoformat(str(self.finished_at)) < before
+        return is_old or (has_ended and self.given_up_at is not None)
 
     def is_behind(self, other: "ReplayRecord") -> bool:
         """Whether the other one, of the same replay, knows of more."""
         return self._progress < other._progress
 
     @property
-    def _progress(self) -> tuple[bool, bool, int, bool]:
-        return self.sealed_at is not None, self.state == "done", self.place.line, self.partitions is not None
+    def _progress(self) -> tuple[bool, bool, int, bool, bool]:
+        is_sealed, is_given_up = self.sealed_at is not None, self.given_up_at is not None
+        return is_sealed, self.state == "done", self.place.line, self.partitions is not None, is_given_up
 
     def to_json(self) -> dict[str, Any]:
         """The record as others see it."""
@@ -143,6 +147,7 @@ class ReplayRecord:
             "updated_at": self.updated_at,
             "finished_at": self.finished_at,
             "sealed_at": self.sealed_at,
+            "given_up_at": self.given_up_at,
         }
 
     def to_file(self) -> dict[str, Any]:
@@ -189,4 +194,5 @@ class ReplayRecord:
             updated_at=values["updated_at"],
             finished_at=values["finished_at"],
             sealed_at=values.get("sealed_at"),
+            given_up_at=values.get("given_up_at"),
         )

@@ -87,9 +87,10 @@ class Registry:
                 record = ReplayRecord(spec)
             else:
                 self._must_equal(record.spec, spec)
-                if record.state != "done" and record.sealed_at:
+                given_up_at = record.sealed_at or record.given_up_at
+                if record.state != "done" and given_up_at:
                     raise ConflictError(
-                        f"replay {spec.replay_id} was given up at {record.sealed_at} after line "
+                        f"replay {spec.replay_id} was given up at {given_up_at} after line "
                         f"{record.place.line}: take another replay_id to send the log again"
                     )
                 if record.state != "done":
@@ -121,11 +122,38 @@ class Registry:
             replay.join(STOP_WAIT_S)
         return replay.record
 
+    def give_up(self, replay_id: str) -> ReplayRecord | None:
+        """Note that nobody will go on with a replay that stopped or failed; None if there is none.
+
+        What it has sent stays and counts; it is sealed once HDFS and windows hold just that.
+
+        Raises:
+            ConflictError: it runs or is done.
+            LedgerError: what another host knows of it is not known: HDFS is away.
+        """
+        with self._lock:
+            known = self._replays.get(replay_id)
+            record = self._furthest(replay_id, known)
+            if record is None:
+                return None
+            if record.state not in ("stopped", "failed"):
+                raise ConflictError(
+                    f"replay {replay_id} is {record.state}, expected stopped or failed: "
+                    + ("stop it first" if record.state == "running" else "all of it was sent")
+                )
+            if record.given_up_at is None and record.sealed_at is None:
+                record = record.changed(given_up_at=now_text())
+            if known is None or known.record != record:
+                self._journal.save_synced(record)
+                self._replays[replay_id] = self._replay(record)
+        self._ledger.wake()
+        return record
+
     def seal(self, replay_id: str, sealed_at: str) -> ReplayRecord | None:
         """Mark a replay that is done, or given up half sent, as equal everywhere; None if there is none.
 
-        Given up is what stopped or failed more than ``LOGPIPE_KEEP_RUNS_DAYS`` ago: Airflow has no task of it
-        any more that could be cleared.
+        Given up is what somebody gave up (`give_up`), and what stopped or failed more than
+        ``LOGPIPE_KEEP_RUNS_DAYS`` ago: Airflow has no task of it any more that could be cleared.
 
         Args:
             replay_id: of the replay.
@@ -143,8 +171,8 @@ class Registry:
             before = datetime.now(UTC) - timedelta(days=self._settings.keep_runs_days)
             if record.state != "done" and not record.is_given_up(before):
                 raise ConflictError(
-                    f"replay {replay_id} is {record.state}, expected done, or stopped or failed for "
-                    f"{self._settings.keep_runs_days} days: only what cannot go on is sealed"
+                    f"replay {replay_id} is {record.state}, expected done, given up, or stopped or failed "
+                    f"for {self._settings.keep_runs_days} days: only what cannot go on is sealed"
                 )
             if record.sealed_at is None:
                 record = record.changed(sealed_at=sealed_at)

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 from starlette.applications import Starlette
@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from logpipe.replayer.ledger import LedgerError
-from logpipe.replayer.record import ReplaySpec
+from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.registry import ConflictError, Registry
 from logpipe.serving import OPEN_PATH, BasicAuth
 
@@ -35,6 +35,7 @@ class Service:
             Route("/replays/{replay_id}", self._get),
             Route("/replays/{replay_id}/stop", self._stop, methods=["POST"]),
             Route("/replays/{replay_id}/seal", self._seal, methods=["POST"]),
+            Route("/replays/{replay_id}/give-up", self._give_up, methods=["POST"]),
         ]
         return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password, PASSWORD)
 
@@ -86,15 +87,23 @@ class Service:
             sealed_at = datetime.fromisoformat(sealed_at).astimezone(UTC).isoformat(timespec="milliseconds")
         except (KeyError, TypeError, ValueError) as error:
             return _error(422, f'the body is no {{"sealed_at": TIME in ISO-8601}}: {error}')
-        replay_id = request.path_params["replay_id"]
+        return await self._ended(request, self._registry.seal, sealed_at)
+
+    async def _give_up(self, request: Request) -> Response:
+        return await self._ended(request, self._registry.give_up)
+
+    async def _ended(
+        self, request: Request, mark: Callable[..., ReplayRecord | None], *values: str
+    ) -> Response:
+        """Mark a replay that has ended."""
         try:
-            record = await run_in_threadpool(self._registry.seal, replay_id, sealed_at)
+            record = await run_in_threadpool(mark, request.path_params["replay_id"], *values)
         except ConflictError as error:
             return _error(409, str(error))
         except LedgerError as error:
             return _error(503, f"what other hosts know of it is not known: {error}")
         except OSError as error:
-            return _error(507, f"the seal can't be recorded: {error}")
+            return _error(507, f"it can't be recorded: {error}")
         return JSONResponse(record.to_json()) if record else _not_found(request)
 
 
