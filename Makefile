@@ -7,7 +7,7 @@ export PYTHON
 VENV_STAMP := .venv/$(if $(wildcard .venv/installed-dev),installed-dev,installed)
 # One make at a time installs; what is due is looked at anew behind the lock.
 alone = mkdir -p build && { flock -n build/.lock true || echo "Another make installs here: waiting for it to end." >&2; } \
-	&& flock build/.lock $(MAKE) --no-print-directory -s $(1)
+	&& flock build/.lock $(MAKE) --no-print-directory -s -j3 $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
 ALL_SUITES := tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/unit
@@ -36,7 +36,16 @@ install-dev:
 	@$(call alone,installed VENV_STAMP=.venv/installed-dev)
 
 .PHONY: installed machine
-installed: $(VENV_STAMP) $(foreach module,kafka hadoop flume spark page,build/jars/$(module)/.made)
+MODULES := kafka hadoop flume spark page
+installed: $(VENV_STAMP) $(MODULES:%=build/jars/%/.made) $(patsubst %,build/classes/%.jsa,kafka hadoop flume spark)
+
+# Side by side, but for Maven, which shares one repository.
+build/jars/hadoop/.made: | build/jars/kafka/.made
+build/jars/flume/.made: | build/jars/hadoop/.made
+build/jars/spark/.made: | build/jars/flume/.made
+build/jars/page/.made: | build/jars/spark/.made
+build/jars/yarn/.made: | build/jars/page/.made
+build/classes/spark.jsa: $(VENV_STAMP)
 
 machine:
 	@bin/install check
@@ -54,6 +63,9 @@ build/jars/flume/.made: java/pom.xml flume/pom.xml $(shell find flume/src/main -
 
 build/jars/%/.made: java/pom.xml java/%/pom.xml | machine
 	@bin/install jars $*
+
+build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
+	@bin/install classes $*
 
 run: ## Install what is missing, start everything, replay the bundled log, account for every line
 stop: ## Stop everything in order, Flume agents drained first

@@ -184,7 +184,7 @@ class DataPlane:
 
     def dfsadmin(self, *arguments: str) -> None:
         """Run HDFS's administration tool."""
-        command = [*JAVA, "-cp", hadoop_class_path(self.stack.layout)]
+        command = [*JAVA, *hadoop_class_path(self.stack.layout)]
         command += ["org.apache.hadoop.hdfs.tools.DFSAdmin", *arguments]
         subprocess.run(command, check=True, capture_output=True, timeout=60)
 

@@ -21,7 +21,7 @@ def test_answers_are_late_and_cut_in_their_middle(data_plane, load):
         own.instead_of(data_plane, "replayer"),
         own.running(own.replayer(data_plane, proxy.port)) as replayer,
     ):
-        replays = [load.replay("max", copies=2), load.replay("max")]
+        replays = [load.replay("max", copies=4), load.replay("max", copies=2)]
         for replay_id in replays:
             data_plane.await_done(replay_id)
         replayer.kill(signal.SIGTERM)

@@ -36,11 +36,22 @@ def airflow_environment(layout: Layout) -> dict[str, str]:
     return {"AIRFLOW_HOME": str(layout.airflow_dir), "PATH": f"{PROJECT_DIR}/.venv/bin:{os.environ['PATH']}"}
 
 
-def class_path(component: str, *before: Path) -> str:
-    """A component's class path, with configuration folders before its jars."""
-    return ":".join([*(str(path) for path in before), str(BUILD_DIR / "jars" / component / "*")])
+def shared_classes(component: str) -> tuple[str, ...]:
+    """Options for the archive of the classes that a start of a component needs, parsed and verified.
+
+    `bin/install` makes the archives. One holds for class paths that begin with just the jars that it was made
+    of; a JVM that finds others, or was not the one to make it, does without. None if there is no archive.
+    """
+    archive = BUILD_DIR / "classes" / f"{component}.jsa"
+    return (f"-XX:SharedArchiveFile={archive}", "-Xlog:cds*=off") if archive.exists() else ()
 
 
-def hadoop_class_path(layout: Layout) -> str:
+def class_path(component: str, *folders: Path) -> tuple[str, ...]:
+    """Options that tell a JVM of its classes: a component's jars, behind them folders of configuration."""
+    jars = BUILD_DIR / "jars" / component / "*"
+    return (*shared_classes(component), "-cp", ":".join(map(str, (jars, *folders))))
+
+
+def hadoop_class_path(layout: Layout) -> tuple[str, ...]:
     """Class path of HDFS's daemons; the jars lack the web applications' descriptors, the project has them."""
     return class_path("hadoop", layout.conf_dir / "hadoop", CONF_DIR / "web")

@@ -19,6 +19,7 @@ from logpipe.hosts.environment import (
     class_path,
     hadoop_class_path,
     hdfs_client_environment,
+    shared_classes,
 )
 from logpipe.hosts.layout import AIRFLOW, BUILD_DIR, CONF_DIR, PYTHON, Layout, new_kafka_cluster_id
 from logpipe.hosts.probes import Command, Http, KafkaMetadata, Probe, Tcp
@@ -120,7 +121,7 @@ class Service:
 
 
 def _kafka(*heap: str) -> tuple[str, ...]:
-    return (*BULK_JAVA, *heap, LOG4J2, "-cp", class_path("kafka"))
+    return (*BULK_JAVA, *heap, LOG4J2, *class_path("kafka"))
 
 
 def _broker(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ def _format_broker(settings: Settings, layout: Layout) -> Preparation | None:
 def _namenode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
     heap = f"-Xmx{settings.namenode_heap_mb}m"
     daemon = "org.apache.hadoop.hdfs.server.namenode.NameNode"
-    return (*SMALL_JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
+    return (*SMALL_JAVA, *hadoop_class_path(layout), heap, daemon)
 
 
 def _format_namenode(settings: Settings, layout: Layout) -> Preparation | None:
@@ -152,7 +153,7 @@ def _format_namenode(settings: Settings, layout: Layout) -> Preparation | None:
 def _datanode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
     heap = f"-Xmx{settings.datanode_heap_mb}m"
     daemon = "org.apache.hadoop.hdfs.server.datanode.DataNode"
-    return (*SMALL_JAVA, "-cp", hadoop_class_path(layout), heap, daemon)
+    return (*SMALL_JAVA, *hadoop_class_path(layout), heap, daemon)
 
 
 _NAMENODE_STATE = "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
@@ -250,8 +251,7 @@ def flume_command(settings: Settings, layout: Layout, file: Path) -> tuple[str, 
         f"-Xmx{settings.flume_heap_mb}m",
         f"-javaagent:{metrics}",
         LOG4J2,
-        "-cp",
-        class_path("flume", layout.conf_dir / "hadoop"),
+        *class_path("flume", layout.conf_dir / "hadoop"),
         "org.apache.flume.node.Application",
         "--no-reload-conf",
         "-f",
@@ -274,7 +274,8 @@ def _windows_job(settings: Settings, layout: Layout, variant: str) -> tuple[str,
 
 
 def _windows_environment(settings: Settings, layout: Layout) -> dict[str, str]:
-    return hdfs_client_environment(settings, layout) | {"SPARK_LOCAL_IP": "127.0.0.1"}
+    options = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SUBMIT_OPTS": " ".join(shared_classes("spark"))}
+    return hdfs_client_environment(settings, layout) | options
 
 
 BATCH = (

@@ -58,7 +58,7 @@ def checkpoint(settings: Settings, layout: Layout) -> str:
     before is younger than a minute.
     """
     heap = f"-Xmx{settings.namenode_heap_mb}m"
-    java = [*JAVA, heap, "-cp", hadoop_class_path(layout)]
+    java = [*JAVA, heap, *hadoop_class_path(layout)]
     run([*java, "org.apache.hadoop.hdfs.server.namenode.SecondaryNameNode", "-checkpoint", "force"])
     images = (layout.hadoop_dir / "name" / "current").glob("fsimage_*")
     return max(path.name for path in images if path.suffix != ".md5")

@@ -20,6 +20,9 @@ from pathlib import Path
 import psutil
 
 LEADER = "LOGPIPE_STARTED_AS"  # the pid of the program that a process belongs to, and when that began
+CLASS_LISTS = (
+    "LOGPIPE_CLASS_LISTS"  # a folder: the JVMs write there which classes they load; see conf/classes
+)
 _KILLED_S = 10.0
 _GROUP = re.compile(r"^(\d+) (\S+ \d+)\n", re.MULTILINE)  # leader, and when it began
 _SCHEDULER = "airflow-scheduler"
@@ -42,6 +45,8 @@ def main(arguments: list[str]) -> None:
         "SPARK_LOCAL_DIRS": str(temporary),
         "JDK_JAVA_OPTIONS": f'"-Djava.io.tmpdir={temporary}"',
     }
+    if lists := os.environ.get(CLASS_LISTS):
+        os.environ["JDK_JAVA_OPTIONS"] += f' "-XX:DumpLoadedClassList={lists}/{name}.txt" -Xshare:off'
     if len(str(temporary)) <= _LONGEST_TMPDIR:
         os.environ["TMPDIR"] = str(temporary)
     os.execvp(command[0], command)  # noqa: S606  # there is no shell
