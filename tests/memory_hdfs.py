@@ -50,6 +50,10 @@ class MemoryHdfs:
         self.asked.append(("read", path))
         return self.files.get(path)
 
+    def tail(self, path: str, length: int) -> bytes | None:
+        content = self.read(path)
+        return None if content is None else content[-length:]
+
     def blocks(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         if path not in self.files:
             raise HdfsAbsentError(f"HDFS OPEN {path}: FileNotFoundException")
