@@ -22,7 +22,6 @@ from pathlib import Path
 from benchmarks import july
 from logpipe import settings
 from logpipe.accounting.chain import ChainReader
-from logpipe.accounting.windows import read_commit_totals
 from logpipe.clients.airflow import PIPELINE_DAG
 from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.replayer import Replayer
@@ -30,6 +29,7 @@ from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import REPLAYER
 from logpipe.settings import PROJECT_DIR
+from logpipe.windows.reader import commit_totals
 
 LINES_PER_S = 1000
 LOOK_S = 0.05
@@ -91,7 +91,7 @@ def measure(url: str, lines: int) -> None:
         return sum(chain.totals.digest.lines for chain in chains.chains().values())
 
     def in_windows() -> int:
-        return read_commit_totals(current).digest.lines
+        return commit_totals(current).digest.lines
 
     places = {"sent": Watched(sent), "on HDFS": Watched(on_hdfs), "in the windows": Watched(in_windows)}
     for place in places.values():

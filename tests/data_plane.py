@@ -17,7 +17,6 @@ from logpipe.accounting.audit import Audit
 from logpipe.accounting.drain import Drain
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.verify import verify
-from logpipe.accounting.windows import WindowsError
 from logpipe.clients.errors import ClientError
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.clients.kafka import TopicError
@@ -29,6 +28,7 @@ from logpipe.hosts.environment import JAVA, hadoop_class_path
 from logpipe.hosts.machine.stack import Stack, StartProgress
 from logpipe.hosts.services import REPLAYER, names
 from logpipe.settings import Settings
+from logpipe.windows.commit import WindowsError
 from tests.waiting import wait_until
 
 BUNDLED_LINES = 20_000

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TextIO
 
+import polars as pl
+
 from windows.dimensions import DIMENSIONS, HOST, TOTAL, Dimension
+from windows.rows import COUNTS, KEY, top_keys
 
 _MAX_KEY_WIDTH = 72
 
 
 class TopRow(NamedTuple):
-    """A row of `totals.top_keys`: one key of one window, with the number of keys that there are."""
+    """One key of one window, with the number of keys that there are."""
 
     window_start: datetime
     dimension: str
@@ -98,9 +101,15 @@ def tables(rows: Sequence[TopRow], top: int) -> str:
     return "\n\n".join(rendered)
 
 
-def show(rows: Sequence[TopRow], top: int, out: TextIO = sys.stdout) -> None:
-    """Print the tables; a reader that went away is no reason to stop counting."""
-    text = tables(rows, top)
+def top_rows(rows: pl.DataFrame, top: int) -> list[TopRow]:
+    """Of each window and dimension the keys with the most lines."""
+    chosen = top_keys(rows, top).select(*KEY, *COUNTS, "keys").with_columns(pl.from_epoch("start_s"))
+    return [TopRow(*row) for row in chosen.iter_rows()]
+
+
+def show(rows: pl.DataFrame, top: int, out: TextIO = sys.stdout) -> None:
+    """Print the tables of rows; a reader that went away is no reason to stop counting."""
+    text = tables(top_rows(rows, top), top)
     if text:
         try:
             out.write(f"{text}\n\n")

@@ -4,38 +4,29 @@ Runs in Spark's Python workers. A task holds one offset range of one Kafka parti
 """
 
 import gc
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 import xxhash
-from pyspark import Accumulator
-from pyspark.accumulators import AccumulatorParam
 
 from logpipe.digest import Digest
 from logpipe.settings import TimeMode
+from logpipe.windows.commit import Marks
 from windows.dimensions import DIMENSIONS, TOTAL
-from windows.identity import Judged, Marks, drop_repeats
+from windows.identity import Judged, drop_repeats
 from windows.parse import MAX_KEY_CHARS, parse_frame
 
 LATE = "late"
 _AHEAD_MS = 86_400_000  # a time this far ahead of the line's arrival says nothing about the stream's clock
 
-# Partial rows, and dead letters: rows with a ``line``, whose key is the reason.
-PARTIALS_SCHEMA = (
-    "bucket_s long, dimension string, key string, lines long, sent_bytes long, line_bytes long, "
-    "hash_sum long, partition int, offset long, line binary"
-)
-_ARROW_SCHEMA = pa.schema(
-    [
-        ("bucket_s", pa.int64()), ("dimension", pa.string()), ("key", pa.string()), ("lines", pa.int64()),
-        ("sent_bytes", pa.int64()), ("line_bytes", pa.int64()), ("hash_sum", pa.int64()),
-        ("partition", pa.int32()), ("offset", pa.int64()), ("line", pa.binary()),
-    ]
-)  # fmt: skip
+# A task's one row: its partial rows as Arrow IPC, since Spark hands one value over for less than many rows,
+# and its `RangeSummary`, pickled; beside each other, so that a task that ran twice counts once.
+RESULT_SCHEMA = "rows binary, summary binary"
 
 
 class RangeSummary(NamedTuple):
@@ -57,47 +48,26 @@ class RangeSummary(NamedTuple):
     foreign: int
 
 
-class Summaries(AccumulatorParam[dict[tuple[int, int, int], RangeSummary]]):
-    """Collects summaries by (batch, partition, first offset): a task that ran twice counts once."""
-
-    def zero(
-        self, value: dict[tuple[int, int, int], RangeSummary]
-    ) -> dict[tuple[int, int, int], RangeSummary]:
-        """Nothing yet."""
-        return {}
-
-    def addInPlace(  # noqa: N802
-        self,
-        value1: dict[tuple[int, int, int], RangeSummary],
-        value2: dict[tuple[int, int, int], RangeSummary],
-    ) -> dict[tuple[int, int, int], RangeSummary]:
-        """Take both."""
-        value1.update(value2)
-        return value1
-
-
 @dataclass(frozen=True)
 class CountPlan:
     """How to count a batch: sent to the tasks.
 
     Attributes:
-        batch_id: Number of the batch.
         time: ``arrival`` (Kafka's record time) or ``event`` (the line's own time; of a line without a
             readable time the arrival).
         window_s: Length of a window.
         slide_s: Step from window to window; a bucket's length.
         closed_until_ms: Windows that end by then are closed; their lines are late. None: nothing is late.
         marks: High-water marks of the identities.
-        summaries: Takes the task's summary.
+        keep: Takes dead letters, columns ``partition, offset, reason, line``; twice when a task runs twice.
     """
 
-    batch_id: int
     time: TimeMode
     window_s: int
     slide_s: int
     closed_until_ms: int | None
     marks: Marks
-    summaries: "Accumulator[dict[tuple[int, int, int], RangeSummary]] | None" = field(default=None)
+    keep: Callable[[pl.DataFrame], None]
 
 
 def _short(key: str) -> str:
@@ -161,9 +131,9 @@ def merge_rows(rows: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def dead_letters(lines: pl.DataFrame) -> pl.DataFrame:
-    """The malformed and the late lines, with reason and place."""
+    """The malformed and the late lines, with place and reason."""
     reason = pl.coalesce("reason", pl.when("late").then(pl.lit(LATE)))
-    return lines.select("bucket_s", "partition", "offset", key=reason, line=pl.col("value")).drop_nulls("key")
+    return lines.select("partition", "offset", reason=reason, line="value").drop_nulls("reason")
 
 
 @cache
@@ -177,7 +147,7 @@ def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[
     """Count a task's records (columns ``key, value, partition, offset, arrival_ms, hash``).
 
     Yields:
-        Partial rows and dead letters in the shape of `PARTIALS_SCHEMA`.
+        One row of `RESULT_SCHEMA`, see `result_of`; none for no records.
     """
     _spare_imports_the_collector()
     marks: Marks = dict(plan.marks)
@@ -196,16 +166,21 @@ def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[
         changed |= judged.marks
         lines = with_time(parse_frame(judged.counted), plan)
         summary = _summed(summary, records, judged, lines, changed, plan.time)
-        if lines.is_empty():
-            continue
         rows.append(count_rows(lines))
         dead = dead_letters(lines)
         if not dead.is_empty():
-            yield from _to_arrow(dead)
-    if rows:
-        yield from _to_arrow(merge_rows(rows))
-    if summary is not None and plan.summaries is not None:
-        plan.summaries.add({(plan.batch_id, summary.partition, summary.first_offset): summary})
+            plan.keep(dead)
+    if summary is not None:
+        content = merge_rows(rows).write_ipc(None, compression="lz4").getvalue()
+        yield pa.record_batch(
+            [pa.array([content], pa.binary()), pa.array([pickle.dumps(summary)], pa.binary())],
+            names=["rows", "summary"],
+        )
+
+
+def result_of(rows: bytes, summary: bytes) -> tuple[pl.DataFrame, RangeSummary]:
+    """What a task gave: rows as of `count_rows`, and the summary of its range."""
+    return pl.read_ipc(rows), pickle.loads(summary)  # noqa: S301 - of a worker of this job
 
 
 def _summed(
@@ -251,15 +226,3 @@ def _summed(
         anonymous=before.anonymous + now.anonymous,
         foreign=before.foreign + now.foreign,
     )
-
-
-def _to_arrow(rows: pl.DataFrame) -> Iterator[pa.RecordBatch]:
-    """Give a frame the shape of `PARTIALS_SCHEMA`; missing columns become null."""
-    table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
-        for field in _ARROW_SCHEMA
-    ]
-    yield from pa.table(columns, schema=_ARROW_SCHEMA).to_batches(max_chunksize=50_000)

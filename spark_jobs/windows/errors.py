@@ -1,8 +1,6 @@
-"""What stops the job for good; everything else is waited for."""
+"""What stops the job for good, a `WindowsError` of any kind; everything else is waited for."""
 
-
-class WindowsError(Exception):
-    """The job can't go on by itself; the message names the thing, the value and the way out."""
+from logpipe.windows.commit import WindowsError as WindowsError
 
 
 class JvmGoneError(WindowsError):

@@ -1,8 +1,9 @@
 """HDFS through the JVM that Spark runs in: the few atomic operations that the window store is built on."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from py4j.protocol import Py4JJavaError, Py4JNetworkError
 from pyspark.sql import SparkSession
@@ -23,11 +24,10 @@ class Entry(NamedTuple):
 
     name: str
     path: str
-    is_dir: bool
-    size_bytes: int
     modified_ms: int
 
 
+_PIECE_BYTES = 4 << 20  # what goes to the JVM or comes from it at once, as text
 _ABSENT = ("FileNotFoundException", "ParentNotDirectoryException", "PathNotFoundException")
 
 
@@ -46,6 +46,67 @@ def _java_errors() -> Iterator[None]:
         if "AlreadyExists" in kind:
             raise FileExistsError(f"{kind}: {message}") from None
         raise HdfsError(kind, message) from None
+
+
+class _Reading(io.RawIOBase):
+    """A file's bytes, from any place on."""
+
+    def __init__(self, stream: Any, length_bytes: int) -> None:
+        self._stream = stream
+        self._length_bytes = length_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length_bytes}[whence]
+        self._at = start + offset
+        with _java_errors():
+            self._stream.seek(self._at)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        with _java_errors():
+            piece = bytes(self._stream.readNBytes(min(len(buffer), _PIECE_BYTES)))
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def readall(self) -> bytes:
+        pieces = list(iter(lambda: self.read(_PIECE_BYTES), b""))
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        if not self.closed:
+            with _java_errors():
+                self._stream.close()
+        super().close()
+
+
+class _Writing(io.RawIOBase):
+    """Writes a file from its start on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        piece = bytes(content[:_PIECE_BYTES])
+        with _java_errors():
+            self._stream.write(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed:
+            with _java_errors():
+                self._stream.close()
+        super().close()
 
 
 def _default_copies(jvm: Any, uri: Any, conf: Any) -> int:
@@ -73,7 +134,7 @@ class Hdfs:
         conf = spark._jsc.hadoopConfiguration()
         with _java_errors():
             uri = jvm.java.net.URI(url)
-            # A client takes this once, when it is made, and Spark's writers share the one made below.
+            # A client takes this once, when it is made, and Spark writes its offsets by the one made below.
             copies = copies or _default_copies(jvm, uri, conf)
             conf.setInt("dfs.replication", copies)
             if copies == 1:  # a pipeline that lost its one DataNode has no other to turn to
@@ -95,23 +156,48 @@ class Hdfs:
         with _java_errors():
             self._fs.mkdirs(self._path(path))
 
-    def read_text(self, path: str) -> str:
-        """Read a small file."""
+    def open(self, path: str) -> BinaryIO:
+        """Open a file to be read, from any place on.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
         with _java_errors():
-            stream = self._fs.open(self._path(path))
-            try:
-                return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode()
-            finally:
-                stream.close()
+            length_bytes = int(self._fs.getFileStatus(self._path(path)).getLen())
+            raw = _Reading(self._fs.open(self._path(path)), length_bytes)
+        return io.BufferedReader(raw, 64 << 10)
+
+    def create(self, path: str) -> BinaryIO:
+        """Open a file to be written, over one that is there."""
+        with _java_errors():
+            return io.BufferedWriter(_Writing(self._fs.create(self._path(path), True)), 64 << 10)
+
+    def read(self, path: str) -> bytes | None:
+        """Read a file; None when it is not there."""
+        return self.tail(path, 1 << 62)
+
+    def tail(self, path: str, length: int) -> bytes | None:
+        """Read a file's last bytes; None when it is not there."""
+        try:
+            with self.open(path) as file:
+                file.seek(max(0, file.seek(0, io.SEEK_END) - length))
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def read_text(self, path: str) -> str:
+        """Read a small file.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        with self.open(path) as file:
+            return file.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
         """Write a small file, over one that is there."""
-        with _java_errors():
-            stream = self._fs.create(self._path(path), True)
-            try:
-                stream.write(bytearray(text.encode()))
-            finally:
-                stream.close()
+        with self.create(path) as file:
+            file.write(text.encode())
 
     def rename(self, source: str, target: str, overwrite: bool = False) -> None:
         """Rename atomically.
@@ -149,8 +235,6 @@ class Hdfs:
                     Entry(
                         name=status.getPath().getName(),
                         path=status.getPath().toString(),
-                        is_dir=bool(status.isDirectory()),
-                        size_bytes=int(status.getLen()),
                         modified_ms=int(status.getModificationTime()),
                     )
                     for status in statuses

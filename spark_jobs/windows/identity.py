@@ -11,9 +11,8 @@ import polars as pl
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest
 from logpipe.identity import KEY_PATTERN, MAX_JUMP, Identities, Verdict
+from logpipe.windows.commit import Marks
 from windows.parse import line_texts
-
-Marks = dict[tuple[int, str], Mark]  # by Kafka partition and replay
 
 _UNSEEN = Mark(0, 0, Digest())
 _SUMS = ("lines", "line_bytes", "hash")

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from logpipe import settings
+from logpipe.windows.commit import Commit
 from windows import options as job_options
 from windows import session, versions
 from windows.errors import CutError, WindowsError
@@ -23,7 +24,7 @@ from windows.patience import Patience, first_line, is_passing
 from windows.progress import Progress
 from windows.source import start_query
 from windows.steps import Steps, StoppingError, topic_was_replaced
-from windows.store import Commit, CommitLog
+from windows.store import CommitLog
 from windows.topics import OutputTopic, Topics
 
 log = logging.getLogger("windows")
@@ -63,7 +64,7 @@ class Life:
         self._patience.ask(f"Kafka at {self._options.bootstrap}", self._make_outputs)
         self._drop_old_stop_file()
         while not self._patience.stopping():
-            steps = Steps(self._spark, self._hdfs, self._commits, self._topics, self._options, commit)
+            steps = Steps(self._hdfs, self._commits, self._topics, self._options, commit)
             try:
                 self._run_query(steps)
             except StoppingError:
@@ -80,7 +81,7 @@ class Life:
     def _first_commit(self) -> Commit | None:
         """Take the checkpoint over, once the topic is there; None when told to stop before."""
         options, patience = self._options, self._patience
-        known = patience.ask("HDFS", lambda: (CommitLog(self._hdfs, options.checkpoint_url).last(),))
+        known = patience.ask("HDFS", lambda: (self._log().store.commit(),))
         if known is not None and known[0] is not None:
             self._check_parameters(known[0])
         topic_id = patience.ask(
@@ -97,10 +98,13 @@ class Life:
                 raise WindowsError(topic_was_replaced(options, commit.topic_id, topic_id))
         return commit
 
+    def _log(self) -> CommitLog:
+        return CommitLog(self._hdfs, self._options.checkpoint_url, self._options.windows_url)
+
     def _take_over(self, topic_id: str) -> Commit:
         """Become the checkpoint's one writer."""
         first = Commit(step=0, kind="start", parameters=self._options.fixed(), topic_id=topic_id)
-        self._commits = CommitLog(self._hdfs, self._options.checkpoint_url)
+        self._commits = self._log()
         return self._commits.take_over(lambda: first, self._patience.stopping)
 
     def _topic_id(self) -> str | None:

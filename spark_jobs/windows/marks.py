@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from logpipe.identity import credited_to
+from logpipe.windows.commit import Marks
 from windows.hdfs import Hdfs
-from windows.identity import Marks
 
 log = logging.getLogger("windows")
 

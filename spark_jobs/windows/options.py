@@ -43,13 +43,11 @@ class Options:
     heap_mb: int
     jars_dir: Path
     ui_port: int
-    shuffle_partitions: int
     replication: int
 
     def __post_init__(self) -> None:
         for name in (
             "window_s", "slide_s", "idle_s", "max_offsets", "identity_days", "console_windows", "top",
-            "shuffle_partitions",
         ):  # fmt: skip
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a number from 1 on")
         for name in ("watermark_s", "keep_days", "trigger_s", "console_interval_s", "replication"):
@@ -103,7 +101,7 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Counts the lines of a Kafka topic in windows of time, by total, method, host, endpoint, "
         "status and error: each line once, through restarts. Tables go to stdout, the log to stderr, window "
-        "rows to a Kafka topic and, once a window is closed, to Parquet on HDFS. SIGTERM, or a file named "
+        "rows to a Kafka topic and to Parquet on HDFS. SIGTERM, or a file named "
         "`stop` in the checkpoint folder, ends it with the batch finished. "
         "The defaults are the project's settings (LOGPIPE_… in the environment).",
     )
@@ -176,7 +174,6 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
     )
     run.add_argument("--ui-port", type=int, default=settings.spark_ui_port, help="Spark's page and REST API")
     run.add_argument("--trigger-s", type=float, default=1.0, help="look for new lines so often")
-    run.add_argument("--shuffle-partitions", type=int, default=2, help="tasks that sum; cores of the cluster")
     return cli
 
 

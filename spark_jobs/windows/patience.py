@@ -23,7 +23,7 @@ _PASSING = (
     "NetworkException", "UnknownTopicOrPartition", "could only be written to 0 of the",
     "BlockMissingException", "Could not obtain block", "All datanodes", "Failed to replace a bad datanode",
     "RecoveryInProgressException", "Unable to close file because", "Connection refused", "Connection reset",
-    "Broken pipe",
+    "Broken pipe", "_MSG_TIMED_OUT", "_TRANSPORT", "_TIMED_OUT",
 )  # fmt: skip
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from logpipe.windows.commit import Commit
 from windows.hdfs import Hdfs
 from windows.options import Options
 from windows.steps import Steps
-from windows.store import Commit
 from windows.topics import Topics
 
 log = logging.getLogger("windows")

@@ -40,12 +40,8 @@ def _configuration(options: Options) -> dict[str, str]:
         "spark.app.name": "windows",
         "spark.executorEnv.POLARS_MAX_THREADS": 1,
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": options.shuffle_partitions,
-        "spark.sql.adaptive.enabled": "false",  # the plan is known; planning anew costs more than it saves
-        "spark.sql.ansi.enabled": "false",  # hash sums wrap around at 64 bits
         "spark.sql.execution.arrow.maxRecordsPerBatch": 50_000,
-        "spark.sql.inMemoryColumnarStorage.compressed": "false",  # partial rows live for a second
-        "spark.sql.maxConcurrentOutputFileWriters": 20,  # rows of a few dates need no sort before the write
+        "spark.sql.adaptive.enabled": "false",  # there is one stage: nothing to plan anew
         "spark.sql.streaming.metricsEnabled": "true",
         "spark.sql.streaming.minBatchesToRetain": 20,
         "spark.sql.streaming.numRecentProgressUpdates": 10,
@@ -55,9 +51,6 @@ def _configuration(options: Options) -> dict[str, str]:
         "spark.ui.retainedStages": 50,
         "spark.ui.retainedTasks": 500,
         "spark.ui.showConsoleProgress": "false",
-        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": 2,
-        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-        "spark.hadoop.parquet.block.size": 16 << 20,  # a writer a date holds so much
         # A file's close asks again so soon whether its block has arrived; by default after 400 ms.
         "spark.hadoop.dfs.client.block.write.locateFollowingBlock.initial.delay.ms": 10,
         "spark.hadoop.dfs.client.block.write.locateFollowingBlock.retries": 10,

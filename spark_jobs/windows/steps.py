@@ -7,27 +7,34 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial, reduce
 from operator import add, or_
+from typing import Any
 
-from pyspark.sql import DataFrame, Observation, SparkSession
-from pyspark.sql import functions as sf
+import polars as pl
+from pyspark.sql import DataFrame
 
-from windows import console, kafka_rows, parquet_store, totals
-from windows.counts import PARTIALS_SCHEMA, CountPlan, RangeSummary, Summaries, count_lines
+from logpipe.windows.commit import FIRST_QUERY, Commit, Kind
+from windows import console
+from windows.counts import RESULT_SCHEMA, CountPlan, RangeSummary, count_lines, result_of
 from windows.errors import CutError, WindowsError
+from windows.folds import DateFiles, old_dates
 from windows.hdfs import Hdfs
+from windows.kafka_rows import DeadLetters, Sender
 from windows.marks import Forgetting, Ledger
+from windows.open_windows import News, OpenWindows
 from windows.options import Options
-from windows.store import FIRST_QUERY, Commit, CommitLog
+from windows.rows import COUNTS, added_up, no_rows, to_windows
+from windows.store import CommitLog
 from windows.topics import Topics
 
 log = logging.getLogger("windows")
 
+FOLD_STEPS = 64
+FOLD_ROWS = 1_000_000
+LOOK_INTERVAL_S = 3600.0
 _MODULUS = 1 << 64
 _DAY_MS = 86_400_000
-_FOREVER_MS = 1 << 60
 _EARLIEST = -2  # as Spark's startingOffsets say it
 
 
@@ -35,19 +42,20 @@ class StoppingError(WindowsError):
     """The job is being stopped; the batch was not begun."""
 
 
+Step = tuple[Commit, pl.DataFrame]  # and the rows of its file
+
+
 class Steps:
     """Runs the steps, one at a time. A step publishes after its commit, beside the next step."""
 
     def __init__(
         self,
-        spark: SparkSession,
         hdfs: Hdfs,
         commits: CommitLog,
         topics: Topics,
         options: Options,
         commit: Commit,
     ) -> None:
-        self._spark = spark
         self._hdfs = hdfs
         self._commits = commits
         self._topics = topics
@@ -56,7 +64,13 @@ class Steps:
             Ledger(hdfs, options.hdfs_url + options.ledger_dir).held, options.identity_days * _DAY_MS
         )
         self._lock = threading.Lock()
-        self._summaries = spark.sparkContext.accumulator({}, Summaries())
+        self._sender = Sender(options.bootstrap)
+        self._keep = DeadLetters(options.bootstrap, options.dead_letters_topic)
+        self._files = DateFiles(hdfs, commits.store, commits.scratch)
+        self._open: OpenWindows
+        self._folds = [commit.folded_before, commit.folded]
+        self._untidy: set[str] = set()
+        self._look_at = time.monotonic()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._publishing: Future[None] | None = None
         self._printed_at = 0.0
@@ -77,7 +91,21 @@ class Steps:
     def recover(self) -> None:
         """Clear away what was not committed, and finish, in the background, what the last step had left."""
         self._commits.clean(self.commit)
-        self._publishing = self._background.submit(self._publish, self.commit)
+        self._publishing = self._background.submit(self._publish, self.commit, self._remembered())
+        self._unprinted = True
+
+    def _remembered(self) -> News | None:
+        """Make the open windows anew from the last fold before the newest step, and the steps since then."""
+        newest = self.commit
+        fold = newest.folded if newest.kind != "fold" else self._commits.read(newest.step - 1)[0].folded
+        before, rows = self._commits.read(fold, COUNTS)
+        self._open = OpenWindows(self._options.window_s, before, rows)
+        news = None
+        for step in range(fold + 1, newest.step + 1):
+            after, rows = self._commits.read(step, COUNTS)
+            news = self._open.apply(before, after, rows)
+            before = after
+        return news
 
     def stop(self, deadline_s: float) -> bool:
         """Let the running step finish and begin none after it; tell whether that came about in time."""
@@ -99,19 +127,35 @@ class Steps:
             self._publishing.result()
             self._publishing = None
 
-    def _do(self, step: Callable[[], Commit | None]) -> None:
+    def _do(self, step: Callable[[], Step | None]) -> None:
         """Run one step, and commit it once the last one is published; that goes on beside the step."""
         with self._lock:
             if self._stopping:
                 raise StoppingError("The job is being stopped")
-            began = time.monotonic()
-            next_commit = step()
-            if next_commit is None:
-                return
-            self._published()
-            self.commit = self._commits.commit(next_commit)
-            self.step_s = time.monotonic() - began
-            self._publishing = self._background.submit(self._publish, self.commit)
+            if self.commit.log_rows >= FOLD_ROWS or self.commit.step - self.commit.folded >= FOLD_STEPS:
+                self._run(self._fold)
+            self._run(step)
+
+    def _run(self, step: Callable[[], Step | None]) -> None:
+        began = time.monotonic()
+        done = step()
+        if done is None:
+            return
+        commit, rows = done
+        news = self._open.apply(self.commit, commit, rows)
+        commit = self._commits.write(replace(commit, open_rows=self._open.height), rows)
+        self._published()
+        self._commits.commit(commit)
+        self.commit = commit
+        self.step_s = time.monotonic() - began
+        self._publishing = self._background.submit(self._publish, commit, news)
+        self._unprinted |= commit.kind in ("batch", "close")
+        self._print()
+
+    def _next(self, kind: Kind, **changes: Any) -> Commit:
+        """The commit of the next step."""
+        changes = {"step": self.commit.step + 1, "kind": kind, "expires": (), **changes}
+        return replace(self.commit, **changes)
 
     # Steps
 
@@ -126,7 +170,7 @@ class Steps:
     def close_if_idle(self) -> None:
         """Close the open windows when no line came for long enough."""
         commit, options = self.commit, self._options
-        if not commit.open_folder:
+        if not commit.open_rows:
             return
         idle_s = time.monotonic() - self.counted_at
         if options.time == "arrival":
@@ -138,11 +182,20 @@ class Steps:
         self._do(self._close)
 
     def tidy(self) -> None:
-        """Merge small files, delete old windows: one step at most."""
-        if any(self._untidy()):
-            self._do(self._tidy)
+        """Merge small files by date, beside the steps; at times delete old dates."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_INTERVAL_S
+            files = self._commits.store.all_date_files()
+            if old := old_dates(files, self._options.keep_days):
+                self._do(lambda: self._expire(old))
+            self._untidy = (self._untidy | {file.date for file in files}) - old
+        with self._lock:
+            dates, self._untidy = self._untidy, set()
+        again = self._files.tidy(self.commit, dates)
+        with self._lock:
+            self._untidy |= again
 
-    def _count(self, records: DataFrame, batch_id: int) -> Commit | None:
+    def _count(self, records: DataFrame, batch_id: int) -> Step | None:
         before, options = self.commit, self._options
         offsets = self._planned_offsets(batch_id)
         if batch_id <= before.batch_id:
@@ -154,64 +207,39 @@ class Steps:
                 "folders `query` and `windows` are not of one run; remove it and "
                 "the windows folder to count anew"
             )
-        step = before.step + 1
-        folder = self._commits.step_folder(step)
         plan = CountPlan(
-            batch_id, options.time, options.window_s, options.slide_s, before.watermark_ms, before.marks,
-            self._summaries,
-        )  # fmt: skip
-        self._summaries.value = {}
-        spark = records.sparkSession
-        partials = records.mapInArrow(partial(count_lines, plan=plan), PARTIALS_SCHEMA).persist()
-        try:
-            partials.count()  # from here on the summaries are known, and with them what can be closed
-            ranges = list(self._summaries.value.values())
-            self._check_read(ranges, before)
-            watermark_ms = self._watermark(before, ranges)
-            rows = totals.to_windows(partials, options.window_s, options.slide_s, step)
-            if before.open_folder:
-                rows = rows.unionByName(parquet_store.read_rows(spark, [before.open_folder]))
-            open_rows = self._write(
-                totals.with_slot(totals.summed(rows), options.window_s, watermark_ms), folder
-            )
-            if any(seen.malformed or seen.late for seen in ranges):
-                dead = kafka_rows.dead_letter_records(partials)
-                kafka_rows.send(dead, options.bootstrap, options.dead_letters_topic)
-        finally:
-            partials.unpersist()
+            options.time, options.window_s, options.slide_s, before.watermark_ms, before.marks, self._keep
+        )
+        counted = records.mapInArrow(partial(count_lines, plan=plan), RESULT_SCHEMA).collect()
+        results = [result_of(bytes(row.rows), bytes(row.summary)) for row in counted]
+        ranges = [seen for _, seen in results]
+        self._check_read(ranges, before)
+        rows = to_windows([partials for partials, _ in results], options.window_s, options.slide_s)
         self._check_topic(before)
         self._check_log(before)
         self.counted_at = time.monotonic()
-        counted = self._counted(before, step, folder, batch_id, offsets, ranges, watermark_ms)
-        return replace(counted, open_rows=open_rows)
+        return self._counted(before, batch_id, offsets, ranges, rows.height), rows
 
     def _counted(
-        self, before: Commit, step: int, folder: str, batch_id: int, offsets: dict[int, int],
-        ranges: list[RangeSummary], watermark_ms: int | None,
-    ) -> Commit:  # fmt: skip
+        self, before: Commit, batch_id: int, offsets: dict[int, int], ranges: list[RangeSummary], rows: int
+    ) -> Commit:
         """Make the commit of a counted batch."""
         options = self._options
-        slots = parquet_store.written_slots(self._hdfs, folder)
         newest_ms = max((seen.max_arrival_ms for seen in ranges), default=0)
         newest_of = dict(before.newest_ms)
         for seen in ranges:
             newest_of[seen.partition] = max(newest_of.get(seen.partition, 0), seen.max_arrival_ms)
         marks = reduce(or_, (seen.marks for seen in ranges), before.marks)
         window_end_ms = (newest_ms // (options.slide_s * 1000) * options.slide_s + options.window_s) * 1000
-        return replace(
-            before,
-            step=step,
-            kind="batch",
+        return self._next(
+            "batch",
             batch_id=batch_id,
-            folder=folder,
-            open_folder=f"{folder}/slot={totals.OPEN}" if slots.get(totals.OPEN) else "",
+            log_rows=before.log_rows + rows,
             open_until_ms=max(before.open_until_ms, window_end_ms),
             offsets=before.offsets | offsets,
             newest_ms=newest_of,
-            watermark_ms=watermark_ms,
+            watermark_ms=self._watermark(before, ranges),
             marks=self._forgetting.kept(marks, newest_ms),
-            moves=parquet_store.moves_of(slots, options.windows_url, step),
-            removes=(),
             lines=before.lines + sum(seen.lines for seen in ranges),
             line_bytes=before.line_bytes + sum(seen.line_bytes for seen in ranges),
             hash_sum=(before.hash_sum + sum(seen.hash_sum for seen in ranges)) % _MODULUS,
@@ -232,92 +260,28 @@ class Steps:
         known = [before.watermark_ms] if before.watermark_ms is not None else []
         return max(known + reached, default=None)
 
-    def _close(self) -> Commit:
-        before, options = self.commit, self._options
-        step = before.step + 1
-        folder = self._commits.step_folder(step)
-        rows = parquet_store.read_rows(self._spark, [before.open_folder])
-        self._write(totals.with_slot(rows, options.window_s, _FOREVER_MS), folder)
-        slots = parquet_store.written_slots(self._hdfs, folder)
+    def _close(self) -> Step:
+        if self._options.time == "arrival":
+            return self._next("close", watermark_ms=self.commit.open_until_ms), no_rows()
         # In event time the next lines may be another replay's: its clock starts anew.
-        watermark_ms = before.open_until_ms if options.time == "arrival" else None
-        return replace(
-            before,
-            step=step,
-            kind="close",
-            folder=folder,
-            open_folder="",
-            open_rows=0,
-            watermark_ms=watermark_ms,
-            moves=parquet_store.moves_of(slots, options.windows_url, step),
-            removes=(),
-        )
+        return self._next("close", watermark_ms=None, reset_step=self.commit.step + 1), no_rows()
 
-    def _untidy(self) -> tuple[list[parquet_store.WindowFile], parquet_store.Merge | None]:
-        """Look for files to delete and files to merge."""
-        files = parquet_store.list_files(self._hdfs, self._options.windows_url)
-        now_ms = time.time_ns() // 1_000_000
-        old = parquet_store.expired(files, now_ms, self._options.keep_days)
-        return old, parquet_store.next_merge(files, now_ms - 120_000)
+    def _fold(self) -> Step:
+        self._published()  # it may be deleting dates that the fold writes to
+        before, step = self.commit, self.commit.step + 1
+        rows = added_up([self._commits.read(at)[1] for at in range(before.folded + 1, step)])
+        self._untidy |= self._files.fold(rows, before.folded + 1, before.step)
+        self._folds.append(step)
+        while len(self._folds) > 2 and self._folds[1] <= step - FOLD_STEPS:
+            del self._folds[0]
+        folded = self._next("fold", folded=step, folded_before=self._folds[0], log_rows=0)
+        return folded, self._open.totals()
 
-    def _tidy(self) -> Commit | None:
-        self._published()  # a merge that is not published has files beside it that it stands for
-        old, merge = self._untidy()
-        if old:
-            return self._expire(old)
-        return self._merge(merge) if merge is not None else None
-
-    def _merge(self, merge: parquet_store.Merge) -> Commit:
+    def _expire(self, old: set[str]) -> Step:
+        log.info("Deleting the windows of %s: older than %d days", sorted(old), self._options.keep_days)
+        expired = self.commit.expired + self._files.digest(self.commit, old)
         step = self.commit.step + 1
-        folder = self._commits.step_folder(step)
-        self._write(parquet_store.merged(self._spark, merge), folder)
-        slots = parquet_store.written_slots(self._hdfs, folder)
-        log.info("Merged %d files of %s", len(merge.paths), merge.date)
-        return replace(
-            self.commit,
-            step=step,
-            kind="rewrite",
-            folder=folder,
-            moves=parquet_store.moves_of(slots, self._options.windows_url, step, merge.tier),
-            removes=merge.paths,
-            rewrite_step=step,
-        )
-
-    def _expire(self, old: list[parquet_store.WindowFile]) -> Commit:
-        paths = [file.path for file in old]
-        every_line_once = sf.unix_timestamp("window_start") % self._options.window_s == 0
-        row = (
-            parquet_store.read_rows(self._spark, paths)
-            .where((sf.col("dimension") == totals.TOTAL) & every_line_once)
-            .agg(*(sf.coalesce(sf.sum(name), sf.lit(0)) for name in ("lines", "line_bytes", "hash_sum")))
-            .collect()[0]
-        )
-        lines, line_bytes, hash_sum = self.commit.expired
-        log.info(
-            "Deleting the windows of %s: older than %d days",
-            sorted({f.date for f in old}),
-            self._options.keep_days,
-        )
-        step = self.commit.step + 1
-        return replace(
-            self.commit,
-            step=step,
-            kind="rewrite",
-            folder="",
-            moves=(),
-            removes=tuple(paths),
-            rewrite_step=step,
-            expired=(lines + row[0], line_bytes + row[1], (hash_sum + row[2]) % _MODULUS),
-        )
-
-    @staticmethod
-    def _write(rows: DataFrame, folder: str) -> int:
-        """Write rows by slot; gives the number of those that stay open."""
-        seen = Observation()
-        is_open = sf.col("slot") == totals.OPEN
-        observed = rows.observe(seen, sf.count_if(is_open).alias("open_rows"))
-        observed.write.mode("overwrite").partitionBy("slot").parquet(folder)
-        return int(seen.get["open_rows"])
+        return self._next("expire", expires=tuple(sorted(old)), expired_step=step, expired=expired), no_rows()
 
     def mend(self, loss: Exception | None) -> None:
         """Before a query begins: if Spark's offsets, or ours, are not the topic's any more, begin it anew.
@@ -344,7 +308,7 @@ class Steps:
             }
             self._do(lambda: self._begun_anew(starts, loss))
 
-    def _begun_anew(self, starts: dict[int, int], loss: Exception | None) -> Commit:
+    def _begun_anew(self, starts: dict[int, int], loss: Exception | None) -> Step:
         before, options = self.commit, self._options
         self._check_topic(before)
         firsts = self._topics.first_offsets(options.topic)
@@ -365,18 +329,8 @@ class Steps:
                     "from offset %d on: going on from there; what was counted stays counted",
                     part, options.topic, before.offsets[part], start,
                 )  # fmt: skip
-        step = before.step + 1
-        return replace(
-            before,
-            step=step,
-            kind="cut",
-            query=f"{FIRST_QUERY}-{step}",
-            batch_id=-1,
-            folder="",
-            offsets=starts,
-            moves=(),
-            removes=(),
-        )
+        query = f"{FIRST_QUERY}-{before.step + 1}"
+        return self._next("cut", query=query, batch_id=-1, offsets=starts), no_rows()
 
     def starts(self) -> dict[int, int]:
         """Where a query begins that has no offsets of its own yet; empty for the topic's start."""
@@ -443,47 +397,20 @@ class Steps:
 
     # After a commit
 
-    def _publish(self, commit: Commit) -> None:
+    def _publish(self, commit: Commit, news: News | None) -> None:
         """Show a committed step to the world; may run twice."""
-        if commit.kind in ("batch", "close"):
-            self._send_rows(commit)
-            self._unprinted = True
-        parquet_store.finish(self._hdfs, commit)
-        self._commits.prune(commit)
-        self.print_windows(commit)
+        if news is not None:
+            self._sender.send(self._options.windows_topic, news.records(self._options.window_s))
+        self._files.drop(commit)
+        if commit.kind == "fold":
+            self._commits.prune(commit)
 
-    def _send_rows(self, commit: Commit) -> None:
-        spark, options = self._spark, self._options
-        self._commits.refuse_if_fenced()  # a driver that slept would put older totals over newer ones
-        paths = parquet_store.current_paths(self._hdfs, commit.moves)
-        records = kafka_rows.window_records(
-            parquet_store.read_rows(spark, paths), options.window_s, sf.lit(True)
-        )
-        if commit.open_folder.startswith(f"{commit.folder}/"):
-            changed = parquet_store.read_rows(spark, [commit.open_folder]).where(
-                sf.col("step") == commit.step
-            )
-            open_records = kafka_rows.window_records(changed, options.window_s, sf.lit(False))
-            records = records.union(open_records) if paths else open_records
-        kafka_rows.send(records, options.bootstrap, options.windows_topic)
-
-    def print_windows(self, commit: Commit) -> None:
-        """Print the newest windows of a step, not more often than the console interval."""
+    def _print(self) -> None:
+        """Print the newest windows, not more often than the console interval."""
         options = self._options
         if not self._unprinted or time.monotonic() - self._printed_at < options.console_interval_s:
             return
-        paths = [move.target for move in commit.moves] + ([commit.open_folder] if commit.open_folder else [])
-        if not paths or commit.kind == "rewrite":
-            return
-        rows = parquet_store.read_rows(self._spark, paths)
-        newest = rows.where(sf.col("dimension") == totals.TOTAL).agg(sf.max("window_start")).collect()[0][0]
-        if newest is not None:
-            first = newest.astimezone(UTC) - timedelta(
-                seconds=options.slide_s * (options.console_windows - 1)
-            )
-            shown = rows.where(sf.unix_timestamp("window_start") >= int(first.timestamp()))
-            top = totals.top_keys(shown, options.top).collect()
-            console.show([_top_row(row) for row in top], options.top)
+        console.show(self._open.newest(options.console_windows, options.slide_s), options.top)
         self._printed_at = time.monotonic()
         self._unprinted = False
 
@@ -495,16 +422,9 @@ class Steps:
             return
         try:
             self._published()
-            self.print_windows(self.commit)
+            self._print()
         finally:
             self._lock.release()
-
-
-def _top_row(row: object) -> console.TopRow:
-    values = row.asDict()  # type: ignore[attr-defined]
-    start: datetime = values["window_start"]
-    values["window_start"] = start.astimezone(UTC).replace(tzinfo=None)
-    return console.TopRow(**values)
 
 
 def topic_was_replaced(options: Options, old_id: str, new_id: str) -> str:

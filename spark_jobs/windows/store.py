@@ -1,140 +1,31 @@
 """The window store's commit log on HDFS: one writer, one atomic commit a step.
 
-Under the checkpoint folder stand
-
-``query/``, later ``query-<step>/``
-    Spark's own offsets of the streaming query; the commit names the folder.
-``windows/commits.<epoch>/<step>.json``
-    One file a committed step; the newest is the truth. A step exists exactly when its file does.
-``windows/steps/<step>-<epoch>/slot=…``
-    The Parquet files that a step wrote. ``slot=open`` are the totals of the open windows after that step.
-``windows/owner.json``
-    Who writes; its modification time is the heartbeat.
-
-A driver that takes over renames ``commits.<epoch>`` to the next epoch. The old one, should it be alive after
-all, can commit nothing any more: its commit is a rename into a folder that is gone.
+`logpipe.windows.commit` says what stands where. A driver that takes over renames ``commits.<epoch>`` to the
+next epoch. The old one, should it be alive after all, can commit nothing any more: its commit is a rename
+into a folder that is gone.
 """
 
+import io
 import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
-from logpipe.contracts.chain import Mark, digest_of_list, digest_to_list
-from logpipe.digest import Digest
-from windows.errors import FencedError, OccupiedError, WindowsError
+import polars as pl
+
+from logpipe.windows.commit import FIRST_QUERY, STEP_NAME, Commit, step_name
+from logpipe.windows.reader import WindowStore, commit_of
+from windows import rows as window_rows
+from windows.errors import FencedError, OccupiedError
 from windows.hdfs import Hdfs
-from windows.identity import Marks
 
-FORMAT = 2
-FIRST_QUERY = "query"
-KEPT_COMMITS = 30
 HEARTBEAT_S = 5.0
 FOREIGN_OWNER_WAIT_S = 20.0
-
-
-@dataclass(frozen=True)
-class Move:
-    """A file that a step wrote and where it belongs."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True)
-class Commit:
-    """The store after a step.
-
-    Attributes:
-        step: Number of the step, from 1.
-        kind: ``batch`` counted lines, ``close`` closed windows while no lines came, ``rewrite`` merged or
-            expired files, ``start`` began the store, ``cut`` began a query anew since the broker had lost
-            what Spark's offsets stood for.
-        query: Name of the folder of Spark's offsets.
-        batch_id: Spark's number of the last batch counted, in that folder.
-        folder: Where the step's files stand; empty for a step that wrote none.
-        open_folder: Parquet files with the totals of the open windows; empty when none is open.
-        open_rows: Rows in there.
-        open_until_ms: End of the newest window by arrival.
-        offsets: Next offset of each partition.
-        newest_ms: Newest arrival among the records of each partition before that.
-        watermark_ms: Windows that end by then are closed. None before the first time.
-        marks: Of each replay in each partition the highest number, last arrival, and digest of its lines.
-        moves: Files to be moved to the Parquet output.
-        removes: Files of the output that this step replaced.
-        rewrite_step: The last step that replaced files.
-        lines, line_bytes, hash_sum, late, malformed, repeats: Sums over all steps.
-        anonymous: The part of the lines without identity: no key, or a foreign one.
-        foreign: Records with a key that is no identity; they are counted, and in ``anonymous``.
-        expired: Lines, bytes and hash sum of the windows that were deleted by age.
-    """
-
-    step: int
-    kind: Literal["start", "batch", "close", "rewrite", "cut"]
-    parameters: dict[str, Any]
-    topic_id: str
-    query: str = FIRST_QUERY
-    batch_id: int = -1
-    folder: str = ""
-    open_folder: str = ""
-    open_until_ms: int = 0
-    open_rows: int = 0
-    offsets: dict[int, int] = field(default_factory=dict)
-    newest_ms: dict[int, int] = field(default_factory=dict)
-    watermark_ms: int | None = None
-    marks: Marks = field(default_factory=dict)
-    moves: tuple[Move, ...] = ()
-    removes: tuple[str, ...] = ()
-    rewrite_step: int = 0
-    lines: int = 0
-    line_bytes: int = 0
-    hash_sum: int = 0
-    late: int = 0
-    malformed: int = 0
-    repeats: int = 0
-    anonymous: Digest = field(default_factory=Digest)
-    foreign: int = 0
-    expired: tuple[int, int, int] = (0, 0, 0)
-    committed_at: str = ""
-
-    def to_json(self) -> str:
-        """As JSON text."""
-        values = asdict(replace(self, marks={}))
-        values["marks"] = [
-            [*place, mark.number, mark.last_arrival_ms, *digest_to_list(mark.digest)]
-            for place, mark in self.marks.items()
-        ]
-        values["anonymous"] = digest_to_list(self.anonymous)
-        values["hash_sum"] = f"{self.hash_sum:016x}"
-        values["format"] = FORMAT
-        return json.dumps(values, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Commit":
-        """Rebuild what `to_json` gave."""
-        values = json.loads(text)
-        if values.pop("format", None) != FORMAT:
-            raise WindowsError(
-                "The checkpoint was written by another version of the windows job: give a new "
-                "--checkpoint-dir and --windows-dir to count the topic anew, or run that version"
-            )
-        for name in ("offsets", "newest_ms"):
-            values[name] = {int(partition): value for partition, value in values[name].items()}
-        values["marks"] = {
-            (partition, replay): Mark(number, arrival_ms, digest_of_list(lines))
-            for partition, replay, number, arrival_ms, *lines in values["marks"]
-        }
-        values["anonymous"] = digest_of_list(values["anonymous"])
-        values["moves"] = tuple(Move(**move) for move in values["moves"])
-        values["removes"] = tuple(values["removes"])
-        values["expired"] = tuple(values["expired"])
-        values["hash_sum"] = int(values["hash_sum"], 16)
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -176,10 +67,17 @@ def _process_start(pid: int) -> str:
 
 
 class CommitLog:
-    """The commits of one checkpoint, with this driver as their one writer."""
+    """The commits of one checkpoint, with this driver as their one writer.
 
-    def __init__(self, hdfs: Hdfs, checkpoint_url: str) -> None:
+    Args:
+        hdfs: where they are.
+        checkpoint_url: the checkpoint folder.
+        windows_url: the folder of files by date.
+    """
+
+    def __init__(self, hdfs: Hdfs, checkpoint_url: str, windows_url: str) -> None:
         self._hdfs = hdfs
+        self.store = WindowStore(hdfs, checkpoint_url, windows_url)
         self.folder = f"{checkpoint_url}/windows"
         self.checkpoint_url = checkpoint_url
         self._epoch = 0
@@ -193,23 +91,14 @@ class CommitLog:
     def _owner_path(self) -> str:
         return f"{self.folder}/owner.json"
 
+    @property
+    def scratch(self) -> str:
+        """This driver's folder for files that are not in their place yet."""
+        return f"{self.folder}/uncommitted/{self._epoch}"
+
     def _epochs(self) -> list[int]:
-        names = (entry.name for entry in self._hdfs.list(self.folder) if entry.is_dir)
+        names = (entry.name for entry in self._hdfs.list(self.folder))
         return [int(name.removeprefix("commits.")) for name in names if name.startswith("commits.")]
-
-    def last(self) -> Commit | None:
-        """The newest commit, without taking over; None when the checkpoint is new."""
-        epochs = self._epochs()
-        return self._newest(f"{self.folder}/commits.{max(epochs)}") if epochs else None
-
-    def _newest(self, folder: str) -> Commit:
-        names = [entry.name for entry in self._hdfs.list(folder) if entry.name.endswith(".json")]
-        if not names:
-            raise WindowsError(
-                f"{folder} holds no commit: the checkpoint is damaged; remove {self.checkpoint_url} and the "
-                "windows folder to count the topic anew"
-            )
-        return Commit.from_json(self._hdfs.read_text(f"{folder}/{max(names)}"))
 
     def take_over(self, first: Callable[[], Commit], stopping: Callable[[], bool] = lambda: False) -> Commit:
         """Become the one writer.
@@ -223,8 +112,10 @@ class CommitLog:
 
         Raises:
             OccupiedError: another driver is alive on this checkpoint.
+            WindowsError: another version wrote it; nothing was changed.
         """
         self._hdfs.make_folder(self.folder)
+        self.store.commit()  # of another version it is refused
         epochs = self._epochs()
         if epochs:
             self._refuse_if_occupied(stopping)
@@ -233,13 +124,15 @@ class CommitLog:
         else:
             self._epoch = 1
             new = f"{self.folder}/new-{os.getpid()}-{time.time_ns()}"
-            commit = replace(first(), committed_at=_now())
-            self._hdfs.write_text(f"{new}/{commit.step:012d}.json", commit.to_json())
+            commit = replace(first(), store_id=uuid.uuid4().hex, committed_at=_now())
+            self._write(f"{new}/{step_name(commit.step)}", commit, window_rows.no_rows())
             self._take(new)
         self._hdfs.write_text(f"{self._owner_path}.new", json.dumps(asdict(Owner.this_process())))
         self._hdfs.rename(f"{self._owner_path}.new", self._owner_path, overwrite=True)
         self._beat_at = time.monotonic()
-        return self._newest(self._commits)
+        newest = self.store.commit()
+        assert newest is not None
+        return newest
 
     def _take(self, folder: str) -> None:
         try:
@@ -281,54 +174,49 @@ class CommitLog:
             self._hdfs.touch(self._owner_path, time.time_ns() // 1_000_000)
             self._beat_at = time.monotonic()
 
-    def refuse_if_fenced(self) -> None:
-        """Raise `FencedError` when another driver took over."""
-        if not self._hdfs.exists(self._commits):
-            raise FencedError(
-                f"Another driver took over {self.checkpoint_url}: this one says no more about its windows; "
-                "one driver a checkpoint"
-            )
+    def read(self, step: int, sums: tuple[str, ...] = window_rows.SUMS) -> tuple[Commit, pl.DataFrame]:
+        """A step of the log: its commit, and the rows of its file."""
+        with self._hdfs.open(f"{self._commits}/{step_name(step)}") as file:
+            content = file.read()
+        return commit_of(content), window_rows.read(io.BytesIO(content), sums)
 
-    def step_folder(self, step: int) -> str:
-        """Where a step of this driver writes."""
-        return f"{self.folder}/steps/{step:012d}-{self._epoch}"
+    def write(self, commit: Commit, rows: pl.DataFrame) -> Commit:
+        """Write a step's file, and do not put it in its place yet."""
+        commit = replace(commit, committed_at=_now())
+        self._write(self._scratch_path(commit), commit, rows)
+        return commit
 
-    def commit(self, commit: Commit) -> Commit:
-        """Make a step true, atomically.
+    def commit(self, commit: Commit) -> None:
+        """Make a step that is written true, atomically.
 
         Raises:
             FencedError: another driver took over.
         """
-        commit = replace(commit, committed_at=_now())
-        temporary = f"{self.folder}/uncommitted/{commit.step:012d}-{self._epoch}"
-        self._hdfs.write_text(temporary, commit.to_json())
         try:
-            self._hdfs.rename(temporary, f"{self._commits}/{commit.step:012d}.json")
+            self._hdfs.rename(self._scratch_path(commit), f"{self._commits}/{step_name(commit.step)}")
         except (FileNotFoundError, FileExistsError):
             raise FencedError(
                 f"Another driver took over {self.checkpoint_url}: nothing of step {commit.step} was written; "
                 "one driver a checkpoint"
             ) from None
-        return commit
+
+    def _scratch_path(self, commit: Commit) -> str:
+        return f"{self.scratch}/{step_name(commit.step)}"
+
+    def _write(self, path: str, commit: Commit, rows: pl.DataFrame) -> None:
+        with self._hdfs.create(path) as file:
+            window_rows.write(rows, file, commit)
 
     def prune(self, newest: Commit) -> None:
-        """Forget the step that is old enough, and its files."""
-        old = newest.step - KEPT_COMMITS
-        path = f"{self._commits}/{old:012d}.json"
-        if old < 1 or not self._hdfs.exists(path):
-            return
-        commit = Commit.from_json(self._hdfs.read_text(path))
-        self._hdfs.delete(path)
-        if commit.folder and not newest.open_folder.startswith(commit.folder):
-            self._hdfs.delete(commit.folder)
+        """Delete the steps before the one that the log begins with."""
+        for entry in self._hdfs.list(self._commits):
+            match = STEP_NAME.fullmatch(entry.name)
+            if match and int(match[1]) < newest.folded_before:
+                self._hdfs.delete(entry.path)
 
     def clean(self, newest: Commit) -> None:
-        """Delete what steps left behind that were never committed."""
-        names = [entry.name for entry in self._hdfs.list(self._commits)]
-        kept = {Commit.from_json(self._hdfs.read_text(f"{self._commits}/{name}")).folder for name in names}
-        for entry in self._hdfs.list(f"{self.folder}/steps"):
-            if entry.path not in kept and not newest.open_folder.startswith(entry.path):
-                self._hdfs.delete(entry.path)
+        """Delete what drivers left behind that was never committed, and what they had not deleted yet."""
+        self.prune(newest)
         self._hdfs.delete(f"{self.folder}/uncommitted")
         for entry in self._hdfs.list(self.folder):
             if entry.name.startswith("new-"):

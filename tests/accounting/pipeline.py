@@ -25,7 +25,6 @@ from logpipe.contracts.chain import (
     Link,
     Mark,
     Totals,
-    digest_to_list,
     in_use_name,
     java_id,
 )
@@ -34,12 +33,17 @@ from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, parse_key, partition_of
 from logpipe.replayer.feed import Place
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
+from logpipe.windows.commit import FOOTER_KEY, Commit, DateFile, step_name
 from tests.machine import HDFS_USER, Hdfs, Kafka
 from tests.ports import free_port
 
 PARTITIONS = 3
 DAY = "26-03-10"
 NOON_MS = 1_773_144_000_000  # 2026-03-10 12:00 UTC
+SCHEMA = pa.schema(
+    [("window_start", pa.timestamp("us", "UTC")), ("dimension", pa.string()), ("key", pa.string())]
+    + [(name, pa.int64()) for name in ("lines", "sent_bytes", "line_bytes", "hash_sum")]
+)
 
 
 def nasa_lines(count: int, seed: int = 0) -> list[bytes]:
@@ -273,7 +277,7 @@ class Pipeline:
         offsets = {}
         for partition, records in enumerate(self.topic):
             end = until[partition] if until else len(records)
-            offsets[str(partition)] = end
+            offsets[partition] = end
             for record in records[:end]:
                 verdict = identities.judge(partition, record.key)
                 if verdict is Verdict.REPEAT:
@@ -289,43 +293,19 @@ class Pipeline:
                     anonymous.append(record.line)
                     foreign += verdict is Verdict.FOREIGN
         digest = Digest.of(lines)
-        commit = {
-            "format": 2,
-            "step": 1,
-            "kind": "batch",
-            "parameters": {"window_s": 60},
-            "topic_id": self.topic_id,
-            "open_folder": "",
-            "offsets": offsets,
-            "marks": [
-                [
-                    partition,
-                    replay,
-                    identities.marks[partition, replay],
-                    NOON_MS,
-                    *digest_to_list(Digest.of(some)),
-                ]
+        commit = Commit(
+            step=1, kind="fold", parameters={"window_s": 60}, topic_id=self.topic_id, folded=1,
+            offsets=offsets,
+            marks={
+                (partition, replay): Mark(identities.marks[partition, replay], NOON_MS, Digest.of(some))
                 for (partition, replay), some in marks.items()
-            ],
-            "moves": [],
-            "removes": [],
-            "rewrite_step": 0,
-            "lines": digest.lines,
-            "line_bytes": digest.size_bytes,
-            "hash_sum": f"{digest.hash_sum:016x}",
-            "late": 0,
-            "malformed": 0,
-            "repeats": repeats,
-            "anonymous": digest_to_list(Digest.of(anonymous)),
-            "foreign": foreign,
-            "expired": [0, 0, 0],
-            "committed_at": "2026-03-10T12:00:00+00:00",
-        } | changes
-        self.hdfs.write(
-            f"{self.settings.hdfs_checkpoint_dir}/windows/commits.1/{1:012d}.json",
-            dumps(commit),
-            overwrite=True,
-        )
+            },
+            lines=digest.lines, line_bytes=digest.size_bytes, hash_sum=digest.hash_sum, repeats=repeats,
+            anonymous=Digest.of(anonymous), foreign=foreign, committed_at="2026-03-10T12:00:00+00:00",
+        )  # fmt: skip
+        content = parquet([], {FOOTER_KEY: replace(commit, **changes).to_json()})
+        path = f"{self.settings.hdfs_checkpoint_dir}/windows/commits.1/{step_name(1)}"
+        self.hdfs.write(path, content, overwrite=True)
 
     def write_windows(self, until: list[int] | None = None, **changes: int) -> None:
         """The closed windows of what `count` committed, as rows of one Parquet file.
@@ -355,12 +335,8 @@ class Pipeline:
         signed = digest.hash_sum - (1 << 64) if digest.hash_sum >= 1 << 63 else digest.hash_sum
         rows = [(start, "total", "", digest.lines, 0, digest.size_bytes, signed)]
         rows += [(start, dimension, key, number, 0, 0, 0) for (dimension, key), number in keys.items()]
-        names = ("window_start", "dimension", "key", "lines", "sent_bytes", "line_bytes", "hash_sum")
-        columns = zip(*rows, strict=True)
-        buffer = io.BytesIO()
-        pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), buffer)
-        path = f"{self.settings.hdfs_windows_dir}/date=2026-03-10/{1:012d}-1-t1.parquet"
-        self.hdfs.write(path, buffer.getvalue(), overwrite=True)
+        path = f"{self.settings.hdfs_windows_dir}/{DateFile('2026-03-10', 1, 1, 0).path}"
+        self.hdfs.write(path, parquet(rows), overwrite=True)
 
     # ------------------------------------------------------------------ the verdict
 
@@ -373,6 +349,15 @@ class Pipeline:
         found = self.verify()
         assert found.ok, found
         return found
+
+
+def parquet(rows: list[tuple[Any, ...]], metadata: dict[bytes, str] | None = None) -> bytes:
+    """A file of the windows."""
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(arrays, schema=SCHEMA.with_metadata(metadata)), buffer)
+    return buffer.getvalue()
 
 
 __all__ = ["DAY", "NOON_MS", "PARTITIONS", "Pipeline", "nasa_lines"]

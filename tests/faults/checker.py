@@ -7,11 +7,12 @@ from logpipe.accounting.audit import audit
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.topic import records
 from logpipe.accounting.verify import verify
-from logpipe.accounting.windows import WindowsError, read_window_state
 from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.clients.kafka import TopicError
 from logpipe.contracts import chain
 from logpipe.digest import DigestBuilder
+from logpipe.windows.commit import WindowsError
+from logpipe.windows.reader import of_settings
 from tests.data_plane import HEAL_TIMEOUT_S, DataPlane, Row
 from tests.faults.load import Load
 from tests.waiting import wait_until
@@ -56,12 +57,7 @@ def check(plane: DataPlane, load: Load, case: str) -> Row:
     assert not lacking, f"HDFS lacks {lacking.total()} lines: {list(lacking)[:SHOWN]}"
     assert not surplus, f"HDFS has {surplus.total()} lines too many: {list(surplus)[:SHOWN]}"
     assert older.build() == load.settled, "lines that were there before are others now"
-    windows = read_window_state(
-        plane.settings.webhdfs_url,
-        plane.settings.hdfs_windows_dir,
-        plane.settings.hdfs_checkpoint_dir,
-        user=plane.settings.hdfs_user,
-    )
+    windows = of_settings(plane.settings).totals()
     assert windows.digest == expected, (windows, expected)
     load.settle()
     return Row(case, healed_s, accounting, audited)

@@ -1,6 +1,7 @@
 """Raw records to partial rows, in tiny frames that read as tables."""
 
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest, line_hash
 from windows import counts
-from windows.counts import CountPlan, RangeSummary, count_lines
+from windows.counts import CountPlan, RangeSummary, count_lines, result_of
 from windows.dimensions import DIMENSIONS, Dimension
 from windows.parse import parse_line
 
@@ -27,17 +28,9 @@ def line(second: int = 1, host: str = "h", path: str = "/a", status: int = 200, 
     return f'{host} - - [01/Aug/1995:00:00:{second:02d} -0400] "GET {path} HTTP/1.0" {status} {size}'.encode()
 
 
-class Summaries:
-    def __init__(self) -> None:
-        self.value: dict[tuple[int, int, int], RangeSummary] = {}
-
-    def add(self, more: dict[tuple[int, int, int], RangeSummary]) -> None:
-        self.value |= more
-
-
 def plan(time: str = "event", closed_until_ms: int | None = None, **marks: int) -> CountPlan:
     known = {(0, replay): Mark(number, 0, Digest(number, 10, 5)) for replay, number in marks.items()}
-    return CountPlan(1, time, 60, 60, closed_until_ms, known, Summaries())  # type: ignore[arg-type]
+    return CountPlan(time, 60, 60, closed_until_ms, known, lambda _: None)  # type: ignore[arg-type]
 
 
 def batch(
@@ -61,16 +54,18 @@ def run(
     count_plan: CountPlan, *batches: pa.RecordBatch
 ) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     """Rows (bucket, dimension, key, lines, sent bytes) and dead letters (offset, reason, line)."""
-    out = pa.Table.from_batches(list(count_lines(iter(batches), count_plan)), schema=counts._ARROW_SCHEMA)
-    rows, dead = [], []
-    for row in out.to_pylist():
-        if row["line"] is None:
-            rows.append(
-                (row["bucket_s"] - MINUTE_S, row["dimension"], row["key"], row["lines"], row["sent_bytes"])
-            )
-        else:
-            dead.append((row["offset"], row["key"], row["line"]))
-    return sorted(rows), sorted(dead)
+    letters: list[pl.DataFrame] = []
+    partials, _ = counted(replace(count_plan, keep=letters.append), *batches)
+    rows = partials.select(pl.col("bucket_s") - MINUTE_S, "dimension", "key", "lines", "sent_bytes")
+    dead = [row for frame in letters for row in frame.select("offset", "reason", "line").rows()]
+    return sorted(rows.rows()), sorted(dead)
+
+
+def counted(count_plan: CountPlan, *batches: pa.RecordBatch) -> tuple[pl.DataFrame, RangeSummary]:
+    """What the task gives to the driver."""
+    (result,) = count_lines(iter(batches), count_plan)
+    (row,) = result.to_pylist()
+    return result_of(**row)
 
 
 def test_rows_of_two_windows() -> None:
@@ -115,15 +110,13 @@ def test_line_without_time_stands_at_its_arrival() -> None:
 
 
 def test_summary_of_a_range_in_two_batches() -> None:
-    count_plan = plan(r=1)
-    run(
-        count_plan,
+    _, seen = counted(
+        plan(r=1),
         batch(line(1), line(5), keys=[b"r:1", b"r:2"], first=10),
         batch(
             line(3), b"x", line(4), b"", keys=[b"r:3", None, b"r:3", b"r:07"], first=12, arrival_ms=AT_MS + 9
         ),
     )
-    (seen,) = count_plan.summaries.value.values()  # type: ignore[union-attr]
     assert seen == RangeSummary(
         partition=0, first_offset=10, last_offset=15, lines=4, repeats=2, late=0, malformed=2,
         line_bytes=len(line(5)) + len(line(3)) + 1, hash_sum=seen.hash_sum,
@@ -134,9 +127,7 @@ def test_summary_of_a_range_in_two_batches() -> None:
 
 
 def test_a_line_from_the_future_does_not_move_the_clock() -> None:
-    count_plan = plan()
-    run(count_plan, batch(line(1), line(2).replace(b"1995", b"2095")))
-    (seen,) = count_plan.summaries.value.values()  # type: ignore[union-attr]
+    _, seen = counted(plan(), batch(line(1), line(2).replace(b"1995", b"2095")))
     assert seen.max_time_ms == AT_MS
 
 
@@ -170,3 +161,10 @@ def test_adding_a_dimension_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(counts, "DIMENSIONS", (*DIMENSIONS, suffix))
     rows, _ = run(plan(), batch(line(path="/a.gif"), line(path="/b.gif"), line(path="/c")))
     assert (0, "suffix", "gif", 2, 20) in rows
+
+
+def test_a_range_of_nothing_but_repeats_says_so() -> None:
+    partials, seen = counted(plan(r=9), batch(line(1), keys=[b"r:3"]))
+    assert partials.is_empty()
+    assert (seen.lines, seen.repeats) == (0, 1)
+    assert list(count_lines(iter([]), plan())) == []

@@ -8,12 +8,11 @@ from pyspark.sql import SparkSession
 
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest
+from logpipe.windows.commit import Commit, Marks
 from tests.machine import HDFS_USER, Hdfs
 from windows import marks as windows_marks
 from windows.hdfs import Hdfs as JvmHdfs
-from windows.identity import Marks
 from windows.marks import FORGET_FROM, LOOK_INTERVAL_S, MAX_MARKS, Forgetting, Ledger
-from windows.store import Commit
 
 NOW_MS = 1_795_420_800_000
 DAY_MS = 86_400_000

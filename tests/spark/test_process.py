@@ -15,8 +15,10 @@ import pytest
 import requests
 from confluent_kafka import Producer
 
-from logpipe.accounting.windows import WindowsError, WindowStore, covered_offsets
+from logpipe.clients.hdfs import Hdfs as WebHdfs
 from logpipe.digest import Digest
+from logpipe.windows.commit import Commit, WindowsError
+from logpipe.windows.reader import WindowStore
 from tests.machine import HDFS_USER, Hdfs, Kafka
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -90,7 +92,7 @@ def send(kafka: Kafka, topic: str, lines: list[bytes], first: int, partitions: i
 
 def store(hdfs: Hdfs, topic: str) -> WindowStore:
     folder = f"/user/{HDFS_USER}/{topic}"
-    return WindowStore(hdfs.webhdfs_url, HDFS_USER, f"{folder}/checkpoint", f"{folder}/windows")
+    return WindowStore(WebHdfs(hdfs.webhdfs_url, HDFS_USER), f"{folder}/checkpoint", f"{folder}/windows")
 
 
 def counts_to(hdfs: Hdfs, topic: str, lines: list[bytes], driver: Driver) -> None:
@@ -102,7 +104,7 @@ def counts_to(hdfs: Hdfs, topic: str, lines: list[bytes], driver: Driver) -> Non
             commit = store(hdfs, topic).commit()
         except WindowsError:  # HDFS is coming back
             return False
-        return commit is not None and commit["lines"] >= len(lines)
+        return commit is not None and commit.lines >= len(lines)
 
     try:
         wait_until(as_many, START_S, f"{len(lines)} lines in the windows of {topic}")
@@ -111,21 +113,21 @@ def counts_to(hdfs: Hdfs, topic: str, lines: list[bytes], driver: Driver) -> Non
     assert store(hdfs, topic).totals().digest == Digest.of(lines)
 
 
-def newest_batch(hdfs: Hdfs, topic: str) -> int:
+def newest(hdfs: Hdfs, topic: str) -> Commit:
     commit = store(hdfs, topic).commit()
     assert commit is not None
-    return int(commit["batch_id"])
+    return commit
 
 
 def planned(hdfs: Hdfs, topic: str, batch_id: int) -> bool:
     """The batch has begun."""
     offsets = f"/user/{HDFS_USER}/{topic}/checkpoint/query/offsets/{batch_id}"
-    return store(hdfs, topic)._hdfs.status(offsets) is not None
+    return WebHdfs(hdfs.webhdfs_url, HDFS_USER).status(offsets) is not None
 
 
 def committed(hdfs: Hdfs, topic: str, batch_id: int) -> bool:
     """The batch is committed, but Spark may not know, and its rows may not be out."""
-    return newest_batch(hdfs, topic) >= batch_id
+    return newest(hdfs, topic).batch_id >= batch_id
 
 
 def test_killed_and_stopped_it_goes_on_exactly(
@@ -141,15 +143,14 @@ def test_killed_and_stopped_it_goes_on_exactly(
     send(kafka, topic, nasa_lines, 1)
     lines += nasa_lines
     counts_to(hdfs, topic, lines, driver)
-    offsets = covered_offsets(hdfs.webhdfs_url, f"/user/{HDFS_USER}/{topic}/checkpoint", user=HDFS_USER)
-    assert sum(offsets.values()) == len(nasa_lines) * 1.1 // 1 + 1
+    assert sum(newest(hdfs, topic).offsets.values()) == len(nasa_lines) * 1.1 // 1 + 1
 
     second = start(topic)
     assert second.ended(START_S) == 1
     assert f"The driver with pid {driver.process.pid}" in second.log()
 
     for moment in (planned, committed):
-        batch_id = newest_batch(hdfs, topic) + 1
+        batch_id = newest(hdfs, topic).batch_id + 1
         send(kafka, topic, nasa_lines, len(lines) + 1)
         lines += nasa_lines
         wait_until(lambda: moment(hdfs, topic, batch_id), START_S, f"batch {batch_id} {moment.__name__}")  # noqa: B023
@@ -164,9 +165,8 @@ def test_killed_and_stopped_it_goes_on_exactly(
     os.killpg(driver.process.pid, signal.SIGTERM)  # the whole group, as a service manager may
     assert driver.ended(60) == 0, driver.log()
     assert time.monotonic() - stopped_at < 40
-    progress = json.loads(
-        store(hdfs, topic)._hdfs.read(f"/user/{HDFS_USER}/{topic}/checkpoint/progress.json") or b""
-    )
+    web = WebHdfs(hdfs.webhdfs_url, HDFS_USER)
+    progress = json.loads(web.read(f"/user/{HDFS_USER}/{topic}/checkpoint/progress.json") or b"")
     assert progress["state"] == "stopped"
     assert progress["lines"] == len(lines)
 

@@ -10,10 +10,11 @@ from confluent_kafka import KafkaError, KafkaException
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest
 from logpipe.settings import Settings
+from logpipe.windows.commit import Commit
 from windows.errors import WindowsError
 from windows.options import OptionError, from_arguments
 from windows.patience import Patience, is_passing
-from windows.store import Commit, Move, Owner
+from windows.store import Owner
 from windows.versions import VersionError, check
 
 
@@ -81,16 +82,15 @@ def test_a_commit_is_what_its_json_says() -> None:
         step=3, kind="batch", parameters={"window_s": 60}, topic_id="x", batch_id=2, offsets={0: 5, 11: 7},
         newest_ms={0: 9},
         watermark_ms=5, marks={(0, "a"): Mark(7, 8, Digest(1, 2, 3))}, anonymous=Digest(1, 0, 2**64 - 1),
-        moves=(Move("/s", "/t"),), removes=("/r",),
-        hash_sum=2**64 - 1, expired=(1, 2, 3),
+        expires=("1995-07-01",), reset_step=2, hash_sum=2**64 - 1, expired=Digest(1, 2, 3),
     )  # fmt: skip
     assert Commit.from_json(commit.to_json()) == commit
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [1, 2, 4])
 def test_a_commit_of_another_version_is_refused(version: int) -> None:
     values = json.loads(Commit(3, "batch", {}, "x").to_json())
-    with pytest.raises(WindowsError, match="another version of the windows job: give a new --checkpoint-dir"):
+    with pytest.raises(WindowsError, match="another version of the windows job; give a new --checkpoint-dir"):
         Commit.from_json(json.dumps(values | {"format": version}))
 
 

@@ -9,13 +9,13 @@ import pytest
 from logpipe.accounting.chain import Chain, Days, Problem
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.verify import Reading, facts_of, seal_replays
-from logpipe.accounting.windows import WindowTotals
 from logpipe.clients.kafka import Topic
 from logpipe.contracts.chain import Link, Mark, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.feed import Place
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.sums import Sums
+from logpipe.windows.reader import WindowTotals
 
 
 def lines(first: int, last: int) -> Digest:

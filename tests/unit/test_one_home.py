@@ -31,7 +31,6 @@ OUTSIDE = {
     "plugins/logpipe/replayer/front_door.py": {"socket"},  # looks up names
     "plugins/logpipe/airflow/page/app.py": {"httpx"},  # hands questions on, without a thread
     "plugins/logpipe/page/sql.py": {"fsspec.implementations"},  # lends DuckDB the way to HDFS
-    "plugins/logpipe/accounting/window_files.py": {"fsspec.implementations", "pyarrow.fs"},  # Arrow too
     "plugins/logpipe/hosts/probes.py": {"socket"},  # whether a port is open, asked without a protocol
     "plugins/logpipe/hosts/machine/stack.py": {"socket"},  # whether a port is free
 }

@@ -22,13 +22,13 @@ from logpipe.accounting.judge import compare, judge
 from logpipe.accounting.ranges import PartitionReader, RangeSums
 from logpipe.accounting.source import SourceGoneError, sent_lines
 from logpipe.accounting.verify import Reading, chain_reader, facts_of, read
-from logpipe.accounting.windows import read_window_state, read_windows
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.contracts.chain import Layout, Link, in_use_name
 from logpipe.digest import Digest, DigestBuilder, line_hash
 from logpipe.identity import credited_to, parse_key
 from logpipe.replayer.record import ReplayRecord
 from logpipe.settings import Settings
+from logpipe.windows.reader import of_settings
 
 PROCESSES = 2
 EXAMPLES = 20
@@ -384,9 +384,7 @@ def _recount(
 ) -> Iterator[tuple[str, bool]]:
     """What the windows hold against HDFS's lines, counted anew: a text, and whether it tells of a fault."""
     files = [finding for part, finding in findings if isinstance(part, FilePart)]
-    counted = read_window_state(
-        settings.webhdfs_url, settings.hdfs_windows_dir, settings.hdfs_checkpoint_dir, user=settings.hdfs_user
-    )
+    counted = of_settings(settings).totals()
     bridged = {part.partition: part.stretch for part, _ in findings if isinstance(part, TopicPart)}
     reasons = {
         "days were forgotten": bool(reading.days.forgotten),
@@ -422,9 +420,7 @@ def _compare_rows(settings: Settings, counts: Counter[str], lines: int) -> Itera
     """Methods and status codes: regular lines are counted for certain, each of the others may be anything."""
     found = Counter[str]()
     total = malformed = 0
-    rows = read_windows(
-        settings.webhdfs_url, settings.hdfs_windows_dir, settings.hdfs_checkpoint_dir, user=settings.hdfs_user
-    )
+    rows = of_settings(settings).table(("total", "malformed", "method", "status"))
     for row in rows.to_pylist():
         if int(row["window_start"].timestamp()) % settings.window_s:
             continue  # overlapping windows hold each line more than once

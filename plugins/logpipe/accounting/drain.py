@@ -5,12 +5,12 @@ from contextlib import closing
 
 from logpipe.accounting import topic
 from logpipe.accounting.chain import ChainReader
-from logpipe.accounting.windows import read_commit_totals
 from logpipe.clients.errors import ClientError
 from logpipe.clients.flume import Agents, FlumeAgent
 from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.kafka import Topic, TopicError
 from logpipe.settings import Settings
+from logpipe.windows.reader import commit_totals
 
 
 class Drain:
@@ -50,7 +50,7 @@ class Drain:
                 return f"agent 2 is {behind} records behind where the topic ended"
             if left := _held(self._agents.emptying):
                 return left
-        counted = read_commit_totals(self._settings)
+        counted = commit_totals(self._settings)
         covered = (counted.covered_offsets or {}) if counted.topic_id in ("", until.topic_id) else {}
         if behind := until.behind(covered):
             return f"the windows are {behind} records behind where the topic ended"

@@ -15,7 +15,6 @@ from logpipe.accounting import topic
 from logpipe.accounting.chain import Chain, ChainReader, Days
 from logpipe.accounting.judge import Accounting, Facts, Stage, half_sent, judge
 from logpipe.accounting.source import ledger
-from logpipe.accounting.windows import WindowTotals, read_commit_totals
 from logpipe.clients.flume import Agents, held_events
 from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.kafka import Topic
@@ -24,6 +23,7 @@ from logpipe.digest import Digest
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
 from logpipe.settings import Settings
+from logpipe.windows.reader import WindowTotals, commit_totals
 
 SEALED_DAYS_FILE = "sealed_days.json"  # in the state folder: spares asking HDFS about each of them again
 
@@ -89,7 +89,7 @@ def read(settings: Settings, agents: Agents | None = None, *, each_link: bool = 
         closing(chain_reader(settings)) as reader,
         ThreadPoolExecutor(1, thread_name_prefix="accounting") as pool,
     ):
-        counting = pool.submit(read_commit_totals, settings)
+        counting = pool.submit(commit_totals, settings)
         taken = topic.committed(settings, now.offsets)
         held_2 = held_events(agents.emptying)
         days = reader.days(reader.chains(), each_link=each_link)

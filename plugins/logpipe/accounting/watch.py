@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from logpipe.accounting.source import SourceGoneError, replays
 from logpipe.accounting.topic import oldest_unread, retention_s
-from logpipe.accounting.windows import WindowsError, read_window_state
 from logpipe.clients.errors import ClientError
 from logpipe.clients.hdfs import NameNode
 from logpipe.settings import Settings
+from logpipe.windows.commit import WindowsError
+from logpipe.windows.reader import commit_totals
 
 WARN_RETENTION_SHARE = 0.5
 WARN_FREE_SHARE = 0.10
@@ -102,7 +103,7 @@ def _hdfs(settings: Settings) -> Iterator[Observation]:
 def _dead_letters(settings: Settings) -> Iterator[Observation]:
     sent = replays(settings)
     set_aside = sum(record.set_aside for record in sent)
-    windows = read_window_state(settings.webhdfs_url, settings.hdfs_windows_dir, settings.hdfs_checkpoint_dir)
+    windows = commit_totals(settings)
     share = (set_aside + windows.malformed) / max(1, sum(record.digest.lines for record in sent) + set_aside)
     warning = f"{100 * share:.1f} % of all lines: is the source an access log?" if share > 0.05 else ""
     yield Observation(

@@ -16,7 +16,6 @@ from logpipe.accounting.audit import audit
 from logpipe.accounting.source import SourceGoneError
 from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
-from logpipe.accounting.windows import WindowsError
 from logpipe.cli.follow import Output, RunFollower, await_dags, sentence
 from logpipe.cli.terminal import print_lines, print_status
 from logpipe.clients.airflow import PIPELINE_DAG, Airflow
@@ -34,6 +33,7 @@ from logpipe.sealing.lost import NotSentError
 from logpipe.sealing.over import NotOverError
 from logpipe.sealing.repair import repair
 from logpipe.settings import Settings, SettingsError
+from logpipe.windows.commit import WindowsError
 
 REPAIR_TIMEOUT_S = 600.0
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
 from logpipe.settings import Settings
-from logpipe.windows.commit import Commit, WindowsError
-from logpipe.windows.reader import SnapshotFile, WindowStore
+from logpipe.windows.commit import WindowsError
+from logpipe.windows.reader import WindowStore
 
 TIMEOUT_S = 5.0
 _ATTEMPTS = 5
@@ -144,12 +144,7 @@ def read_snapshot(settings: Settings, hdfs: Hdfs, known: Snapshot | None = None)
         HdfsAbsentError: files went meanwhile.
     """
     store = WindowStore(hdfs, settings.hdfs_checkpoint_dir, settings.hdfs_windows_dir)
-    try:
-        commit = store.commit()
-    except WindowsError as error:
-        if "format 2" in str(error):
-            return _of_format_2(settings, known)
-        raise
+    commit = store.commit()
     if commit is None:
         return None
     fold = (commit.store_id, commit.folded, commit.expired_step)
@@ -160,46 +155,6 @@ def read_snapshot(settings: Settings, hdfs: Hdfs, known: Snapshot | None = None)
     if snapshot is None:
         raise HdfsAbsentError(f"step {commit.step}")
     before = known.by_date if known is not None and not is_folded_since else {}
-    return _snapshot(commit, before | _paths(snapshot.files), fold)
-
-
-def _of_format_2(settings: Settings, known: Snapshot | None) -> Snapshot:
-    """The same of a job that does not append yet: to be deleted with `logpipe.accounting.windows`."""
-    from logpipe.accounting import windows
-
-    store = windows.WindowStore(
-        settings.webhdfs_url, settings.hdfs_user, settings.hdfs_checkpoint_dir, settings.hdfs_windows_dir
-    )
-    try:
-        commit = store.commit()
-        if commit is None:
-            raise WindowsError("The windows' commits are gone")
-        if known is not None and (commit["step"], commit["committed_at"]) == (known.step, known.committed_at):
-            return known
-        files = store._files(commit)
-    except windows.WindowsError as error:
-        raise WindowsError(str(error)) from error
-    window_s, watermark_ms = int(commit["parameters"]["window_s"]), commit.get("watermark_ms")
-    return Snapshot(
-        step=commit["step"],
-        committed_at=commit["committed_at"],
-        window_s=window_s,
-        open_from_s=watermark_ms // 1000 // window_s * window_s if watermark_ms else None,
-        lines=commit["lines"],
-        late=commit["late"],
-        malformed=commit["malformed"],
-        repeats=commit["repeats"],
-        offsets={int(partition): int(offset) for partition, offset in commit["offsets"].items()},
-        topic_id=commit["topic_id"],
-        files={path: path for path in files},
-    )
-
-
-def _paths(files: tuple[SnapshotFile, ...]) -> dict[str, str]:
-    return {file.name: file.path for file in files}
-
-
-def _snapshot(commit: Commit, files: dict[str, str], fold: tuple[str, int, int]) -> Snapshot:
     window_s = int(commit.parameters["window_s"])
     return Snapshot(
         step=commit.step,
@@ -212,7 +167,7 @@ def _snapshot(commit: Commit, files: dict[str, str], fold: tuple[str, int, int])
         repeats=commit.repeats,
         offsets=commit.offsets,
         topic_id=commit.topic_id,
-        files=files,
+        files=before | {file.name: file.path for file in snapshot.files},
         fold=fold,
     )
 

@@ -47,13 +47,14 @@ class Commit:
         query: Name of the folder of Spark's offsets.
         batch_id: Spark's number of the last batch counted, in that folder.
         folded: The last fold: rows of the log up to it stand in files by date.
-        folded_before: The fold before that; the log begins there.
+        folded_before: A fold before that; the log begins there, and files by date are merged up to it.
         log_rows: Rows in the log behind the last fold.
-        open_rows: Rows of the open windows.
+        open_rows: Rows of the open windows; where there are many, some keys are in it twice.
         open_until_ms: End of the newest window by arrival.
         offsets: Next offset of each partition.
         newest_ms: Newest arrival among the records of each partition before that.
         watermark_ms: Windows that end by then are closed. None before the first time.
+        reset_step: The last step that closed all windows and began the clock anew, in event time.
         marks: Of each replay in each partition the highest number, last arrival, and digest of its lines.
         expires: Dates that this step deletes; their files do not count at this commit, and are perhaps there.
         expired_step: The last step that deleted dates.
@@ -79,6 +80,7 @@ class Commit:
     offsets: dict[int, int] = field(default_factory=dict)
     newest_ms: dict[int, int] = field(default_factory=dict)
     watermark_ms: int | None = None
+    reset_step: int = 0
     marks: Marks = field(default_factory=dict)
     expires: tuple[str, ...] = ()
     expired_step: int = 0

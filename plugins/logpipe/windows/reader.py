@@ -286,7 +286,7 @@ class WindowStore:
         summed: Callable[[Commit, Iterator["pa.RecordBatch"]], T],
         otherwise: T,
         columns: Collection[str],
-        dimension: str | None,
+        dimension: str | Collection[str] | None,
         dates: Collection[str] | None,
     ) -> T:
         """Add up the rows of a snapshot that held until they were read."""
@@ -303,16 +303,17 @@ class WindowStore:
         return self._patiently(read)
 
     def _batches(
-        self, snapshot: Snapshot, columns: Collection[str], dimension: str | None
+        self, snapshot: Snapshot, columns: Collection[str], dimension: str | Collection[str] | None
     ) -> Iterator["pa.RecordBatch"]:
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
+        wanted = pa.array([dimension] if isinstance(dimension, str) else dimension or [], pa.string())
         for file in snapshot.files:
             content = pa.BufferReader(_there(self._files.read(file.path), file.path))
             for batch in pq.ParquetFile(content).iter_batches(columns=[*columns, "dimension"]):
-                kept = batch if dimension is None else batch.filter(pc.equal(batch["dimension"], dimension))
+                kept = batch if dimension is None else batch.filter(pc.is_in(batch["dimension"], wanted))
                 yield kept.select(list(columns))
 
     def totals(self) -> WindowTotals:
@@ -329,11 +330,13 @@ class WindowStore:
 
         return self._reading(summed, WindowTotals(), columns, "total", None)
 
-    def table(self, dimension: str | None = None, dates: Collection[str] | None = None) -> "pa.Table":
+    def table(
+        self, dimension: str | Collection[str] | None = None, dates: Collection[str] | None = None
+    ) -> "pa.Table":
         """Read window rows at the newest commit: each window, dimension and key once.
 
         Args:
-            dimension: of one, or of all.
+            dimension: of one, of some, or of all.
             dates: UTC dates of the windows' starts, ``YYYY-MM-DD``; None: all. The rows must fit in memory.
 
         Returns:

@@ -87,10 +87,10 @@ class VerifyOperator(BaseOperator):
         """Verify until nothing is in flight, or what is wrong is so for good."""
         from logpipe.accounting.source import SourceGoneError
         from logpipe.accounting.verify import verify
-        from logpipe.accounting.windows import WindowsError
         from logpipe.airflow.hooks.services import agent_conn_ids, agents_at
         from logpipe.airflow.hooks.stores import pipeline_at
         from logpipe.clients.errors import ClientError
+        from logpipe.windows.commit import WindowsError
 
         agents = agents_at(
             self.filling_conn_ids or agent_conn_ids(empties_topic=False),

@@ -215,7 +215,8 @@ class WindowsJob(Service):
 
     def look_closer(self) -> None:
         """See whether heartbeat and offsets move."""
-        from logpipe.accounting.windows import WindowsError, read_commit_totals
+        from logpipe.windows.commit import WindowsError
+        from logpipe.windows.reader import commit_totals
 
         if time.monotonic() - self._looked_at < self.look_interval_s:
             return
@@ -224,7 +225,7 @@ class WindowsJob(Service):
             pipeline = pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id)
             beat = HdfsHook(self.webhdfs_conn_id).hdfs().status(self._heartbeat_path)
             topic = KafkaHook(self.kafka_conn_id).kafka(_LOOK_TIMEOUT_S).offsets(pipeline.topic)
-            reached = read_commit_totals(pipeline).covered_offsets or {}
+            reached = commit_totals(pipeline).covered_offsets or {}
         except (ClientError, WindowsError) as error:
             log.info("The query's progress is not known: %s", error)
             self.expect_start(self.patience.start_s)

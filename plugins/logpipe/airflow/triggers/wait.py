@@ -119,8 +119,8 @@ class PartitionTrigger(WaitTrigger):
 
     def look(self) -> WaitEvent:
         """Say what is still missing, or what could not be asked."""
-        from logpipe.accounting.windows import WindowsError
         from logpipe.clients.errors import ClientError
+        from logpipe.windows.commit import WindowsError
 
         try:
             return self._missing_to_the_end() if self.is_over else self._undrained()

@@ -1,0 +1,128 @@
+"""Rows of windows, their files and records, on tiny frames."""
+
+import io
+import json
+from dataclasses import replace
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from logpipe.windows.commit import Commit
+from logpipe.windows.reader import commit_of
+from windows import kafka_rows, rows
+from windows.folds import added_up_by_date
+from windows.open_windows import OpenWindows
+
+START = Commit(0, "start", {"window_s": 60}, "x")
+
+
+def frame(*values: tuple[int, str, str, int], hash_sum: int = 0) -> pl.DataFrame:
+    """Rows of (start, dimension, key, lines)."""
+    full = [
+        (start, name, key, lines, lines * 10, lines * 100, hash_sum) for start, name, key, lines in values
+    ]
+    return pl.DataFrame(full, schema=rows.no_rows().schema, orient="row")
+
+
+def partial(*values: tuple[int, str, str, int]) -> pl.DataFrame:
+    return frame(*values).rename({"start_s": "bucket_s"})
+
+
+def of(values: pl.DataFrame, *columns: str) -> list[tuple[object, ...]]:
+    return sorted(values.select(columns).rows())
+
+
+def test_tumbling_windows_of_several_tasks() -> None:
+    found = rows.to_windows(
+        [partial((60, "host", "a", 2)), partial((60, "host", "a", 1), (120, "host", "a", 1))], 60, 60
+    )
+    assert of(found, "start_s", "key", "lines", "sent_bytes") == [(60, "a", 3, 30), (120, "a", 1, 10)]
+    assert rows.to_windows([], 60, 60).is_empty()
+
+
+def test_sliding_windows_hold_a_line_several_times() -> None:
+    found = rows.to_windows([partial((120, "host", "a", 2))], 60, 20)
+    assert of(found, "start_s", "lines") == [(80, 2), (100, 2), (120, 2)]
+
+
+def test_sums_wrap_around_at_64_bits() -> None:
+    parts = [frame((0, "total", "", 1), hash_sum=2**63 - 1), frame((0, "total", "", 1), hash_sum=2)]
+    assert of(rows.added_up(parts), "lines", "hash_sum") == [(2, -(2**63) + 1)]
+
+
+def test_a_file_holds_rows_and_commit() -> None:
+    written, file = frame((60, "total", "", 3), (86_400, "host", "é\x00", 1), hash_sum=-5), io.BytesIO()
+    rows.write(written, file, replace(START, step=7))
+    assert commit_of(file.getvalue()) == replace(START, step=7)
+    assert rows.read(file).equals(written)
+    assert rows.height(file) == 2
+    assert of(rows.read(file, rows.COUNTS, 0, 86_400), "start_s", "lines") == [(60, 3)]
+    schema = pq.read_schema(file)
+    assert [str(field.type) for field in schema] == [
+        "timestamp[us, tz=UTC]",
+        "string",
+        "string",
+        *["int64"] * 4,
+    ]
+
+
+def test_rows_by_date() -> None:
+    found = added_up_by_date(frame((86_399, "host", "b", 1), (0, "host", "a", 1), (86_400, "host", "a", 1)))
+    assert {date: part.height for date, part in found.items()} == {"1970-01-01": 2, "1970-01-02": 1}
+
+
+def test_top_keys_say_how_many_there_are() -> None:
+    found = rows.top_keys(frame((0, "host", "a", 5), (0, "host", "b", 3), (0, "host", "c", 2)), 2)
+    assert of(found, "key", "lines", "keys") == [("a", 5, 3), ("b", 3, 3)]
+
+
+def test_records_of_rows() -> None:
+    odd = '/a|"\\\x01é'
+    (record,) = kafka_rows.window_records(
+        frame((60, "endpoint", odd, 4), (60, "endpoint", "/", 1)), 60, 2, 3, True
+    )
+    assert record[0] == "1970-01-01T00:01:00Z|endpoint|2-3|0"
+    assert json.loads(record[1]) == {
+        "window_start": "1970-01-01T00:01:00Z", "window_end": "1970-01-01T00:02:00Z", "dimension": "endpoint",
+        "since": 2, "step": 3, "final": True,
+        "rows": [{"key": "/", "lines": 1, "sent_bytes": 10}, {"key": odd, "lines": 4, "sent_bytes": 40}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["k" * 500, "\x01" * 500, "日" * 500])
+def test_large_records_are_cut_into_chunks_that_brokers_take(key: str) -> None:
+    many = frame(*((60, "host", f"{key}{number:04d}", 1) for number in range(1_500)))
+    records = list(kafka_rows.window_records(many, 60, 1, 1, False))
+    assert max(len(value.encode()) for _, value in records) < 1_000_000
+    assert sum(len(json.loads(value)["rows"]) for _, value in records) == 1_500
+    told = kafka_rows.chunks_of(many).with_columns(since=pl.lit(1), step=pl.lit(1))
+    keys = [key for key, _ in kafka_rows.tombstones(told)]
+    assert keys[: len(records)] == [key for key, _ in records]
+    assert len(keys) <= len(records) + 1
+
+
+def test_open_windows_stay_small_when_windows_close() -> None:
+    windows, before = OpenWindows(60, START, rows.no_rows()), START
+    heights = []
+    for minute in range(50):
+        after = replace(before, step=minute + 1, kind="batch", watermark_ms=minute * 60_000)
+        added = frame(*((minute * 60, "host", f"h{number}", 1) for number in range(100)))
+        news = windows.apply(before, after, added)
+        heights.append(windows.height)
+        assert news.whole.height == (100 if minute else 0)
+        before = after
+    assert max(heights[1:]) == 100
+
+
+def test_many_small_batches_are_added_up_by_size() -> None:
+    windows, before = OpenWindows(60, START, rows.no_rows()), START
+    for step in range(1, 40):
+        after = replace(before, step=step, kind="batch")
+        windows.apply(
+            before, after, frame(*((0, "host", f"h{step % 3}-{number}", 1) for number in range(9_000)))
+        )
+        before = after
+    assert len(windows._frames) < 5
+    assert windows.totals()["lines"].sum() == 39 * 9_000
+    assert windows.height == 27_000
