@@ -13,7 +13,7 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 ALL_SUITES := tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/unit
 
 .DEFAULT_GOAL := help
-COMMANDS := run stop status replay verify audit seal forget repair logs
+COMMANDS := run stop status replay verify audit seal report forget repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 .PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock docs cluster-jars
 
@@ -74,6 +74,7 @@ replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lin
 verify: ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
 seal: ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS
+report: ## Report on the sealed day DATE=2026-11-23, or on each that has no report: figures beside its manifest on HDFS
 forget: ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS, its sums stay; or give up REPLAY=…, which stopped half sent
 repair: ## The exception: lost lines are sent again, files on HDFS are mended from the topic; DATE=… for one day
 logs: ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
@@ -117,7 +118,7 @@ clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 
 cluster-up: ## The same pipeline on a cluster of containers (docker/): build the images, start everything
 cluster-run: ## Start the cluster, replay URL=… at PACE=…, account for every line
-cluster-status: ## And cluster-replay, -verify, -audit, -seal, -forget, -repair, -logs: as above, on the cluster
+cluster-status: ## And cluster-replay, -verify, -audit, -seal, -report, -forget, -repair, -logs: as above, on the cluster
 cluster-down: ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
 
 $(CLUSTER_COMMANDS): install cluster-jars

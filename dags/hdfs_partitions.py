@@ -1,4 +1,4 @@
-"""### Seals a day on HDFS: waits until it is over, merges its files, marks it for others to read.
+"""### Seals a day on HDFS: waits until it is over, merges its files, marks it for others, reports on it.
 
 **What it does.** For one day it waits until it is over (the chain of each partition of the topic has passed
 the day's midnight), proves each file by its digest, merges them into few large files with `_manifest.json`
@@ -6,11 +6,14 @@ and `_SUCCESS`, and takes the links of the day away. A day that profile `memory`
 has committed, and is written anew from the topic. A damaged file is written again from the topic first.
 Then it emits the asset `apache_logs_partition`, called after the topic: schedule a DAG of your own on it, and
 find the date and the number of lines in the event's `extra`. A day without lines is nothing to do, and no
-event. Sealed days older than `LOGPIPE_KEEP_DAYS` are forgotten.
+event. Sealed days older than `LOGPIPE_KEEP_DAYS` are forgotten. At last the day's lines are read again and
+counted: `_report.html` and `_report.json` beside the manifest, a click away from the task (*Report*) and from
+the page *Logs*.
 
 **Start it** daily by `LOGPIPE_PARTITIONS_SCHEDULE` (for the day before), with *Trigger* for any date, or for
 many by a backfill, `airflow backfill create --dag-id hdfs_partitions --from-date … --to-date …`, each run of
-which takes the day before its date. It may run twice, be killed at any moment, and beside the agents.
+which takes the day before its date, and makes the report of a day that is sealed already. It may run twice,
+be killed at any moment, and beside the agents.
 
 **When a task fails**, its log ends with the reason. Clear it once that is mended:
 
@@ -18,6 +21,7 @@ which takes the day before its date. It may run twice, be killed at any moment, 
 |---|---|---|
 | `closed` | agent 2 is away or behind; the log says by how much | waits again |
 | `seal` | a file is damaged and Kafka's retention took its lines; the log names both | runs it again |
+| `report` | a sealed file was damaged since: `make repair DATE=…` mends it | counts again |
 """
 
 from datetime import timedelta
@@ -27,6 +31,7 @@ from airflow.sdk import DAG, Asset
 from logpipe import settings
 from logpipe.airflow.operators.days import schedule_of
 from logpipe.airflow.operators.params import date_param
+from logpipe.airflow.operators.report import ReportOperator
 from logpipe.airflow.operators.seal import SealOperator
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
 
@@ -34,7 +39,7 @@ conf = settings.load()
 
 with DAG(
     dag_id="hdfs_partitions",
-    description="Seals a day's partition on HDFS, and tells others",
+    description="Seals a day's partition on HDFS, tells others, and reports on it",
     doc_md=__doc__,
     schedule=schedule_of(conf.partitions_schedule),
     catchup=False,
@@ -55,5 +60,6 @@ with DAG(
         date="{{ params.date }}",
         outlets=[Asset(name=f"{conf.topic}_partition", uri=f"{conf.hdfs_url}{conf.hdfs_logs_dir}")],
     )
+    report = ReportOperator(task_id="report", date="{{ params.date }}")
 
-    closed >> seal
+    closed >> seal >> report

@@ -15,6 +15,7 @@ HOLDS = {
     "airflow": "operators, sensors, triggers, hooks",
     "cli": "the command line",
     "hosts": "the table of services; machine, cluster",
+    "report": "a sealed day's report",
     "page": "the page's service",
     "sealing": "sealed days, repair",
     "accounting": "verify, audit",

@@ -161,6 +161,23 @@ def test_days_are_told_from_their_open_to_their_forgotten_state(whole):
     assert (found.state, found.lines) == ("forgotten", whole.links[0].digest.lines)
 
 
+def test_a_days_report_is_found_from_its_day_and_read_from_hdfs(whole, client):
+    whole.seal("26-03-09", whole.links[0].digest)
+    day = DaysReader(whole.settings)
+    known = {each.date: each for each in day.read()}
+    assert known["2026-03-09"].report == ""
+    path = "/reports/26-03-09/_report.html"
+    assert "make report DATE=2026-03-09" in client.get(path).text
+    whole.hdfs.write(f"{whole.settings.hdfs_logs_dir}/26-03-09/_report.html", b"<!doctype html>")
+    known = {each.date: each for each in day.read()}
+    assert known["2026-03-09"].report == path.removeprefix("/")
+    answer = client.get(path)
+    assert (answer.status_code, answer.text) == (200, "<!doctype html>")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    for other in ("/reports/26-03-09/_manifest.json", "/reports/_sealed/_report.html"):
+        assert client.get(other).status_code == 404
+
+
 def read_all(reader, **question):
     """All pages of a question: texts in order, and where they were read."""
     texts, sources, cursor = [], [], ""

@@ -73,6 +73,7 @@ def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     assert set(COMPOSE["secrets"]) <= set(first)
     assert set(json.loads(first["edge_secrets"])) == {"process_host_password", "replayer_password"}
+    assert set(json.loads(first["page_secrets"])) == {"process_host_password", "page_password"}
 
 
 def test_no_secret_stands_in_a_file_of_the_project():
@@ -81,7 +82,7 @@ def test_no_secret_stands_in_a_file_of_the_project():
 
 
 def test_connections_lead_to_services_of_the_compose_file():
-    known = {"process_host_password": "p", "replayer_password": "r"}
+    known = {"process_host_password": "p", "replayer_password": "r", "page_password": "a"}
     hosts = {
         host
         for name, connection in cluster_connections(known).items()

@@ -104,7 +104,8 @@ def test_suites_are_words_and_nothing_else(make, tmp_path, text):
 
 
 def test_the_clusters_targets_are_the_same_commands(make):
-    names = ["up", "run", "replay", "status", "verify", "audit", "seal", "forget", "repair", "logs", "stop"]
+    names = ["up", "run", "replay", "status", "verify", "audit", "seal", "report", "forget", "repair"]
+    names += ["logs", "stop"]
     seen = make(*(f"cluster-{name}" for name in names), "cluster-down", "VOLUMES=1")
     arguments = [each.removeprefix("argument ") for each in seen if each.startswith("argument ")]
     assert arguments == [word for name in [*names, "clean"] for word in ("--target", "cluster", name)]
@@ -151,6 +152,7 @@ def test_a_bad_setting_is_named_and_hides_no_help():
         ["verify"],
         ["audit"],
         ["seal", "2026-01-01"],
+        ["report"],
         ["forget", "2026-01-01"],
         ["forget", "--replay", "r"],
         ["repair"],

@@ -305,6 +305,18 @@ def seal(context: typer.Context, day: TheDay = None) -> int:
 
 
 @app.command()
+def report(context: typer.Context, day: Day = None) -> int:
+    """Report on a sealed day, beside its manifest on HDFS: requests, visitors, errors, hours, days before.
+
+    Without a day each sealed day that has no report gets one, the oldest first. The DAG hdfs_partitions makes
+    them by itself; the page Logs shows them. Each is told as a JSON line.
+
+    Example: logpipe report --date 2026-11-23
+    """
+    return _target(context).report(day)
+
+
+@app.command()
 def forget(
     context: typer.Context,
     day: TheDay = None,

@@ -110,6 +110,10 @@ class ClusterTarget:
         """From within."""
         return self._on_edge("seal", str(day))
 
+    def report(self, day: date | None) -> int:
+        """From within."""
+        return self._on_edge("report", *_options(date=day))
+
     def forget(self, day: date) -> int:
         """From within."""
         return self._on_edge("forget", str(day))

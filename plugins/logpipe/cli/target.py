@@ -26,6 +26,8 @@ from logpipe.hosts.cluster.stack import ClusterError
 from logpipe.hosts.layout import LayoutError
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
 from logpipe.hosts.services import KAFKA, NAMENODE
+from logpipe.report import __main__ as reporting
+from logpipe.report.day import days_without
 from logpipe.sealing import __main__ as sealing
 from logpipe.sealing.forget import NotSealedError, forget
 from logpipe.sealing.lock import alone
@@ -39,7 +41,7 @@ REPAIR_TIMEOUT_S = 600.0
 
 EXPECTED_ERRORS = (
     SettingsError, LayoutError, StackError, ComposeError, ClusterError, ClientError,
-    SourceGoneError, WindowsError, NotSealedError, *sealing.ERRORS,
+    SourceGoneError, WindowsError, NotSealedError, *reporting.ERRORS,
 )  # fmt: skip
 
 
@@ -189,6 +191,18 @@ class Reachable(ABC):
             return sealing.NOT_OVER
         print(json.dumps(report), flush=True)
         return 0
+
+    def report(self, day: date | None) -> int:
+        """Report on a sealed day, or on each that has no report yet."""
+        self.must_run()
+        status = 0
+        for each in [day] if day else days_without(self.settings):
+            told = reporting.report_of(self.settings, each)
+            print(json.dumps(told), flush=True)
+            if told["status"] != "reported":
+                print(f"{each} has no report, {told['reason']}: `make seal DATE={each}`", file=sys.stderr)
+                status = 1
+        return status
 
     def forget(self, day: date) -> int:
         """Forget a day."""

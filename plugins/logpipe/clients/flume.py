@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -93,9 +93,10 @@ class FlumeAgent(HttpService):
     label = "it"  # what to call it where its place does not matter
 
     @classmethod
-    def of(cls, settings: Settings, number: int) -> Self:
-        """Agent 1, 2, … of the pipeline."""
-        made = cls([settings.host], settings.port(f"agent{number}_metrics_port"), known_as=f"agent {number}")
+    def of(cls, settings: Settings, number: int, hosts: Sequence[str] = ()) -> Self:
+        """Agent 1, 2, … of the pipeline, at one of the hosts; without any at the settings'."""
+        port = settings.port(f"agent{number}_metrics_port")
+        made = cls(hosts or [settings.host], port, known_as=f"agent {number}")
         made.label = f"agent {number}"
         return made
 

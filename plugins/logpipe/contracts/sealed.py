@@ -13,6 +13,9 @@ from logpipe.digest import Digest
 FORMAT = 1
 MANIFEST_FILE = "_manifest.json"
 SUCCESS_FILE = "_SUCCESS"
+REPORT_FILE = "_report.json"  # figures of its lines, `logpipe.report`
+REPORT_PAGE = "_report.html"  # the same for a person
+BESIDE_LINES = frozenset({MANIFEST_FILE, SUCCESS_FILE, REPORT_FILE, REPORT_PAGE})
 
 
 def merged_name(number: int) -> str:

@@ -293,6 +293,20 @@ BATCH = (
         on_cluster=EDGE_HOSTS,
         separate_stderr=True,
     ),
+    Service(
+        name="repair",
+        kind="batch",
+        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.sealing.mend"),
+        on_cluster=EDGE_HOSTS,
+        separate_stderr=True,
+    ),
+    Service(
+        name="report",
+        kind="batch",
+        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.report"),
+        on_cluster=EDGE_HOSTS,
+        separate_stderr=True,
+    ),
 )
 
 WINDOWS_JOB = Service(
@@ -326,6 +340,7 @@ PAGE = Service(
     ports=("page_port",),
     ready=(Http("page_port", "/health"),),
     connection=Connection("page_default", "page_port", "page_password"),
+    on_cluster=("page",),
 )
 
 

@@ -31,12 +31,16 @@ settings, from the environment
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; gives the exit status."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m logpipe.page",
         description="The service of the page inside Airflow.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--hosts", default="", help="where the agents and their process hosts are, with commas; LOGPIPE_HOST"
+    )
+    hosts = parser.parse_args().hosts
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -48,7 +52,8 @@ def main() -> int:
     except ValueError as error:
         print(f"page: {error}", file=sys.stderr)
         return _CONFIGURATION_ERROR
-    serve(Service(current).app(password), current.host, current.page_port)
+    service = Service(current, hosts.split(",") if hosts else [current.host])
+    serve(service.app(password), current.host, current.page_port)
     return 0
 
 

@@ -8,9 +8,11 @@ from logpipe.accounting.chain import Chain, ChainReader, is_memory_file
 from logpipe.clients.hdfs import Entry, Hdfs
 from logpipe.contracts.chain import FILE_NAME, Layout, link_name
 from logpipe.contracts.days import DAY, date_of, day_name
+from logpipe.contracts.sealed import REPORT_FILE, REPORT_PAGE
 from logpipe.page.store import TIMEOUT_S
 from logpipe.settings import Settings
 
+REPORT_TYPES = {REPORT_PAGE: "text/html; charset=utf-8", REPORT_FILE: "application/json"}
 State = Literal["open", "over", "sealed", "forgotten"]
 
 
@@ -26,6 +28,7 @@ class Day:
         sealed_at: ISO-8601 UTC; empty before.
         is_unconfirmed: some of its lines could not be compared with the topic.
         is_mended: files were put aside by a repair.
+        report: address of its report below the page's own; empty: it has none.
     """
 
     date: str
@@ -36,6 +39,7 @@ class Day:
     sealed_at: str = ""
     is_unconfirmed: bool = False
     is_mended: bool = False
+    report: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For the page."""
@@ -43,6 +47,18 @@ class Day:
 
 
 Days = list[Day]
+
+
+def read_report(settings: Settings, day: str, name: str) -> bytes | None:
+    """A file of a day's report; None when there is none.
+
+    Raises:
+        HdfsError: HDFS does not answer, or refuses.
+    """
+    if not DAY.fullmatch(day) or name not in REPORT_TYPES:
+        return None
+    with closing(Hdfs.of(settings, TIMEOUT_S)) as hdfs:
+        return hdfs.read(f"{Layout(settings.hdfs_logs_dir).day(day)}/{name}")
 
 
 class DaysReader:
@@ -97,7 +113,7 @@ class DaysReader:
             state: State = "forgotten" if sealed.forgotten_at else "sealed"
             return Day(
                 shown, state, sealed.lines, sealed.size_bytes, len(sealed.files), sealed.sealed_at,
-                bool(sealed.unconfirmed),
+                bool(sealed.unconfirmed), report=self._report(hdfs, name),
             )  # fmt: skip
         files = [entry for entry in hdfs.list(self._layout.day(name)) if not entry.is_folder]
         lines = None
@@ -110,6 +126,10 @@ class DaysReader:
             sum(entry.length_bytes for entry in files),
             len(files),
         )
+
+    def _report(self, hdfs: Hdfs, name: str) -> str:
+        found = hdfs.status(f"{self._layout.day(name)}/{REPORT_PAGE}")
+        return f"reports/{name}/{REPORT_PAGE}" if found else ""
 
     def _open_day(self, chains: dict[int, Chain]) -> str:
         """The day that lines come into: the latest that a chain is at."""

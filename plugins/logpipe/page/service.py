@@ -4,18 +4,19 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from logpipe.clients.errors import ClientError
+from logpipe.page.days import REPORT_TYPES, read_report
 from logpipe.page.flow import Flow
 from logpipe.page.lines import LinesReader
 from logpipe.page.sources import Sources
@@ -34,11 +35,16 @@ class Service:
     """The routes over what is watched.
 
     Each answer has an ``ETag``; whoever names it in ``If-None-Match`` is told 304 while nothing has changed.
+
+    Args:
+        settings: of the pipeline.
+        hosts: where its agents and what keeps them are.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, hosts: Sequence[str]) -> None:
+        self._settings = settings
         self._mirror = Mirror(settings, settings.state_dir / FOLDER / "windows")
-        self._sources = Sources.of(settings, self._mirror)
+        self._sources = Sources.of(settings, self._mirror, hosts)
         self._interest = Interest()
         self._flow = Flow(settings, self._sources)
         self._traffic = Traffic(self._mirror)
@@ -52,6 +58,7 @@ class Service:
             Route("/traffic", partial(self._answer, self._ask_traffic)),
             Route("/days", partial(self._answer, self._days)),
             Route("/replays", partial(self._answer, lambda request: self._flow.replays())),
+            Route("/reports/{day}/{name}", self._report),
             Route("/lines", partial(self._answer, lambda request: self._lines.answer(request.query_params))),
         ]
         return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password, PASSWORD)
@@ -79,6 +86,17 @@ class Service:
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         return Response(text, headers=headers, media_type="application/json")
+
+    async def _report(self, request: Request) -> Response:
+        day, name = request.path_params["day"], request.path_params["name"]
+        try:
+            content = await run_in_threadpool(read_report, self._settings, day, name)
+        except ClientError as error:
+            return JSONResponse({"error": str(error)}, 503)
+        if content is None:
+            text = f"There is no {name} of {day}. Of a sealed day, `make report DATE=20{day}` makes it."
+            return PlainTextResponse(text, 404)
+        return Response(content, media_type=REPORT_TYPES[name])
 
     def _ask_traffic(self, request: Request) -> dict[str, Any]:
         source = self._sources.windows

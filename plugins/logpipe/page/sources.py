@@ -1,7 +1,7 @@
 """The outside systems that the page tells of, each watched by itself."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,19 +51,19 @@ class Sources:
     processes: Watched[list[Process]]
 
     @classmethod
-    def of(cls, settings: Settings, mirror: Mirror) -> "Sources":
-        """Those of the pipeline."""
+    def of(cls, settings: Settings, mirror: Mirror, hosts: Sequence[str]) -> "Sources":
+        """Those of the pipeline; agents, and what keeps them, are at one of the hosts."""
         kafka = Kafka.of(settings, TIMEOUT_S)
         days = DaysReader(settings)
         return cls(
             sent=Watched("ledger", lambda: ledger(settings), BUSY_S, IDLE_S),
             topic=Watched("topic", lambda: _topic(kafka, settings.topic), BUSY_S, IDLE_S),
-            agents=(_agent(settings, 1), _agent(settings, 2)),
+            agents=(_agent(settings, hosts, 1), _agent(settings, hosts, 2)),
             chains=Watched("hdfs", lambda: _chains(settings), BUSY_S, IDLE_S),
             windows=Watched("windows", mirror.follow, BUSY_S, IDLE_S),
             days=Watched("days", days.read, SLOW_S, 4 * IDLE_S),
             accounting=Watched("accounting", lambda: _accounting(kafka, settings), SLOW_S, 4 * IDLE_S),
-            processes=Watched("processes", _processes(settings), BUSY_S, IDLE_S),
+            processes=Watched("processes", _processes(settings, hosts), BUSY_S, IDLE_S),
         )
 
     def all(self) -> tuple[Watched[Any], ...]:
@@ -97,8 +97,8 @@ def _accounting(kafka: Kafka, settings: Settings) -> Accounting | None:
         return None
 
 
-def _agent(settings: Settings, number: int) -> Watched[FlumeMetrics]:
-    agent = FlumeAgent.of(settings, number)
+def _agent(settings: Settings, hosts: Sequence[str], number: int) -> Watched[FlumeMetrics]:
+    agent = FlumeAgent.of(settings, number, hosts)
     return Watched(f"agent{number}", agent.metrics, BUSY_S, IDLE_S)
 
 
@@ -107,10 +107,10 @@ def _chains(settings: Settings) -> dict[int, Chain]:
         return reader.chains()
 
 
-def _processes(settings: Settings) -> Callable[[], list[Process]]:
+def _processes(settings: Settings, hosts: Sequence[str]) -> Callable[[], list[Process]]:
     def ask() -> list[Process]:
         password = json.loads(Path(settings.state_dir / "secrets.json").read_text())["process_host_password"]
-        host = ProcessHost([settings.host], settings.supervisor_port, USER, password, timeout_s=TIMEOUT_S)
+        host = ProcessHost(hosts, settings.supervisor_port, USER, password, timeout_s=TIMEOUT_S)
         return host.processes()
 
     return ask

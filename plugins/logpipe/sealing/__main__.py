@@ -58,7 +58,12 @@ def _reached(step: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _asked() -> str:
+def asked_day() -> str:
+    """The day that was named, as it was typed: by the argument, else by a line from standard input.
+
+    Raises:
+        ValueError: no line came in time.
+    """
     if len(sys.argv) > 1:
         return sys.argv[1]
     ready, _, _ = select.select([sys.stdin], [], [], INPUT_WAIT_S)
@@ -74,7 +79,7 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asked = ""
     try:
-        asked = _asked()
+        asked = asked_day()
         report = report_of(load(), date.fromisoformat(asked))
         status = SEALED
     except NotOverError as error:

@@ -13,7 +13,7 @@ from logpipe.accounting.chain import Chain, ChainReader
 from logpipe.clients.hdfs import Entry, Hdfs
 from logpipe.contracts.chain import IN_USE_NAME, MEMORY_IN_USE_NAME, MEMORY_NAME
 from logpipe.contracts.days import DAY, date_of
-from logpipe.contracts.sealed import MANIFEST_FILE, SUCCESS_FILE
+from logpipe.contracts.sealed import BESIDE_LINES, MANIFEST_FILE, SUCCESS_FILE
 from logpipe.sealing.lock import alone
 from logpipe.sealing.lost import resend
 from logpipe.sealing.place import Place, Reached, nowhere
@@ -129,7 +129,7 @@ def _repair_sealed(
     if not {MANIFEST_FILE, SUCCESS_FILE} <= found.keys():
         place.write_manifest(place.folder, sealed)
         outcome.done.append(f"{place.folder} has its {MANIFEST_FILE} and {SUCCESS_FILE} again")
-    known = {MANIFEST_FILE, SUCCESS_FILE, *(file.name for file in sealed.files)}
+    known = BESIDE_LINES | {file.name for file in sealed.files}
     merged = sealed.places()
     known |= {
         link.file_name  # it came when the day was sealed already

@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
+from logpipe.airflow.page import reports
 from logpipe.settings import PROJECT_DIR
 
 CONN_ID = "page_default"
@@ -73,7 +74,7 @@ class Upstream:
         self._connecting = asyncio.Lock()
 
     async def ask(self, question: str, request: Request) -> httpx.Response:
-        """Hand a question on.
+        """Hand a question on, with its query.
 
         Raises:
             httpx.HTTPError: no answer in time.
@@ -129,10 +130,7 @@ def make_app() -> FastAPI:
     async def static(name: str) -> Response:
         return file(name)
 
-    @app.get("/api/{question}")
-    async def ask(question: str, request: Request) -> Response:
-        if question not in QUESTIONS:
-            raise HTTPException(404, f"expected one of {', '.join(sorted(QUESTIONS))}")
+    async def hand_on(question: str, request: Request) -> Response:
         try:
             answer = await upstream.ask(question, request)
         except (httpx.HTTPError, LookupError) as error:
@@ -145,5 +143,20 @@ def make_app() -> FastAPI:
             return JSONResponse({"error": "The page's service refuses Airflow's password"}, 503, _HEADERS)
         headers = {name: answer.headers[name] for name in _HANDED_BACK if name in answer.headers}
         return Response(answer.content, answer.status_code, headers | _HEADERS)
+
+    @app.get("/api/{question}")
+    async def ask(question: str, request: Request) -> Response:
+        if question not in QUESTIONS:
+            raise HTTPException(404, f"expected one of {', '.join(sorted(QUESTIONS))}")
+        return await hand_on(question, request)
+
+    @app.get("/reports/{day}/{name}")
+    async def report(day: str, name: str, request: Request) -> Response:
+        if not reports.is_one(day, name):
+            raise HTTPException(404, f"expected a day and a file of its report, such as {reports.EXAMPLE}")
+        answer = await hand_on(f"reports/{day}/{name}", request)
+        if answer.status_code == httpx.codes.OK:
+            answer.headers["Content-Security-Policy"] = reports.POLICY
+        return answer
 
     return app

@@ -26,6 +26,7 @@ def write_secrets(layout: Layout, folder: Path) -> None:
     known = _known(layout, folder / "generated.json")
     database = f"postgresql+psycopg2://{USER}:{known['postgres_password']}@postgres:5432/postgres"
     edge = {name: known[name] for name in ("process_host_password", "replayer_password")}
+    page = {name: known[name] for name in ("process_host_password", "page_password")}
     files = {
         "kafka_cluster_id": known["kafka_cluster_id"],
         "postgres_password": known["postgres_password"],
@@ -36,6 +37,7 @@ def write_secrets(layout: Layout, folder: Path) -> None:
         "airflow_passwords": json.dumps({AIRFLOW_USER: known["airflow_admin_password"]}),
         "secrets.json": json.dumps(layout.secrets()),
         "edge_secrets": json.dumps(edge),
+        "page_secrets": json.dumps(page),
         "connections.json": json.dumps(cluster_connections(known), indent=1),
     }
     for name, text in files.items():

@@ -43,3 +43,18 @@ export function link(path, text) {
     },
   }, text);
 }
+
+/** A link that opens another tab. This page's frame may open none, but a link of the window around it may. */
+export function tab(what, attributes, ...children) {
+  return el(what, {
+    ...attributes,
+    target: "_blank",
+    onclick(event) {
+      if (parent === window) return;
+      event.preventDefault();
+      const around = parent.document.createElement("a");
+      Object.assign(around, { href: event.currentTarget.href, target: "_blank", rel: "noopener" });
+      around.click();
+    },
+  }, ...children);
+}
