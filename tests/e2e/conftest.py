@@ -126,8 +126,8 @@ def epoch(airflow):
     return airflow.supervised()
 
 
-@pytest.fixture
-def page(pipeline):
+@pytest.fixture(scope="package")
+def browser():
     if CHROMIUM is None:
         pytest.skip("chromium is not on PATH (Debian: apt-get install chromium)")
     from playwright.sync_api import sync_playwright
@@ -135,17 +135,33 @@ def page(pipeline):
     with sync_playwright() as playwright:
         flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1440, "height": 810})
-        yield page
+        yield browser
         browser.close()
 
 
-@pytest.fixture
-def logged_in(pipeline, first_run, page):
-    secrets = json.loads((pipeline.state_dir / "secrets.json").read_text())
-    page.goto(f"http://localhost:{pipeline.settings().airflow_port}")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(secrets["airflow_admin_password"])
+def log_in(browser, address, user, password):
+    """A window of a browser in which a person has logged in at an Airflow; it shares nothing with others."""
+    page = browser.new_page(viewport={"width": 1440, "height": 810})
+    page.goto(address)
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda address: "login" not in address)
+    page.wait_for_url(lambda url: "login" not in url)
     return page
+
+
+@pytest.fixture(scope="package")
+def login(browser, airflow, pipeline):
+    """What a browser knows once the administrator has logged in."""
+    secrets = json.loads((pipeline.state_dir / "secrets.json").read_text())
+    page = log_in(browser, airflow.url, "admin", secrets["airflow_admin_password"])
+    state = page.context.storage_state()
+    page.close()
+    return state
+
+
+@pytest.fixture
+def logged_in(browser, login):
+    page = browser.new_page(viewport={"width": 1440, "height": 810}, storage_state=login)
+    yield page
+    page.close()

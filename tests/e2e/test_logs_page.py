@@ -2,24 +2,44 @@
 
 import gzip
 import json
+import os
 import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import duckdb
 import httpx
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from logpipe.clients.airflow import PIPELINE_DAG
 from logpipe.clients.process_host import ProcessHost
 from logpipe.hosts.connections import client
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import PROCESS_HOST
 from logpipe.settings import PROJECT_DIR
+from tests.e2e.conftest import log_in
+from tests.e2e.nginx import NGINX, airflow_behind_nginx
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 LOG = PROJECT_DIR / "plugins/logpipe/hosts/machine/ftp/files/NASA_access_log_Aug95.first20000.gz"
-ROUTES = ("", "static/main.js", "static/page.css", "static/icon.svg", "api/flow", "api/lines", "static/none")
+ROUTES = (
+    "",
+    "static/main.js",
+    "static/page.css",
+    "static/icon.svg",
+    "api/flow",
+    "api/lines",
+    "static/none",
+    "reports/26-11-23/_report.html",
+)
+STATIONS = {"topic": "Topic", "hdfs": "HDFS", "windows": "Windows"}
+HEALTH_S = 10.0  # an answer comes within this on a busy machine; 0.1 s on a quiet one
 HOSTILE = [
     b'evil.example - - [01/Aug/1995:00:00:01 -0400] "GET /<img/src=x/onerror=alert(1)> HTTP/1.0" 404 7',
     b"<script>document.title = 'owned'</script>",
@@ -28,24 +48,38 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture
-def logs(airflow, logged_in):
-    """The page's frame; it has asked all of its questions."""
+@contextmanager
+def opened(page, address, tolerated="503"):
+    """The page's frame in an Airflow; it has asked all of its questions. Nothing may go wrong meanwhile."""
     errors = []
-    logged_in.on("pageerror", lambda error: errors.append(str(error)))
-    logged_in.on("dialog", lambda dialog: errors.append(dialog.message))
-    logged_in.on("console", lambda message: message.type == "error" and errors.append(message.text))
-    logged_in.goto(f"{airflow.url}/plugin/logpipe")
-    frame = logged_in.frame_locator("iframe")
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: errors.append(dialog.message))
+    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    page.goto(f"{address}/plugin/logpipe")
+    frame = page.frame_locator("iframe")
     frame.locator("#sentence-text", has_text="lines sent").wait_for()
     frame.locator(".tile").first.wait_for()
     frame.locator(".day[data-state]").first.wait_for()
     yield frame
-    assert [error for error in errors if "503" not in error] == []
+    assert [error for error in errors if tolerated not in error] == []
 
 
-def token(airflow, user, password):
-    answer = httpx.post(f"{airflow.url}/auth/token", json={"username": user, "password": password})
+@pytest.fixture
+def logs(airflow, logged_in):
+    with opened(logged_in, airflow.url) as frame:
+        yield frame
+
+
+@pytest.fixture(scope="module")
+def viewers_password(pipeline, first_run):
+    return json.loads((pipeline.state_dir / "airflow" / "passwords.json").read_text())["viewer"]
+
+
+@pytest.fixture(scope="module")
+def viewer(airflow, viewers_password):
+    """What somebody sends along who may look and not act."""
+    known = {"username": "viewer", "password": viewers_password}
+    answer = httpx.post(f"{airflow.url}/auth/token", json=known)
     return {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
 
 
@@ -56,16 +90,105 @@ def test_nothing_of_it_is_seen_without_a_login(airflow):
         assert bad.status_code in (401, 403), route
 
 
-def test_a_viewer_sees_and_cannot_act(airflow, pipeline):
-    passwords = json.loads((pipeline.state_dir / "airflow" / "passwords.json").read_text())
-    viewer = token(airflow, "viewer", passwords["viewer"])
+def test_a_viewer_sees_and_cannot_act(airflow, viewer, browser, viewers_password):
     page = httpx.get(f"{airflow.url}/logpipe/", headers=viewer)
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert httpx.get(f"{airflow.url}/logpipe/api/flow", headers=viewer).json()["stations"]
-    run = {"logical_date": None, "conf": {}}
-    url = f"{airflow.url}/api/v2/dags/replay_log/dagRuns"
-    assert httpx.post(url, json=run, headers=viewer).status_code == 403
+    for dag in ("replay_log", "stop_pipeline", "hdfs_partitions", "repair_day"):
+        url = f"{airflow.url}/api/v2/dags/{dag}/dagRuns"
+        answer = httpx.post(url, json={"logical_date": None, "conf": {}}, headers=viewer)
+        assert answer.status_code == 403, dag
+    window = log_in(browser, airflow.url, "viewer", viewers_password)
+    with opened(window, airflow.url, tolerated="403") as logs:
+        act(logs, "Repair")
+        logs.get_by_text("Your user may see runs, but not start them.").wait_for()
+    window.close()
+
+
+def act(logs, name):
+    """Click a button of the days, and once more, since it asks whether it is meant."""
+    button = logs.locator("#day-list").get_by_role("button", name=name).first
+    button.click()
+    button.click()
+
+
+def test_what_is_asked_for_on_the_page_is_a_run_in_airflow(logs, airflow):
+    act(logs, "Repair")
+    told = logs.locator("#day-told", has_text="of repair_day is")
+    told.wait_for()
+    run_id = re.search(r"Run (\S+) of", told.inner_text())[1]
+    assert run_id in {run["dag_run_id"] for run in airflow.runs("repair_day")}
+
+
+@pytest.mark.last(2)
+@pytest.mark.skipif(NGINX is None, reason="nginx is not on PATH (Debian: apt-get install nginx-light)")
+def test_it_works_behind_nginx_below_a_path(pipeline, first_run, browser, tmp_path):
+    secrets = json.loads((pipeline.state_dir / "secrets.json").read_text())
+    layout = Layout.of(pipeline.settings())
+    with airflow_behind_nginx(pipeline.environment, layout, tmp_path) as address:
+        window = log_in(browser, address, "admin", secrets["airflow_admin_password"])
+        asked = []
+        window.on("response", lambda answer: asked.append((answer.status, answer.url)))
+        with opened(window, address, tolerated="400") as logs:
+            logs.get_by_role("button", name="24 h").click()
+            logs.get_by_role("region", name="Errors").get_by_role("button", name="Lines of").first.click()
+            logs.locator("#lines-list li").first.wait_for()
+            logs.get_by_role("button", name="Close").first.click()
+            logs.get_by_role("button", name="Start a replay").click()
+            logs.get_by_label("Pace").fill("no pace")
+            logs.get_by_role("button", name="Start", exact=True).click()
+            logs.locator("#replay-state", has_text="no pace").wait_for()  # Airflow's own refusal
+        window.close()
+        assert [url for _, url in asked if not url.removeprefix("blob:").startswith(address)] == []
+        assert {status for status, url in asked if "/logpipe/" in url} <= {200, 304}
+
+
+class Watch:
+    """Asks Airflow for its health all the time; knows the longest wait for an answer."""
+
+    def __init__(self, airflow):
+        self.url, self.longest_s, self.is_over = f"{airflow.url}/api/v2/monitor/health", 0.0, False
+
+    def __enter__(self):
+        self.asking = ThreadPoolExecutor(1).submit(self.ask)
+        return self
+
+    def ask(self):
+        while not self.is_over:
+            began = time.monotonic()
+            assert httpx.get(self.url, timeout=60).status_code == 200
+            self.longest_s = max(self.longest_s, time.monotonic() - began)
+
+    def __exit__(self, *_):
+        self.is_over = True
+        self.asking.result(90)
+
+
+def poll(airflow, viewer, rounds):
+    """An open page: its files, then its questions again and again; gives the answers' status codes."""
+    seen = []
+    with httpx.Client(base_url=f"{airflow.url}/logpipe", headers=viewer, timeout=60) as client:
+        seen += [
+            client.get(name).status_code for name in ("/", "/static/main.js", "/static/uPlot.iife.min.js")
+        ]
+        tags = {}
+        for _ in range(rounds):
+            for name in ("flow", "traffic?last=3600", "replays", "days"):
+                answer = client.get(f"/api/{name}", headers={"If-None-Match": tags.get(name, "")})
+                tags[name] = answer.headers.get("ETag", "")
+                seen.append(answer.status_code)
+    return seen
+
+
+def test_fifty_open_pages_do_no_harm(airflow, viewer, pipeline):
+    server = psutil.Process(pipeline.services()["airflow-api-server"]["pid"])
+    before = server.memory_info().rss
+    with Watch(airflow) as watch, ThreadPoolExecutor(50) as pages:
+        seen = [code for each in pages.map(lambda _: poll(airflow, viewer, 3), range(50)) for code in each]
+    assert set(seen) <= {200, 304}
+    assert watch.longest_s < HEALTH_S, "while they ask without a pause, as no page does"
+    assert server.memory_info().rss - before < 150 << 20
 
 
 def test_it_weighs_little_and_asks_nobody_else(airflow, logged_in):
@@ -74,8 +197,9 @@ def test_it_weighs_little_and_asks_nobody_else(airflow, logged_in):
     logged_in.on("response", lambda answer: asked.update({answer.url: answer}))
     logged_in.goto(f"{airflow.url}/logpipe/")
     logged_in.locator(".tile").first.wait_for()
-    assert [url for url in asked if not url.startswith(f"{airflow.url}/")] == []
-    assert sum(len(answer.body()) for url, answer in asked.items() if "/static/" in url) < 250_000
+    seen = dict(asked)  # it goes on asking
+    assert [url for url in seen if not url.startswith(f"{airflow.url}/")] == []
+    assert sum(len(answer.body()) for url, answer in seen.items() if "/static/" in url) < 250_000
 
 
 def test_it_is_for_everybody(airflow, logged_in):
@@ -95,7 +219,7 @@ def number(text):
     return int(re.sub(r"\D", "", text))
 
 
-def test_its_figures_are_those_of_the_lines(logs, pipeline):
+def test_its_figures_are_those_of_the_lines(logs, record_property):
     over = duckdb.connect()
     lines = [line.decode("latin-1") for line in gzip.decompress(LOG.read_bytes()).split(b"\n") if line]
     over.execute("CREATE TABLE lines AS SELECT unnest(?) AS line", [lines])
@@ -124,7 +248,11 @@ def test_its_figures_are_those_of_the_lines(logs, pipeline):
     )  # fmt: skip
 
     # From the number to its lines, a hundred at a time, with the rest behind them.
+    began = time.monotonic()
     first.get_by_role("button", name="Lines of").click()
+    logs.locator("#lines-list li").first.wait_for()
+    record_property("first_lines_s", round(time.monotonic() - began, 2))
+    assert time.monotonic() - began < HEALTH_S, "2 s is what it promises on a quiet machine"
     logs.locator("#lines-list li").nth(99).wait_for()
     assert all(text.startswith(f"{host} - -") for text in logs.locator("#lines-list li").all_inner_texts())
     logs.get_by_role("button", name="More").click()
@@ -134,16 +262,15 @@ def test_its_figures_are_those_of_the_lines(logs, pipeline):
 
 
 @pytest.mark.last(1)
-def test_hostile_lines_are_text(logs, pipeline, tmp_path):
+def test_hostile_lines_are_text(logs, airflow, tmp_path):
     path = tmp_path / "hostile.log"
     path.write_bytes(b"\n".join(HOSTILE + HOSTILE[:1] * 500) + b"\n")  # so many that it is among the top
-    answer = pipeline.command("replay", "--url", path.as_uri(), "--pace", "max")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    airflow.trigger(PIPELINE_DAG, {"url": path.as_uri(), "pace": "max"})  # its end is waited for below
     logs.get_by_role("button", name="15 m").click()
     shown = logs.get_by_role("region", name="Errors").get_by_text(
         "404 /<img/src=x/onerror=alert(1)>", exact=True
     )
-    shown.wait_for()
+    shown.wait_for(timeout=120_000)
     logs.get_by_role("button", name="Lines of 404 /<img").click()
     logs.locator("#lines-list li", has_text=HOSTILE[0].decode()).first.wait_for()
     logs.get_by_role("button", name="Close").first.click()
@@ -155,14 +282,84 @@ def test_hostile_lines_are_text(logs, pipeline, tmp_path):
     assert logs.locator("#lines-list script, #lines-list img").count() == 0
 
 
-@pytest.mark.last(2)
-def test_it_says_that_its_service_is_gone_and_comes_back_by_itself(logs, pipeline):
+@contextmanager
+def frozen(host, service):
+    """A service that takes connections and does not answer; afterwards it goes on, if it still lives."""
+    pid = host.state(service).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def host(pipeline):
     settings = pipeline.settings()
-    host = client(ProcessHost, PROCESS_HOST, settings, Layout.of(settings))
-    host.stop("page")
-    bar = logs.locator("#alert-bar", has_text="does not answer")
-    bar.wait_for()
-    assert number(logs.locator("#sentence-text b").first.inner_text()) >= 20_000, "the last figures stay"
-    host.start("page")
-    bar.wait_for(state="hidden", timeout=60_000)
+    return client(ProcessHost, PROCESS_HOST, settings, Layout.of(settings))
+
+
+def bar(logs, text):
+    return logs.locator("#alert-bar", has_text=text)
+
+
+@pytest.mark.last(3)
+def test_it_says_which_stores_are_away_and_comes_back_by_itself(logs, host, airflow):
+    wait_until(lambda: not airflow.active_runs(PIPELINE_DAG), 300, "the replay's end", poll_s=1)
+    assert airflow.runs(PIPELINE_DAG)[0]["state"] == "success"
+    with frozen(host, "namenode"), frozen(host, "kafka") as broker:
+        for name in ("Kafka", "HDFS"):
+            bar(logs, name).wait_for(timeout=60_000)
+        assert number(logs.locator("#sentence-text b").first.inner_text()) >= 20_000, "the last figures stay"
+        os.kill(broker, signal.SIGKILL)
+    logs.locator("#alert-bar").wait_for(state="hidden", timeout=120_000)
+    for name in ("topic", "hdfs", "windows"):
+        logs.locator(".station[data-state=well]", has_text=STATIONS[name]).wait_for(timeout=60_000)
+
+
+@pytest.mark.last(4)
+def test_while_its_service_hangs_it_says_so_and_airflow_is_as_always(logs, host, airflow, viewer):
+    url = f"{airflow.url}/logpipe/api/flow"
+    with frozen(host, "page"), Watch(airflow) as watch, ThreadPoolExecutor(100) as pages:
+        asked = [pages.submit(httpx.get, url, headers=viewer, timeout=60) for _ in range(100)]
+        bar(logs, "The page's service does not answer").wait_for(timeout=60_000)
+        assert number(logs.locator("#sentence-text b").first.inner_text()) >= 20_000, "the last figures stay"
+        assert {each.result().status_code for each in asked} == {503}
+    assert watch.longest_s < HEALTH_S
+    logs.locator("#alert-bar").wait_for(state="hidden", timeout=60_000)
     wait_until(lambda: "lines sent" in logs.locator("#sentence-text").inner_text(), 60, "the sentence")
+
+
+@pytest.mark.slow
+@pytest.mark.last(5)
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("flume-agent1", "Agent 1"),
+        ("flume-agent2", "Agent 2"),
+        ("airflow-api-server", "bar: Airflow does not answer"),
+        ("process-host", "bar: the process host"),
+    ],
+)
+def test_every_other_part_may_hang_and_be_killed_while_it_is_open(logs, host, pipeline, service, said):
+    def pid():
+        return pipeline.services()[service]["pid"]
+
+    is_host = service == "process-host"
+    found = psutil.Process(pid())
+    found.suspend()
+    try:
+        if said.startswith("bar: "):
+            bar(logs, said.removeprefix("bar: ")).wait_for(timeout=60_000)
+        else:
+            logs.locator(".station[data-state=away]", has_text=said).wait_for(timeout=60_000)
+        if not is_host:  # nobody starts that again but a person
+            found.kill()
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            found.resume()
+    logs.locator("#alert-bar").wait_for(state="hidden", timeout=180_000)
+    if not said.startswith("bar: "):
+        logs.locator(".station[data-state=well]", has_text=said).wait_for(timeout=180_000)
+    assert is_host or pid() != found.pid

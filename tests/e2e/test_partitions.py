@@ -1,10 +1,15 @@
 """The DAG of dated partitions, over the lines of the first run."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
+from logpipe.clients.hdfs import Hdfs
+from logpipe.contracts.sealed import SealedDay
+from logpipe.digest import Digest
+from logpipe.sealing.place import Place
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -61,6 +66,54 @@ def test_a_backfill_takes_the_day_before_each_date(first_run, airflow, webhdfs):
     assert f"{day} is empty: 0 lines" in airflow.task_log(DAG_ID, run_id, "seal")
     assert airflow.asset_events() == events, "a day without lines is no event"
     assert webhdfs(f"{day:%y-%m-%d}/_SUCCESS") is None
+
+
+@pytest.fixture
+def sealed_day(pipeline, first_run):
+    """A day of long ago that is sealed and has no report; nor lines: all of this copy are of today."""
+    settings, day = pipeline.settings(), date(2026, 3, 10)
+    place = Place(Hdfs.of(settings), settings, day)
+    sealed = SealedDay("26-03-10", "0", Digest(), Digest(), {}, 0, 0, 0, (), (), "2026-03-11T00:30:00+00:00")
+    place.write_manifest(place.folder, sealed)
+    place.save(sealed, overwrite=True)
+    yield day
+    place.hdfs.delete(place.layout.sealed(place.name))
+    place.hdfs.delete(place.folder)
+
+
+def test_a_days_report_is_a_click_away_from_its_task_and_from_the_page(sealed_day, airflow, logged_in):
+    logged_in.goto(f"{airflow.url}/logpipe/")  # somebody looks: the days are read often
+    before = airflow.asset_events()
+    run_id = airflow.trigger(DAG_ID, {"date": sealed_day.isoformat()})
+    assert finished(airflow, run_id) == "success"
+    assert airflow.asset_events() != before
+    logged_in.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/report/details")
+    link = logged_in.get_by_role("link", name="Report", exact=True)
+    assert link.get_attribute("href") == f"{airflow.url}/logpipe/reports/26-03-10/_report.html"
+
+    def is_shown():
+        logged_in.goto(f"{airflow.url}/logpipe/")
+        logged_in.locator(".day[data-state]").first.wait_for()
+        return logged_in.get_by_role("link", name="2026-03-10").count()
+
+    wait_until(is_shown, 60, "the report on the page", poll_s=1)
+    found = Axe().run(logged_in)
+    assert found.violations_count == 0, found.generate_report()
+    logged_in.goto(
+        f"{airflow.url}/plugin/logpipe"
+    )  # inside Airflow's frame, which opens no windows by itself
+    with logged_in.context.expect_page() as opened:
+        logged_in.frame_locator("iframe").locator("#day-list").get_by_role("link", name="2026-03-10").click()
+    report = opened.value
+    errors = []
+    report.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    report.reload()
+    report.get_by_role("heading", name="0 requests by 0 visitors").wait_for()
+    colour = "getComputedStyle(document.querySelector('.card')).borderRadius"
+    assert report.evaluate(colour) == "12px", "its own style is let through"
+    assert errors == []
+    report.get_by_role("link", name="_report.json").first.click()
+    report.get_by_text('"date":"2026-03-10"').wait_for()
 
 
 def test_repair_has_nothing_to_do(pipeline, first_run):

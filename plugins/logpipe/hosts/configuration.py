@@ -38,9 +38,9 @@ def write_all(settings: Settings, layout: Layout) -> None:
     for template in (KAFKA, *HADOOP):
         write_private(layout.conf_dir / template, filled(template, values))
     write_private(layout.airflow_dir / "airflow.cfg", filled(AIRFLOW, values))
-    write_private(
-        layout.airflow_dir / "passwords.json", json.dumps({AIRFLOW_USER: secrets["airflow_admin_password"]})
-    )
+    passwords = layout.airflow_dir / "passwords.json"  # Airflow adds those of users that it is told of
+    known = json.loads(passwords.read_text()) if passwords.exists() else {}
+    write_private(passwords, json.dumps(known | {AIRFLOW_USER: secrets["airflow_admin_password"]}))
     found = connections(settings, secrets, lambda service: settings.host)
     write_private(layout.airflow_dir / "connections.json", json.dumps(found, indent=2))
 
