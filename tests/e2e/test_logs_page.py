@@ -22,7 +22,7 @@ from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import PROCESS_HOST
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.conftest import log_in
-from tests.e2e.nginx import NGINX, airflow_behind_nginx
+from tests.e2e.nginx import NGINX, PATH, airflow_behind_nginx
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -49,7 +49,7 @@ HOSTILE = [
 
 
 @contextmanager
-def opened(page, address, tolerated="503"):
+def opened(page, address, *tolerated):
     """The page's frame in an Airflow; it has asked all of its questions. Nothing may go wrong meanwhile."""
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -61,7 +61,8 @@ def opened(page, address, tolerated="503"):
     frame.locator(".tile").first.wait_for()
     frame.locator(".day[data-state]").first.wait_for()
     yield frame
-    assert [error for error in errors if tolerated not in error] == []
+    # On a busy machine the service may be late once: the page says so and asks again.
+    assert [error for error in errors if not any(code in error for code in ("503", *tolerated))] == []
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_viewer_sees_and_cannot_act(airflow, viewer, browser, viewers_password
         answer = httpx.post(url, json={"logical_date": None, "conf": {}}, headers=viewer)
         assert answer.status_code == 403, dag
     window = log_in(browser, airflow.url, "viewer", viewers_password)
-    with opened(window, airflow.url, tolerated="403") as logs:
+    with opened(window, airflow.url, "403") as logs:
         act(logs, "Repair")
         logs.get_by_text("Your user may see runs, but not start them.").wait_for()
     window.close()
@@ -130,7 +131,7 @@ def test_it_works_behind_nginx_below_a_path(pipeline, first_run, browser, tmp_pa
         window = log_in(browser, address, "admin", secrets["airflow_admin_password"])
         asked = []
         window.on("response", lambda answer: asked.append((answer.status, answer.url)))
-        with opened(window, address, tolerated="400") as logs:
+        with opened(window, address, "400") as logs:
             logs.get_by_role("button", name="24 h").click()
             logs.get_by_role("region", name="Errors").get_by_role("button", name="Lines of").first.click()
             logs.locator("#lines-list li").first.wait_for()
@@ -141,7 +142,9 @@ def test_it_works_behind_nginx_below_a_path(pipeline, first_run, browser, tmp_pa
             logs.locator("#replay-state", has_text="no pace").wait_for()  # Airflow's own refusal
         window.close()
         assert [url for _, url in asked if not url.removeprefix("blob:").startswith(address)] == []
-        assert {status for status, url in asked if "/logpipe/" in url} <= {200, 304}
+        own = [(status, url) for status, url in asked if f"{PATH}/logpipe/" in url]
+        assert own
+        assert [each for each in own if each[0] not in (200, 304, 503)] == []
 
 
 class Watch:
