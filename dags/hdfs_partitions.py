@@ -6,9 +6,9 @@ and `_SUCCESS`, and takes the links of the day away. A day that profile `memory`
 has committed, and is written anew from the topic. A damaged file is written again from the topic first.
 Then it emits the asset `apache_logs_partition`, called after the topic: schedule a DAG of your own on it, and
 find the date and the number of lines in the event's `extra`. A day without lines is nothing to do, and no
-event. Sealed days older than `LOGPIPE_KEEP_DAYS` are forgotten. At last the day's lines are read again and
-counted: `_report.html` and `_report.json` beside the manifest, a click away from the task (*Report*) and from
-the page *Logs*.
+event; one that is not sealed within `LOGPIPE_SEALED_WITHIN_HOURS` is an alert. Sealed days older than
+`LOGPIPE_KEEP_DAYS` are forgotten. At last the day's lines are read again and counted: `_report.html` and
+`_report.json` beside the manifest, a click away from the task (*Report*) and from the page *Logs*.
 
 **Start it** daily by `LOGPIPE_PARTITIONS_SCHEDULE` (for the day before), with *Trigger* for any date, or for
 many by a backfill, `airflow backfill create --dag-id hdfs_partitions --from-date … --to-date …`, each run of
@@ -27,12 +27,14 @@ be killed at any moment, and beside the agents.
 from datetime import timedelta
 
 from airflow.sdk import DAG, Asset
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from logpipe import settings
 from logpipe.airflow.operators.days import schedule_of
 from logpipe.airflow.operators.params import date_param
 from logpipe.airflow.operators.report import ReportOperator
-from logpipe.airflow.operators.seal import SealOperator
+from logpipe.airflow.operators.seal import SealOperator, day_is_late
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
 
 conf = settings.load()
@@ -48,6 +50,11 @@ with DAG(
     tags=["apache_logs"],
     default_args={"owner": "logpipe", "retries": 3, "retry_delay": timedelta(minutes=1)},
     params={"date": date_param()},
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(hours=conf.sealed_within_hours),
+        callback=SyncCallback(day_is_late),
+    ),
 ) as dag:
     closed = HdfsPartitionClosedSensor(
         task_id="closed",

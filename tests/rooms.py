@@ -24,6 +24,7 @@ HOLDS = {
     "replayer": "sends logs",
     "clients": "one for each outside system",
     "contracts": "what stands where on HDFS",
+    "alerts": "when somebody is told",
     "digest": "sums of lines",
     "identity": "the rule",
     "serving": "what HTTP services share",

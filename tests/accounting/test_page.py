@@ -76,7 +76,7 @@ def stations(client):
 
 
 def test_every_route_asks_for_the_password_but_health(client):
-    for path in ("/flow", "/traffic", "/days", "/replays", "/lines", "/none"):
+    for path in ("/flow", "/traffic", "/days", "/replays", "/lines", "/alerts", "/metrics", "/none"):
         assert httpx.get(f"{client.base_url}{path}").status_code == 401
         assert httpx.get(f"{client.base_url}{path}", auth=(USER, "wrong")).status_code == 401
     assert httpx.get(f"{client.base_url}/health").status_code == 200

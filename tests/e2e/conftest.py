@@ -18,8 +18,12 @@ from logpipe.clients.airflow import SERVICES_DAG
 from logpipe.hosts.layout import AIRFLOW_USER, Layout
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import AirflowClient
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 
+# What other tests do here on purpose is not told of.
+NO_ALERTS = "".join(
+    f"[{rule}]\nenabled = false\n" for rule in ("accounting", "heals", "lag", "silence", "watcher")
+)
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -34,6 +38,7 @@ class Pipeline:
 
     environment: dict[str, str]
     state_dir: Path
+    messages_port: int  # whom Airflow's connection for messages leads to
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
@@ -66,14 +71,20 @@ class Pipeline:
 def own_copy(state_dir: Path, file_roots: Path) -> Iterator[Pipeline]:
     """A copy with ports of its own; stopped at the end, and nothing of it may be left behind."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
+    messages_port = free_port()
+    receiver = {"path": f"json://127.0.0.1:{messages_port}/", "tag": "all"}
+    rules = state_dir.with_name("alerts.toml")
+    rules.write_text(NO_ALERTS)
     environment |= free_ports() | {
         "LOGPIPE_STATE_DIR": str(state_dir),
         "LOGPIPE_ROLL_INTERVAL_S": "20",
         "LOGPIPE_FILE_ROOTS": str(file_roots),
+        "LOGPIPE_ALERTS_FILE": str(rules),
+        "AIRFLOW_CONN_APPRISE_DEFAULT": json.dumps({"conn_type": "apprise", "extra": {"config": [receiver]}}),
         # Somebody who may look and not act; Airflow makes up the password.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
     }
-    copy = Pipeline(environment, state_dir)
+    copy = Pipeline(environment, state_dir, messages_port)
     try:
         yield copy
     finally:

@@ -8,6 +8,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from logpipe.alerts.rules import load
+from logpipe.page.alerts import read_windows
 from logpipe.page.store import Mirror, Snapshot
 from logpipe.page.traffic import Question, QuestionError, Traffic, step_of
 from logpipe.settings import parse
@@ -180,3 +182,36 @@ def test_what_cannot_work_is_refused_in_words(counted, values):
 def test_before_the_first_commit_it_is_said_that_nothing_is_known(tmp_path):
     with pytest.raises(WindowsError, match="Nothing is known"):
         Traffic(Mirror(parse(state_dir=tmp_path), tmp_path)).answer({})
+
+
+@pytest.mark.parametrize("ago_s", [0, 86_400 + 1800, 2 * 86_400 + 60])
+def test_rules_look_at_the_figures_of_the_lines(counted, ago_s):
+    over, traffic = counted
+    now_s = NOW_S - ago_s
+    rules = load()
+    found = read_windows(traffic, rules, now_s)
+
+    def lines_of(first_s, last_s):
+        return over.execute(
+            f"""SELECT count(*), count(*) FILTER (status[1] = '5'), count(*) FILTER (host IS NULL)
+                FROM lines WHERE came >= {first_s} AND came < {last_s}"""
+        ).fetchone()
+
+    for burn in rules.errors.burns.values():
+        for span_s in (burn.long_s, burn.short_s):
+            assert found.counts.sums(now_s - span_s, now_s) == lines_of(now_s - span_s, now_s)
+    assert found.counts.sums(0, NOW_S) == lines_of(now_s - 259_200, now_s), "and none that is younger"
+    bad = over.execute(
+        f"""SELECT count(*) FROM (SELECT avg((status[1] = '5')::INT) AS failed FROM lines
+            WHERE host IS NOT NULL AND came >= {now_s - 21_600} AND came < {now_s}
+            GROUP BY came // 60) WHERE failed >= 0.5"""
+    ).fetchone()[0]
+    assert found.counts.bad_minutes(now_s - 21_600, now_s, 0.5) == bad
+    assert (found.step, found.since_s) == (5, BEGIN_S)
+    late_s = now_s - 300
+    hosts = over.execute(
+        f"""SELECT host, count(*) FILTER (came >= {late_s}) AS late, count(*) FILTER (came < {late_s})
+            FROM lines WHERE came >= {late_s - 3600} AND came < {now_s} AND host IS NOT NULL
+            GROUP BY host HAVING late > 0 ORDER BY late DESC, host LIMIT 5"""
+    ).fetchall()
+    assert list(found.hosts) == hosts

@@ -21,11 +21,17 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Observation:
-    """One thing that was looked at; ``warning`` says what to do, and is empty when all is well."""
+    """One thing that was looked at; ``warning`` says what to do, and is empty when all is well.
+
+    Attributes:
+        kind: of what is finite: ``disk`` or ``retention``; ``used`` is the share that is used up.
+    """
 
     name: str
     value: str
     warning: str = ""
+    kind: str = ""
+    used: float | None = None
 
 
 def observe(settings: Settings) -> list[Observation]:
@@ -64,7 +70,11 @@ def _lag(settings: Settings) -> Iterator[Observation]:
         )
     kept = "for ever" if kept_s is None else f"{kept_s / 3600:.0f} h"
     yield Observation(
-        "lag of agent 2", f"{lines:,} lines, oldest {age_s:.0f} s (Kafka keeps {kept})", warning
+        "lag of agent 2",
+        f"{lines:,} lines, oldest {age_s:.0f} s (Kafka keeps {kept})",
+        warning,
+        "retention",
+        1.0 if lost else age_s / kept_s if kept_s else 0.0,
     )
 
 
@@ -87,6 +97,8 @@ def _free(name: str, free: int, total: int, what_to_do: str) -> Observation:
         name,
         f"{free / GIB:.1f} of {total / GIB:.1f} GiB free",
         f"is running full: {what_to_do}" if is_low else "",
+        "disk",
+        1 - free / total if total else 1.0,
     )
 
 

@@ -11,6 +11,7 @@ import httpx
 from logpipe.clients.errors import RefusedError, UnreachableError
 from logpipe.clients.http import HttpService
 
+USER = "admin"
 PIPELINE_DAG = "replay_log"
 SERVICES_DAG = "stream_services"
 PATIENCE_S = 180.0
@@ -39,6 +40,7 @@ class Airflow(HttpService):
 
     what = "API server of Airflow"
     timeout_s = 30
+    patience_s: float = PATIENCE_S  # for a question that has no answer
     _token = ""
 
     @property
@@ -61,7 +63,7 @@ class Airflow(HttpService):
 
     def _patiently(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """Ask, logged in; a question is asked again for a while when there is no answer."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self.patience_s
         while True:
             try:
                 answer = self._logged_in(method, path, **arguments)
@@ -102,6 +104,16 @@ class Airflow(HttpService):
         """The tasks of a run."""
         rows = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return [TaskState(row["task_id"], row["state"], row["duration"], row["try_number"]) for row in rows]
+
+    def heals(self) -> dict[str, list[dict[str, Any]]]:
+        """The heals of the newest run of `SERVICES_DAG`, by task, the oldest first; as its XCom has them."""
+        query = {"limit": 1, "order_by": "-run_after"}
+        runs = self._request("GET", f"/dags/{SERVICES_DAG}/dagRuns", query=query)["dag_runs"]
+        if not runs:
+            return {}
+        run_id = runs[0]["dag_run_id"]
+        tasks = [task.task_id for task in self.task_states(SERVICES_DAG, run_id)]
+        return {task: self.xcom(SERVICES_DAG, run_id, task, "heals") or [] for task in tasks}
 
     def delete_runs(self, ended_before: datetime) -> int:
         """Delete runs, with their tasks and XComs, that ended before a moment; returns how many.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from logpipe.clients import airflow
 from logpipe.settings import DEFAULT_TOPIC, PROJECT_DIR, Settings
 
 BUILD_DIR = PROJECT_DIR / "build"
@@ -19,7 +20,7 @@ PYTHON = PROJECT_DIR / ".venv" / "bin" / "python"
 AIRFLOW = PROJECT_DIR / ".venv" / "bin" / "airflow"
 
 USER = "logpipe"  # login of the process host and of the replayer
-AIRFLOW_USER = "admin"
+AIRFLOW_USER = airflow.USER
 
 
 FORMAT = 2  # of the state folder; 1, of version 0.1.0, said nothing

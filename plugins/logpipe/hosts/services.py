@@ -337,6 +337,7 @@ PAGE = Service(
     name="page",
     kind="airflow",
     command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.page"),
+    environment=lambda settings, layout: airflow_environment(layout),  # it may have to send alerts itself
     ports=("page_port",),
     ready=(Http("page_port", "/health"),),
     connection=Connection("page_default", "page_port", "page_password"),

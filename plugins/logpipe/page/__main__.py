@@ -22,6 +22,7 @@ how to talk to it (user {USER}, password from {PASSWORD} in secrets.json)
   curl -u {USER}:PASSWORD 'localhost:9011/traffic?last=3600&class=4xx'
   curl -u {USER}:PASSWORD localhost:9011/days
   curl -u {USER}:PASSWORD localhost:9011/replays
+  curl -u {USER}:PASSWORD localhost:9011/metrics               for Prometheus
   curl localhost:9011/health                                     no password
 
 settings, from the environment

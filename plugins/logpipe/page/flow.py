@@ -1,5 +1,6 @@
 """The flow: each station on a line's way, how fast lines pass it, and how far it is behind."""
 
+import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,22 +34,29 @@ class Flow:
     _meters: dict[str, Meter] = field(default_factory=dict)
     _arrivals: Arrivals = field(default_factory=Arrivals)
     _counted_at: dict[str, float] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # many ask at once
 
     def answer(self) -> dict[str, Any]:
         """The stations in the direction of the flow, the accounting, and which sources do not answer."""
-        self.count()
-        return {
-            "stations": [
-                self._source(), self._agent(1), self._topic(), self._agent(2), self._hdfs(), self._windows(),
-            ],
-            "accounting": self._accounting(),
-            "away": {
-                source.name: state for source in self.sources.all() if (state := source.state())
-            },
-        }  # fmt: skip
+        with self._lock:
+            self.count()
+            return {
+                "stations": [
+                    self._source(), self._agent(1), self._topic(), self._agent(2), self._hdfs(),
+                    self._windows(),
+                ],
+                "accounting": self._accounting(),
+                "away": {
+                    source.name: state for source in self.sources.all() if (state := source.state())
+                },
+            }  # fmt: skip
 
     def count(self) -> None:
         """Take note of the counters, each with the time at which it was read."""
+        with self._lock:
+            self._count()
+
+    def _count(self) -> None:
         sources = self.sources
         self._take("source", sources.sent, lambda value: _sent(*value))
         self._take("agent1", sources.agents[0], lambda value: value.received_events)
@@ -151,6 +159,24 @@ class Flow:
             return None
         return topic.behind({number: chain.flushed(topic.topic_id) for number, chain in chains.items()})
 
+    def _behind_windows(self) -> int | None:
+        topic, snapshot = self.sources.topic.heard.value, self.sources.windows.heard.value
+        if topic is None or snapshot is None or topic.topic_id != snapshot.topic_id:
+            return None
+        return topic.behind(snapshot.offsets)
+
+    def behind_s(self, now_s: float) -> dict[str, float]:
+        """For how long the oldest record has waited that a stage has not taken, as far as that is known."""
+        with self._lock:
+            behind = {"hdfs": self._behind_hdfs(), "windows": self._behind_windows()}
+            topic = self.sources.topic.heard.value
+            end = sum(topic.ends.values()) if topic else 0
+            return {
+                stage: self._arrivals.behind_at_least_s(end - left, now_s) if left else 0.0
+                for stage, left in behind.items()
+                if left is not None
+            }
+
     def _hdfs(self) -> dict[str, Any]:
         chains = self.sources.chains.heard.value
         lines = None if chains is None else sum(chain.totals.digest.lines for chain in chains.values())
@@ -162,11 +188,10 @@ class Flow:
         return self._station("hdfs", self.sources.chains, lines, self._behind_hdfs(), not_final=flushed)
 
     def _windows(self) -> dict[str, Any]:
-        snapshot, topic = self.sources.windows.heard.value, self.sources.topic.heard.value
+        snapshot = self.sources.windows.heard.value
         if snapshot is None:
             return self._station("windows", self.sources.windows, None)
-        is_same = topic is not None and topic.topic_id == snapshot.topic_id
-        reached = topic.behind(snapshot.offsets) if topic is not None and is_same else None
+        reached = self._behind_windows()
         return self._station(
             "windows",
             self.sources.windows,
@@ -198,16 +223,17 @@ class Flow:
 
     def replays(self) -> dict[str, Any]:
         """The newest replays, with how far each is and what it waits for."""
-        self.count()
-        heard = self.sources.sent.heard
-        records, sums = heard.value or ([], None)
-        newest = sorted(records, key=lambda one: one.started_at, reverse=True)[:MAX_REPLAYS]
-        return {
-            "replays": [self._replay(record) for record in newest],
-            "kept": len(records),
-            "folded": sums.replays if sums else 0,
-            "away": {source.name: state for source in (self.sources.sent,) if (state := source.state())},
-        }
+        with self._lock:
+            self.count()
+            heard = self.sources.sent.heard
+            records, sums = heard.value or ([], None)
+            newest = sorted(records, key=lambda one: one.started_at, reverse=True)[:MAX_REPLAYS]
+            return {
+                "replays": [self._replay(record) for record in newest],
+                "kept": len(records),
+                "folded": sums.replays if sums else 0,
+                "away": {source.name: state for source in (self.sources.sent,) if (state := source.state())},
+            }
 
     def _replay(self, record: ReplayRecord) -> dict[str, Any]:
         told = record.to_json()

@@ -50,6 +50,13 @@ class Arrivals:
             self._samples.pop()
         self._samples.append((now_s, count))
 
+    def behind_at_least_s(self, reached: int, now_s: float) -> float:
+        """As `behind_s`, and for as long as this has watched where it is longer."""
+        behind_s = self.behind_s(reached, now_s)
+        return (
+            max(0.0, now_s - self._samples[0][0]) if behind_s is None and self._samples else behind_s or 0.0
+        )
+
     def behind_s(self, reached: int, now_s: float | None = None) -> float | None:
         """For how long what stands behind a place has waited; None when that is longer than is known.
 

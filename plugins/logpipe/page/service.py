@@ -16,13 +16,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from logpipe.clients.errors import ClientError
+from logpipe.page.alerts import TICK_S, AlertWatch
 from logpipe.page.days import REPORT_TYPES, read_report
 from logpipe.page.flow import Flow
 from logpipe.page.lines import LinesReader
+from logpipe.page.metrics import FlowCollector, Metrics
 from logpipe.page.sources import Sources
 from logpipe.page.store import Mirror
 from logpipe.page.traffic import QuestionError, Traffic
-from logpipe.page.watched import Interest
+from logpipe.page.watched import Interest, Watched
 from logpipe.serving import OPEN_PATH, BasicAuth
 from logpipe.settings import Settings
 from logpipe.windows.commit import WindowsError
@@ -49,6 +51,8 @@ class Service:
         self._flow = Flow(settings, self._sources)
         self._traffic = Traffic(self._mirror)
         self._lines = LinesReader(settings)
+        self._alerts = AlertWatch(settings, self._sources, self._flow, self._traffic)
+        self._metrics = Metrics(FlowCollector(self._flow), self._alerts.collector())
 
     def app(self, password: str) -> ASGIApp:
         """The ASGI application; sources are watched from its start to its end."""
@@ -59,6 +63,12 @@ class Service:
             Route("/days", partial(self._answer, self._days)),
             Route("/replays", partial(self._answer, lambda request: self._flow.replays())),
             Route("/reports/{day}/{name}", self._report),
+            Route("/alerts", partial(self._answer, lambda request: self._alerts.answer())),
+            Route("/alerts/look", partial(self._asked, lambda body: self._alerts.look()), methods=["POST"]),
+            Route("/alerts/take", partial(self._asked, lambda body: self._alerts.take()), methods=["POST"]),
+            Route("/alerts/told", partial(self._asked, self._told), methods=["POST"]),
+            Route("/alerts/late", partial(self._asked, self._late), methods=["POST"]),
+            Route("/metrics", self._tell_metrics),
             Route("/lines", partial(self._answer, lambda request: self._lines.answer(request.query_params))),
         ]
         return BasicAuth(Starlette(routes=routes, lifespan=self._lifespan), password, PASSWORD)
@@ -66,11 +76,17 @@ class Service:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._sources.start(self._interest)
+        Watched("alerts", self._alerts.tick, TICK_S, TICK_S).start(self._interest)
         yield
         self._interest.end()
+        self._alerts.end()
 
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok", "is_watched": self._interest.is_there})
+
+    async def _tell_metrics(self, request: Request) -> Response:
+        text, kind = await run_in_threadpool(self._metrics.text, request.headers.get("accept", ""))
+        return Response(text, headers={"Content-Type": kind})
 
     async def _answer(self, ask: Callable[[Request], Any], request: Request) -> Response:
         self._interest.show()
@@ -97,6 +113,19 @@ class Service:
             text = f"There is no {name} of {day}. Of a sealed day, `make report DATE=20{day}` makes it."
             return PlainTextResponse(text, 404)
         return Response(content, media_type=REPORT_TYPES[name])
+
+    async def _asked(self, do: Callable[[dict[str, Any]], Any], request: Request) -> Response:
+        """For Airflow's task: it is nobody who looks at the page."""
+        body = await request.json() if await request.body() else {}
+        return JSONResponse(await run_in_threadpool(do, body))
+
+    def _told(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._alerts.told(body["number"], body["notifiers"], is_over=body["is_over"])
+        return {}
+
+    def _late(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._alerts.late(body["day"], body["told"])
+        return {}
 
     def _ask_traffic(self, request: Request) -> dict[str, Any]:
         source = self._sources.windows

@@ -1,9 +1,11 @@
 """The outside systems that the page tells of, each watched by itself."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,10 @@ from logpipe.accounting.chain import Chain, ChainReader
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.source import ledger
 from logpipe.accounting.verify import verify
+from logpipe.accounting.watch import Observation, observe
+from logpipe.alerts.facts import Heal
+from logpipe.clients.airflow import USER as USER_OF_AIRFLOW
+from logpipe.clients.airflow import Airflow
 from logpipe.clients.flume import FlumeAgent, FlumeMetrics
 from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.kafka import Kafka, Topic, TopicError
@@ -23,7 +29,9 @@ from logpipe.replayer.sums import Sums
 from logpipe.serving import USER
 from logpipe.settings import Settings
 
-BUSY_S, SLOW_S, IDLE_S = 2.0, 15.0, 60.0
+BUSY_S, SLOW_S, IDLE_S, IDLE_SLOW_S = 2.0, 15.0, 15.0, 60.0
+
+_CONFIRM_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Sources:
         days: the partitions on HDFS.
         accounting: what `make verify` says; None before the topic is provisioned.
         processes: those of the process host.
+        heals: what the newest run of `stream_services` has healed.
+        observed: what runs out.
     """
 
     sent: Watched[tuple[list[ReplayRecord], Sums]]
@@ -49,6 +59,8 @@ class Sources:
     days: Watched[Days]
     accounting: Watched[Accounting | None]
     processes: Watched[list[Process]]
+    heals: Watched[tuple[Heal, ...]]
+    observed: Watched[list[Observation]]
 
     @classmethod
     def of(cls, settings: Settings, mirror: Mirror, hosts: Sequence[str]) -> "Sources":
@@ -61,22 +73,46 @@ class Sources:
             agents=(_agent(settings, hosts, 1), _agent(settings, hosts, 2)),
             chains=Watched("hdfs", lambda: _chains(settings), BUSY_S, IDLE_S),
             windows=Watched("windows", mirror.follow, BUSY_S, IDLE_S),
-            days=Watched("days", days.read, SLOW_S, 4 * IDLE_S),
-            accounting=Watched("accounting", lambda: _accounting(kafka, settings), SLOW_S, 4 * IDLE_S),
-            processes=Watched("processes", _processes(settings, hosts), BUSY_S, IDLE_S),
+            days=Watched("days", days.read, SLOW_S, 4 * IDLE_SLOW_S),
+            accounting=Watched("accounting", lambda: _accounting(kafka, settings), SLOW_S, IDLE_SLOW_S),
+            processes=Watched("processes", _processes(settings, hosts), BUSY_S, IDLE_SLOW_S),
+            heals=Watched("airflow", _heals(settings), SLOW_S, 2 * IDLE_S),
+            observed=Watched("room", lambda: observe(settings), IDLE_SLOW_S, IDLE_SLOW_S),
         )
 
     def all(self) -> tuple[Watched[Any], ...]:
         """Each of them."""
         return (
             self.sent, self.topic, *self.agents, self.chains, self.windows, self.days, self.accounting,
-            self.processes,
+            self.processes, self.heals, self.observed,
         )  # fmt: skip
 
     def start(self, interest: Interest) -> None:
         """Begin to watch."""
         for source in self.all():
             source.start(interest)
+
+
+def _heals(settings: Settings) -> Callable[[], tuple[Heal, ...]]:
+    airflow: list[Airflow] = []
+
+    def ask() -> tuple[Heal, ...]:
+        if not airflow:
+            airflow.append(_airflow(settings))
+        return tuple(
+            Heal(task, datetime.fromisoformat(heal["at"]).timestamp(), heal["reason"], heal.get("number", 0))
+            for task, heals in airflow[0].heals().items()
+            for heal in heals
+        )
+
+    return ask
+
+
+def _airflow(settings: Settings) -> Airflow:
+    password = json.loads(Path(settings.state_dir / "secrets.json").read_text())["airflow_admin_password"]
+    client = Airflow([settings.host], settings.airflow_port, USER_OF_AIRFLOW, password, timeout_s=TIMEOUT_S)
+    client.patience_s = 0
+    return client
 
 
 def _topic(kafka: Kafka, name: str) -> Topic:
@@ -90,6 +126,10 @@ def _topic(kafka: Kafka, name: str) -> Topic:
 
 def _accounting(kafka: Kafka, settings: Settings) -> Accounting | None:
     try:
+        found = verify(settings)
+        if found.is_exact:
+            return found
+        time.sleep(_CONFIRM_S)  # a difference is one when it is still there
         return verify(settings)
     except TopicError:
         if kafka.describe(settings.topic) is not None:

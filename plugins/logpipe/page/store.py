@@ -52,6 +52,12 @@ class Snapshot:
         """Those of the files that are of one date each."""
         return {name: path for name, path in self.files.items() if _DATE.search(name)}
 
+    @property
+    def first_date(self) -> date | None:
+        """The first UTC date of a file of its own; None before there is one."""
+        dates = [found[1] for name in self.files if (found := _DATE.search(name))]
+        return date.fromisoformat(min(dates)) if dates else None
+
 
 @dataclass
 class Mirror:

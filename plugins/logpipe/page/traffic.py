@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from logpipe.page.store import Mirror, Snapshot, utc_date
@@ -148,6 +149,30 @@ class Traffic:
                 while len(self._answers) > _KEPT_ANSWERS:
                     self._answers.popitem(last=False)
             return self._answers[known]
+
+    def between(self, first_s: int, last_s: int, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Ask about the windows that begin in ``[first_s, last_s)``; of overlapping ones each line's once.
+
+        Args:
+            first_s: Unix time.
+            last_s: the same.
+            query: of ``all_rows``.
+            values: its parameters.
+
+        Raises:
+            WindowsError: nothing is known of the windows yet.
+        """
+        with self._lock, self._mirror.files(utc_date(first_s), utc_date(last_s)) as (snapshot, files):
+            chosen = (
+                f", all_rows AS (SELECT * FROM rows WHERE {_once(snapshot)} "  # noqa: S608
+                f"AND window_start >= to_timestamp({first_s:d}) AND window_start < to_timestamp({last_s:d})) "
+            )
+            return self._rows(files, chosen + query, *values)
+
+    def reaches_back(self) -> tuple[int, date | None]:
+        """The step that is answered from, and the first UTC date that the windows hold."""
+        with self._mirror.files() as (snapshot, _):
+            return snapshot.step, snapshot.first_date
 
     def _newest_s(self) -> int | None:
         """End of the newest window; asked once a commit."""

@@ -194,6 +194,14 @@ class Settings(BaseSettings):
     replay_schedule: Cron = Field("", description="Replays of the source; empty: by hand only")
     partitions_schedule: Cron = Field("30 0 * * *", description="Sealing of the day before")
 
+    alerts_file: str = Field(
+        "", description="Rules of alerts that differ from conf/alerts.toml, and who is told; empty: none"
+    )
+
+    sealed_within_hours: int = Field(
+        4, ge=1, le=168, description="A day whose run of hdfs_partitions takes longer is an alert"
+    )
+
     keep_runs_days: int = Field(
         30,
         ge=7,

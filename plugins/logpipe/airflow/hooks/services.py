@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from airflow.sdk import BaseHook
 
 from logpipe.clients.flume import Agents, FlumeAgent
+from logpipe.clients.page import LogsPage
 from logpipe.clients.process_host import ProcessHost
 from logpipe.clients.replayer import Replayer
 from logpipe.clients.spark import SparkDriver
@@ -62,6 +63,14 @@ class ReplayerHook(ServiceHook[Replayer]):
     client_class = Replayer
     default_conn_name = "replayer_default"
     hook_name = "Log replayer"
+
+
+class PageHook(ServiceHook[LogsPage]):
+    """The page's service."""
+
+    client_class = LogsPage
+    default_conn_name = "page_default"
+    hook_name = "Page of the logs"
 
 
 class SparkDriverHook(ServiceHook[SparkDriver]):

@@ -42,12 +42,16 @@ def day_of(context: "Context", given: str | None) -> date:
     """
     if not given or given == "None":
         run = context["dag_run"]
-        moment: datetime = run.logical_date or run.run_after
-        return _day(moment) - timedelta(days=1)
+        return day_before(run.logical_date or run.run_after)
     try:
         return date.fromisoformat(given)
     except ValueError:
         raise DateError(f"{given!r} is no date: expected one such as 2026-11-23, or nothing") from None
+
+
+def day_before(moment: datetime) -> date:
+    """The day before an instant, as the zone's midnight parts them."""
+    return _day(moment) - timedelta(days=1)
 
 
 def days_between(first: str, last: str | None) -> list[date]:

@@ -1,11 +1,12 @@
 """Sealing a dated HDFS directory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from logpipe.airflow.operators.days import day_of
+from logpipe.airflow.operators.days import day_before, day_of
 from logpipe.airflow.operators.host_program import HostProgramOperator
 
 if TYPE_CHECKING:
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from logpipe.airflow.triggers.process_end import ProcessEndEvent
 
 _ENDED_WELL = ("sealed", "empty", "forgotten")
+
+
+def day_is_late(context: Mapping[str, Any]) -> None:
+    """For a deadline: a run has not sealed its day in time. The page's service makes an alert of it.
+
+    Args:
+        context: ``dag_run`` and ``deadline``, as Airflow's scheduler gives them.
+    """
+    from logpipe.airflow.hooks.services import PageHook
+
+    run, until = context["dag_run"], context["deadline"]["deadline_time"]
+    moment = datetime.fromisoformat(run["logical_date"] or run["run_after"])
+    day = (run["conf"] or {}).get("date") or day_before(moment).isoformat()
+    told = f"run {run['dag_run_id']} of {run['dag_id']} has not sealed it by {until}"
+    PageHook().get_conn().late(day, told)
 
 
 class SealOperator(HostProgramOperator):

@@ -22,7 +22,7 @@ from logpipe.settings import PROJECT_DIR
 
 CONN_ID = "page_default"
 GUARDED_BY = "replay_log"  # whoever may see this DAG's runs sees the page
-QUESTIONS = frozenset({"flow", "traffic", "days", "replays", "lines"})
+QUESTIONS = frozenset({"flow", "traffic", "days", "replays", "lines", "alerts"})
 TIMEOUT_S = 10.0
 # So many questions are under way at once, and others do not wait: a service that hangs piles nothing up.
 MAX_QUESTIONS = 64

@@ -1,5 +1,6 @@
 // Puts the page together: what is asked, how often, and what is said when there is no answer.
 
+import { drawAlerts } from "./alerts.js";
 import { drawDays } from "./days.js";
 import { by, el, fill, say } from "./dom.js";
 import { drawFlow, drawSentence, watchHeals } from "./flow.js";
@@ -16,14 +17,14 @@ let since = 0;
 
 const SOURCES = {
   ledger: "the records of the replays", topic: "Kafka", agent1: "agent 1", agent2: "agent 2", hdfs: "HDFS",
-  windows: "the windows on HDFS", days: "the days on HDFS", accounting: "the accounting", processes: "the process host",
+  windows: "the windows on HDFS", days: "the days on HDFS", accounting: "the accounting", processes: "the process host", room: "the disks",
 };
 
 function tell() {
   const bar = by("alert-bar");
   const failed = [...failures.values()];
   const sources = Object.assign({}, ...away.values());
-  const stopped = new Set(["agent1", "agent2"]);
+  const stopped = new Set(["agent1", "agent2", "airflow"]); // the last is asked for heals only
   const names = Object.keys(sources).filter((name) => !stopped.has(name));
   document.body.classList.toggle("stale", failed.length > 0);
   if (failed.length) {
@@ -74,6 +75,7 @@ question("flow", () => "api/flow", FAST, (body) => {
 const polls = { traffic: question("traffic", () => traffic.path(), FAST, (body) => traffic.draw(body)) };
 setUpReplays();
 question("replays", () => "api/replays", SLOW / 2, drawReplays);
+question("alerts", () => "api/alerts", FAST, drawAlerts);
 question("days", () => "api/days", SLOWEST, drawDays);
 watchHeals(SLOW);
 say(document.querySelector("title"), "Logs");
