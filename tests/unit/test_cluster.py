@@ -73,7 +73,8 @@ def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     assert set(COMPOSE["secrets"]) <= set(first)
     assert set(json.loads(first["edge_secrets"])) == {"process_host_password", "replayer_password"}
-    assert set(json.loads(first["page_secrets"])) == {"process_host_password", "page_password"}
+    page = {"process_host_password", "page_password", "airflow_admin_password"}
+    assert set(json.loads(first["page_secrets"])) == page
 
 
 def test_no_secret_stands_in_a_file_of_the_project():

@@ -41,7 +41,10 @@ def main() -> int:
     parser.add_argument(
         "--hosts", default="", help="where the agents and their process hosts are, with commas; LOGPIPE_HOST"
     )
-    hosts = parser.parse_args().hosts
+    parser.add_argument(
+        "--airflow", default="", help="where Airflow's API is, which tells of heals; LOGPIPE_HOST"
+    )
+    given = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -53,7 +56,8 @@ def main() -> int:
     except ValueError as error:
         print(f"page: {error}", file=sys.stderr)
         return _CONFIGURATION_ERROR
-    service = Service(current, hosts.split(",") if hosts else [current.host])
+    hosts = given.hosts.split(",") if given.hosts else [current.host]
+    service = Service(current, hosts, given.airflow or current.host)
     serve(service.app(password), current.host, current.page_port)
     return 0
 

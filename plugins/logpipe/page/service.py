@@ -41,12 +41,13 @@ class Service:
     Args:
         settings: of the pipeline.
         hosts: where its agents and what keeps them are.
+        airflow: the host of Airflow's API.
     """
 
-    def __init__(self, settings: Settings, hosts: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, hosts: Sequence[str], airflow: str) -> None:
         self._settings = settings
         self._mirror = Mirror(settings, settings.state_dir / FOLDER / "windows")
-        self._sources = Sources.of(settings, self._mirror, hosts)
+        self._sources = Sources.of(settings, self._mirror, hosts, airflow)
         self._interest = Interest()
         self._flow = Flow(settings, self._sources)
         self._traffic = Traffic(self._mirror)

@@ -63,8 +63,8 @@ class Sources:
     observed: Watched[list[Observation]]
 
     @classmethod
-    def of(cls, settings: Settings, mirror: Mirror, hosts: Sequence[str]) -> "Sources":
-        """Those of the pipeline; agents, and what keeps them, are at one of the hosts."""
+    def of(cls, settings: Settings, mirror: Mirror, hosts: Sequence[str], airflow: str) -> "Sources":
+        """Those of the pipeline; agents and what keeps them are at one of the hosts, Airflow at its own."""
         kafka = Kafka.of(settings, TIMEOUT_S)
         days = DaysReader(settings)
         return cls(
@@ -76,7 +76,7 @@ class Sources:
             days=Watched("days", days.read, SLOW_S, 4 * IDLE_SLOW_S),
             accounting=Watched("accounting", lambda: _accounting(kafka, settings), SLOW_S, IDLE_SLOW_S),
             processes=Watched("processes", _processes(settings, hosts), BUSY_S, IDLE_SLOW_S),
-            heals=Watched("airflow", _heals(settings), SLOW_S, 2 * IDLE_S),
+            heals=Watched("airflow", _heals(settings, airflow), SLOW_S, 2 * IDLE_S),
             observed=Watched("room", lambda: observe(settings), IDLE_SLOW_S, IDLE_SLOW_S),
         )
 
@@ -93,12 +93,12 @@ class Sources:
             source.start(interest)
 
 
-def _heals(settings: Settings) -> Callable[[], tuple[Heal, ...]]:
+def _heals(settings: Settings, host: str) -> Callable[[], tuple[Heal, ...]]:
     airflow: list[Airflow] = []
 
     def ask() -> tuple[Heal, ...]:
         if not airflow:
-            airflow.append(_airflow(settings))
+            airflow.append(_airflow(settings, host))
         return tuple(
             Heal(task, datetime.fromisoformat(heal["at"]).timestamp(), heal["reason"], heal.get("number", 0))
             for task, heals in airflow[0].heals().items()
@@ -108,9 +108,9 @@ def _heals(settings: Settings) -> Callable[[], tuple[Heal, ...]]:
     return ask
 
 
-def _airflow(settings: Settings) -> Airflow:
+def _airflow(settings: Settings, host: str) -> Airflow:
     password = json.loads(Path(settings.state_dir / "secrets.json").read_text())["airflow_admin_password"]
-    client = Airflow([settings.host], settings.airflow_port, USER_OF_AIRFLOW, password, timeout_s=TIMEOUT_S)
+    client = Airflow([host], settings.airflow_port, USER_OF_AIRFLOW, password, timeout_s=TIMEOUT_S)
     client.patience_s = 0
     return client
 

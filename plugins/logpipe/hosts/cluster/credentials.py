@@ -26,7 +26,9 @@ def write_secrets(layout: Layout, folder: Path) -> None:
     known = _known(layout, folder / "generated.json")
     database = f"postgresql+psycopg2://{USER}:{known['postgres_password']}@postgres:5432/postgres"
     edge = {name: known[name] for name in ("process_host_password", "replayer_password")}
-    page = {name: known[name] for name in ("process_host_password", "page_password")}
+    page = {
+        name: known[name] for name in ("process_host_password", "page_password", "airflow_admin_password")
+    }
     files = {
         "kafka_cluster_id": known["kafka_cluster_id"],
         "postgres_password": known["postgres_password"],
