@@ -3,6 +3,7 @@
 from typing import Any
 
 from logpipe.clients.airflow import SERVICES_DAG, Airflow, AirflowError
+from logpipe.clients.errors import UnreachableError
 from tests.waiting import wait_until
 
 ACTIVE = ("queued", "running")
@@ -58,7 +59,14 @@ class AirflowClient(Airflow):
     def backfill(self, dag_id: str, first: str, last: str) -> int:
         """Run a DAG for a range of dates; returns the backfill's id."""
         body = {"dag_id": dag_id, "from_date": first, "to_date": last, "max_active_runs": 1}
-        return int(self._request("POST", "/backfills", json=body)["id"])
+
+        def made() -> int | None:
+            try:
+                return int(self._request("POST", "/backfills", json=body)["id"])
+            except UnreachableError:  # another one writes to SQLite: none was made, says Airflow
+                return None
+
+        return wait_until(made, 60, poll_s=2)
 
     def asset_events(self) -> list[dict[str, Any]]:
         """Every asset event, oldest first."""

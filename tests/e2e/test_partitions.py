@@ -107,6 +107,7 @@ def test_a_days_report_is_a_click_away_from_its_task_and_from_the_page(sealed_da
     report = opened.value
     errors = []
     report.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    report.wait_for_load_state()
     report.reload()
     report.get_by_role("heading", name="0 requests by 0 visitors").wait_for()
     colour = "getComputedStyle(document.querySelector('.card')).borderRadius"

@@ -66,7 +66,7 @@ def test_a_run_of_services_was_started_once(airflow, epoch):
 def test_killing_all_of_airflow_touches_no_service(pipeline, airflow, epoch):
     names = (*SUPERVISING.values(), "replayer")
     tries = airflow.tries(SERVICES_DAG, epoch)
-    with a_replay(pipeline) as follower:
+    with a_replay(pipeline, "speed:500") as follower:  # which is not over before all are killed
         run_id, number = running_task(airflow, PIPELINE_DAG, "replay")
         before = pids(pipeline, names)
         parts = ("airflow-triggerer", "airflow-scheduler", "airflow-dag-processor", "airflow-api-server")

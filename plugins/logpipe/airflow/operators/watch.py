@@ -27,6 +27,7 @@ class WatchOperator(BaseOperator):
         page_conn_id: connection to the page's service, which looks at the rules.
         poll_interval_s: between two looks.
         patience_s: a service that is away for longer makes the task fail.
+        at_most_s: the task succeeds after so long with nothing to tell; None: it waits for ever.
     """
 
     template_fields: Sequence[str] = ("page_conn_id",)
@@ -38,6 +39,7 @@ class WatchOperator(BaseOperator):
         page_conn_id: str = "page_default",
         poll_interval_s: float = 10,
         patience_s: float = 300,
+        at_most_s: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.alias = AssetAlias(f"{asset.name}s")
@@ -46,6 +48,7 @@ class WatchOperator(BaseOperator):
         self.page_conn_id = page_conn_id
         self.poll_interval_s = poll_interval_s
         self.patience_s = patience_s
+        self.at_most_s = at_most_s
 
     def execute(self, context: "Context") -> None:
         """Defer until there is something to tell."""
@@ -56,6 +59,7 @@ class WatchOperator(BaseOperator):
                 page_conn_id=self.page_conn_id,
                 poll_interval_s=self.poll_interval_s,
                 patience_s=self.patience_s,
+                at_most_s=self.at_most_s,
                 not_before_epoch_s=time.time() + _WORKER_GONE_S,
             ),
             method_name="execute_complete",
@@ -80,7 +84,7 @@ class WatchOperator(BaseOperator):
         sent, failures = tell(PageHook(self.page_conn_id).get_conn(), changes, context)
         for failure in failures:
             self.log.error("%s", failure)
-        if not sent:
+        if changes and not sent:
             raise AlertsUntoldError("; ".join(failures))
         for change in sent:
             self.log.info("Alert %s %s: %s", change.alert.key, change.kind, change.alert.told)

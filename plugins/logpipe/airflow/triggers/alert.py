@@ -15,7 +15,7 @@ class AlertEvent(Event):
     """Changes of alerts that nobody was told yet, or why there can be none.
 
     Attributes:
-        changes: as `logpipe.alerts.state.Change`, in JSON's form.
+        changes: as `logpipe.alerts.state.Change`, in JSON's form; none when the wait is over.
         error: the rules cannot work, or the page's service is away.
     """
 
@@ -32,18 +32,21 @@ class AlertTrigger(SerializableTrigger):
     Attributes:
         poll_interval_s: between two looks.
         patience_s: for a page's service that is away.
+        at_most_s: fires after so long even with nothing to tell; None: waits for ever.
     """
 
     page_conn_id: str = PageHook.default_conn_name
     poll_interval_s: float = 10
     patience_s: float = 300
+    at_most_s: float | None = None
 
     async def event(self) -> AlertEvent:
         """Wait for something to tell; where there is no page's service at all, for ever."""
         from airflow.exceptions import AirflowNotFoundException
 
-        heard_s, told = time.monotonic(), ""
-        while True:
+        began_s = heard_s = time.monotonic()
+        told = ""
+        while self.at_most_s is None or time.monotonic() - began_s < self.at_most_s:
             try:
                 found = await off_loop(lambda: PageHook(self.page_conn_id).get_conn().look())
             except ClientError as error:
@@ -59,6 +62,7 @@ class AlertTrigger(SerializableTrigger):
                 if found["changes"] or found["error"]:
                     return AlertEvent(tuple(found["changes"]), found["error"])
             await asyncio.sleep(self.poll_interval_s)
+        return AlertEvent(())
 
     def _say(self, text: str, before: str) -> str:
         if text != before:
