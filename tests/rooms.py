@@ -26,6 +26,7 @@ HOLDS = {
     "contracts": "what stands where on HDFS",
     "alerts": "when somebody is told",
     "digest": "sums of lines",
+    "formats": "how servers write lines",
     "identity": "the rule",
     "serving": "what HTTP services share",
     "settings": "every name and number",
