@@ -185,7 +185,7 @@ def _group(pattern: Pattern, part: Field, stop: str) -> str:
         target = rf"(?:[^ {end}\\]|\\[^ \r])" if guards else rf"[^ {end}]"
         return f"(?P<method>{_METHOD}) (?P<target>{target}+){_HTTP}"
     if not name:
-        return f"{char}*"
+        return f"(?:{part.clock.regular})" if part.clock else f"{char}*"
     if part.clock is not None:
         inner = part.clock.regular
     elif part.role in _NUMBERS:

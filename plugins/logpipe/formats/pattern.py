@@ -286,6 +286,8 @@ def _chosen(parts: tuple[str | Field, ...]) -> dict[str, Field]:
     roles = {part.role for part in parts if isinstance(part, Field)} - {""}
     if "request" in roles:  # it has method and target
         roles -= {"method", "target", "query"}
+    if "target" not in roles:
+        roles -= {"query"}
     for role in roles:
         fields = [part for part in parts if isinstance(part, Field) and part.role == role]
         best = min(part.rank for part in fields)

@@ -19,7 +19,7 @@ _COMMON = '%h %l %u %t "%r" %>s %b'
 _HEADERS = ' "%{Referer}i" "%{User-Agent}i"'
 _NGINX = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent'
 _NGINX_HEADERS = ' "$http_referer" "$http_user_agent"'
-_NGINX_JSON = (
+NGINX_JSON = (
     '{"time":"$time_iso8601","remote_addr":"$remote_addr","host":"$host","request":"$request","status":"$status",'
     '"body_bytes_sent":"$body_bytes_sent","request_time":"$request_time","http_referer":"$http_referer",'
     '"http_user_agent":"$http_user_agent","ssl_protocol":"$ssl_protocol",'
@@ -113,7 +113,7 @@ PRESETS: Mapping[str, Callable[[], Format]] = {
     "apache_common": lambda: compile_apache(_COMMON),
     "apache_combined": lambda: compile_apache(_COMMON + _HEADERS),
     "nginx": lambda: compile_nginx(_NGINX + _NGINX_HEADERS),
-    "nginx_json": lambda: compile_nginx(_NGINX_JSON, "json"),
+    "nginx_json": lambda: compile_nginx(NGINX_JSON, "json"),
     "caddy": lambda: compile_json(_CADDY, "caddy"),
     "traefik": lambda: compile_nginx(_TRAEFIK, "none", _TRAEFIK_FIELDS),
     "traefik_json": lambda: compile_json(_TRAEFIK_JSON, "traefik_json"),
