@@ -25,6 +25,7 @@ APACHE_VALUES = {
     "latency": st.integers(0, 10**6).map(str),
     "query": WORDS.map(lambda text: f"?{text}".replace(":", "")) | st.just(""),
     "method": st.sampled_from(["GET", "POST", "PROPFIND"]),
+    "vhost": st.sampled_from(["a.example", "localhost"]),
 }
 
 
@@ -154,15 +155,14 @@ def json_lines(draw, format_: Json) -> str:
         else:
             if isinstance(at, dict):
                 at[path[-1]] = value
-    return json.dumps(
-        whole, ensure_ascii=draw(st.booleans()), separators=draw(st.sampled_from([(",", ":"), (", ", ": ")]))
-    )
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    return json.dumps(whole, ensure_ascii=draw(st.booleans()), separators=separators)
 
 
 HOSTILE = [
-    '"', "\\", '\\"', '" ', " ", "[", "] ", "-", "\r", "\t", "\x00", "\\x", "\\x2", "\\u00", "\\ud800",
-    "{", "}", "[[", ":", ",", "null", "1e999", "+", "%", "%2", "#", "200", "/", "HTTP/1.1", "\u00e9", "\u0085",
-    "ms", "true", '"ts":1,',
+    '"', "\\", '\\"', '" ', " ", "[", "] ", "-", "\r", "\t", "\x00", "\\x", "\\x2", "\\u00",
+    "\\ud800", "{", "}", "[[", ":", ",", "null", "1e999", "+", "%", "%2", "#", "200", "/", "HTTP/1.1", "\u00e9",
+    "\u0085", "ms", "true", '"ts":1,',
 ]  # fmt: skip
 
 
