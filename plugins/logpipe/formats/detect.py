@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from logpipe.formats.compiler import compile_format
 from logpipe.formats.fields import EMPTY, HEADER, FormatError
 from logpipe.formats.presets import PRESETS, Format, preset
 from logpipe.formats.w3c import compile_w3c
 
+AUTO = "auto"
 # What a format has to read of the first lines: real logs have lines of attackers and of broken clients.
 FITTING_SHARE = 0.8
 # Lines that are looked at; more tell no more.
@@ -34,6 +36,19 @@ class Found:
 
     def __str__(self) -> str:
         return f"{self.name} (reads {self.read} of the first {self.looked_at} lines)"
+
+
+def take(text: str, lines: Sequence[bytes]) -> Found:
+    """The format to read a log by.
+
+    Args:
+        text: What `compile_format` takes; or ``auto``, to find it.
+        lines: The log's first ones, without line ends.
+
+    Raises:
+        FormatError: The format is wrong, or does not fit.
+    """
+    return detect(lines) if text == AUTO else check(text, compile_format(text), lines)
 
 
 def detect(lines: Sequence[bytes]) -> Found:
