@@ -1,6 +1,7 @@
 """Lines as servers would write them: the fields' values, and the line that has them."""
 
 import json
+import re
 import string
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -23,6 +24,7 @@ APACHE_LETTERS = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r
 # Narrower than what is read.
 APACHE_VALUES = {
     "latency": st.integers(0, 10**6).map(str),
+    "target": WORDS.map(lambda text: "/" + re.sub("[:?]", "", text)),
     "query": WORDS.map(lambda text: f"?{text}".replace(":", "")) | st.just(""),
     "method": st.sampled_from(["GET", "POST", "PROPFIND"]),
     "vhost": st.sampled_from(["a.example", "localhost"]),
