@@ -1,5 +1,8 @@
 """A line of each server's documentation, and what it says."""
 
+import subprocess
+import sys
+
 import polars as pl
 import pytest
 
@@ -132,6 +135,12 @@ def test_what_does_not_fit_names_a_line_and_what_would() -> None:
     assert str(take("auto", lines)) == str(take("caddy", lines)) == "caddy (reads 3 of the first 3 lines)"
 
 
+def test_what_was_taken_says_what_it_has_not() -> None:
+    """A variable of nginx that is misspelt may be one of the user's own."""
+    said = str(take("$remote_adr [$time_local] $status", [f"h {AT} 200".encode()]))
+    assert said.endswith("(reads 1 of the first 1 lines; it has no host, method, target, sent_bytes)")
+
+
 WRONG = {
     "": "Known are common, combined",
     "comined": "'comined' is unknown.*combined",
@@ -169,3 +178,9 @@ SAME = {
 @pytest.mark.parametrize(("directive", "text"), SAME.items())
 def test_a_directive_is_taken_as_it_stands_in_the_configuration(directive: str, text: str) -> None:
     assert compile_format(directive).parts == compile_format(text).parts
+
+
+def test_the_definition_needs_no_polars() -> None:
+    """Who only looks at a log's first lines does not pay for it."""
+    program = "import sys, logpipe.formats.detect; sys.exit('polars' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

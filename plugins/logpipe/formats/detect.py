@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from logpipe.formats.compiler import compile_format
-from logpipe.formats.fields import EMPTY, HEADER, FormatError
+from logpipe.formats.fields import CORE, EMPTY, HEADER, FormatError
 from logpipe.formats.presets import PRESETS, Format, preset
 from logpipe.formats.w3c import compile_w3c
 
@@ -35,7 +35,9 @@ class Found:
     looked_at: int
 
     def __str__(self) -> str:
-        return f"{self.name} (reads {self.read} of the first {self.looked_at} lines)"
+        lacking = [name for name in CORE if name not in self.format.fed]
+        without = f"; it has no {', '.join(lacking)}" if lacking else ""
+        return f"{self.name} (reads {self.read} of the first {self.looked_at} lines{without})"
 
 
 def take(text: str, lines: Sequence[bytes]) -> Found:

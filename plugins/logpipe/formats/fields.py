@@ -49,6 +49,12 @@ CORE = ("host", "time_ms", "method", "target", "status", "sent_bytes")
 # What a server writes ``-`` or nothing for, where there is none.
 TEXTS = ("vhost", "referrer", "user_agent", "tls_protocol", "content_type")
 
+
+def columns_of(fed: frozenset[str]) -> tuple[str, ...]:
+    """The columns of a format that feeds some: the core's, and of the others those."""
+    return (*CORE, *(name for name in Parsed._fields[len(CORE) : -1] if name in fed))
+
+
 _METHOD = re.compile(r"[A-Za-z]{1,20}")
 STATUS = re.compile(r"[0-9]{3}")
 SENT_BYTES = re.compile(r"[0-9]{1,18}|-")

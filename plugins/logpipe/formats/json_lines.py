@@ -5,11 +5,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from logpipe.formats import times
 from logpipe.formats.fields import (
-    CORE,
     EMPTY,
     FORMAT,
     REQUEST,
@@ -17,6 +17,7 @@ from logpipe.formats.fields import (
     TIME,
     FormatError,
     Parsed,
+    columns_of,
     is_method,
     line_text,
     parse_request,
@@ -71,11 +72,16 @@ class Json:
     text: str
     paths: Mapping[str, tuple[Path, ...]] = field(hash=False)
 
+    @cached_property
+    def fed(self) -> frozenset[str]:
+        """The columns that its fields feed."""
+        fed = {NAMES[name][1] for name in self.paths} - {""}
+        return frozenset(fed | ({"method", "target"} if "request" in self.paths else set()))
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the format has, beside ``reason``; the core's always."""
-        fed = {NAMES[name][1] for name in self.paths}
-        return (*CORE, *(name for name in Parsed._fields[6:-1] if name in fed))
+        return columns_of(self.fed)
 
     def parse_line(self, line: bytes) -> Parsed:
         """Parse a line's bytes (without line end)."""

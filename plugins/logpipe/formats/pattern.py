@@ -13,7 +13,6 @@ from typing import Any
 from logpipe.formats import times
 from logpipe.formats.escapes import Escape
 from logpipe.formats.fields import (
-    CORE,
     DECIMAL,
     EMPTY,
     FORMAT,
@@ -25,6 +24,7 @@ from logpipe.formats.fields import (
     TIME,
     FormatError,
     Parsed,
+    columns_of,
     is_method,
     line_text,
     parse_request,
@@ -89,18 +89,17 @@ class Pattern:
         times_of = (each.clock for each in self.fields.values() if each.clock is not None)
         object.__setattr__(self, "clocks", times.Clocks(times_of))
 
+    @cached_property
+    def fed(self) -> frozenset[str]:
+        """The columns that its fields feed."""
+        roles = {each.role for each in self.fields.values()}
+        named = {"time": {"time_ms"}, "latency": {"latency_us"}, "request": {"method", "target"}}
+        return frozenset().union(*(named.get(role, {role}) for role in roles)) & {*Parsed._fields}
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the format has, beside ``reason``; the core's always."""
-        roles = {each.role for each in self.fields.values()}
-        return (
-            *CORE,
-            *(
-                name
-                for name in Parsed._fields[6:-1]
-                if name in roles or (name == "latency_us" and "latency" in roles)
-            ),
-        )
+        return columns_of(self.fed)
 
     def group_of(self, part: Field) -> str:
         """The name of the field's group in expressions; empty where it feeds nothing."""
