@@ -60,7 +60,7 @@ NGINX = (  # noqa: SIM905
     "$uri$is_args$args|$args|$status|$body_bytes_sent|$request_time|$host|$http_referer|$http_user_agent|$upstream_addr"
 ).split("|")
 BETWEEN = st.sampled_from(
-    [" ", '" "', "\t", " | ", "; ", "-", ":", "1", "/", "[", '"', " [", "] ", "ab", "\\"]
+    [" ", '" "', "\t", " | ", "; ", "-", ":", "1", ".", "+", "/", "[", '"', " [", "] ", "ab", "\\"]
 )
 
 

@@ -180,6 +180,16 @@ def test_a_directive_is_taken_as_it_stands_in_the_configuration(directive: str, 
     assert compile_format(directive).parts == compile_format(text).parts
 
 
+@pytest.mark.parametrize(
+    "at", ["2000-10-10T20:55:36+00:00", "2000-10-10T20:55:36Z", "2000-10-10T13:55:36.5-0700"]
+)
+def test_a_time_that_has_in_it_what_ends_it(at: str) -> None:
+    format_ = compile_format("$time_iso8601:$status:$time_local:$remote_addr")
+    parsed = format_.parse_line(f"{at}:200:01/Jan/2001:00:00:00 +0000:h".encode())
+    assert (parsed.reason, parsed.status, parsed.host) == (None, "200", "h")
+    assert parsed.time_ms == AT_MS + 500 * at.count(".")
+
+
 def test_the_definition_needs_no_polars() -> None:
     """Who only looks at a log's first lines does not pay for it."""
     program = "import sys, logpipe.formats.detect; sys.exit('polars' in sys.modules)"

@@ -149,7 +149,7 @@ def _with_query(target: pl.Expr, query: pl.Expr) -> pl.Expr:
 def _expression(pattern: Pattern) -> str | None:
     """What a regular line matches: each part is so narrow that the definition reads whatever matches alike.
 
-    None where a number or a request ends at a character that could as well be its own.
+    None where a number, a time or a request ends at a character that could as well be its own.
     """
     pieces = []
     for index, part in enumerate(pattern.parts):
@@ -159,7 +159,7 @@ def _expression(pattern: Pattern) -> str | None:
             pieces.append(re.escape(part).replace(r"\ ", " "))
             continue
         stop = pattern.literal_behind(index)[:1]
-        if stop == "\\" or (part.role and part.clock is None and _is_ambiguous(part, stop)):
+        if stop == "\\" or _is_ambiguous(part, stop):
             return None
         pieces.append(_group(pattern, part, stop))
     closing = ")?" if pattern.optional_from is not None else ""
@@ -167,6 +167,8 @@ def _expression(pattern: Pattern) -> str | None:
 
 
 def _is_ambiguous(part: Field, stop: str) -> bool:
+    if part.clock is not None:
+        return stop.isalnum() or (stop != "" and stop in "+-." and part.clock.form != times.ISO)
     if part.role in _NUMBERS:
         return stop != "" and stop in "0123456789.-"
     if part.role == "method":

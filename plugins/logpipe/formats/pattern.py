@@ -145,6 +145,10 @@ class Pattern:
         if rest:
             atoms.append(f"{first}(?!{rest})")
         until = f"(?:{'|'.join(atoms)})*+"
+        if (
+            part.clock and part.clock.form == times.ISO
+        ):  # with zone and fraction or without, it has its own end
+            return f"(?:{times.ISO_SHAPE}(?={re.escape(literal)})|{until})"
         # A time that has the text in it ends at a later one.
         within = part.clock.sample.count(literal) if part.clock else 0
         return f"(?:{until}{re.escape(literal)}){{{within}}}{until}" if within else until
