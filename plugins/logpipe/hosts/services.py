@@ -430,7 +430,7 @@ CLUSTER_ONLY = (
             Http(
                 9868,
                 "/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo",
-                "CheckpointPeriod",
+                "LastCheckpointTime",
             ),
         ),
         on_cluster=("checkpoints",),
