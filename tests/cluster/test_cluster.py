@@ -1,5 +1,6 @@
 """The pipeline on the cluster: a run, then faults while lines are in flight; not a line lost or doubled."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,13 @@ def test_no_container_runs_as_root(cluster: ClusterUnderTest) -> None:
 
 
 def test_the_namenodes_edits_are_merged_into_an_image(cluster: ClusterUnderTest) -> None:
-    wait_until(lambda: "New Image Size" in cluster.docker("logs", cluster.container("checkpoints")), 180, 2.0)
+    page = "http://checkpoints:9868/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo"
+
+    def merged_at_ms() -> int:
+        answer = cluster.docker("exec", cluster.container("checkpoints"), "curl", "-fsS", page)
+        return int(json.loads(answer)["beans"][0]["LastCheckpointTime"])
+
+    wait_until(lambda: merged_at_ms() > 0, 180, 2.0)
 
 
 @pytest.mark.parametrize("case", FAULTS)
