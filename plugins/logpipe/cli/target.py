@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -19,7 +19,7 @@ from logpipe.accounting.watch import observe
 from logpipe.cli.follow import Output, RunFollower, await_dags, sentence
 from logpipe.cli.terminal import print_lines, print_status
 from logpipe.clients.airflow import PIPELINE_DAG, Airflow
-from logpipe.clients.errors import ClientError, RefusedError, UnreachableError
+from logpipe.clients.errors import ClientError, RefusedError
 from logpipe.clients.replayer import Replayer
 from logpipe.hosts.cluster.compose import ComposeError
 from logpipe.hosts.cluster.stack import ClusterError
@@ -129,18 +129,26 @@ class Reachable(ABC):
 
     def _seal(self, replay_id: str) -> bool:
         """Have a replay sealed by the replayer that knows it."""
-        away = []
+        try:
+            self._asked(lambda replayer: replayer.seal(replay_id))
+        except RefusedError:
+            return False
+        return True
+
+    def _asked(self, question: Callable[[Replayer], dict[str, Any]]) -> dict[str, Any]:
+        """The record that the first replayer gives which knows the replay.
+
+        Raises:
+            RefusedError: one that answers refuses, and no other knows better.
+            UnreachableError: none answers.
+        """
+        errors: list[ClientError] = []
         for replayer in self.replayers():
             try:
-                replayer.seal(replay_id)
-                return True
-            except UnreachableError as error:
-                away.append(error)
-            except RefusedError:  # another one knows it
-                continue
-        if len(away) == len(self.replayers()):
-            raise away[0]
-        return False
+                return question(replayer)
+            except ClientError as error:
+                errors.append(error)
+        raise next((error for error in errors if isinstance(error, RefusedError)), errors[0])
 
     def audit(self, day: date | None, replay: str | None) -> int:
         """Read the bytes, name what differs, and end with the JSON line."""
@@ -215,15 +223,7 @@ class Reachable(ABC):
     def give_up(self, replay_id: str) -> int:
         """Give a replay up that stopped or failed."""
         self.must_run()
-        errors: list[ClientError] = []
-        for replayer in self.replayers():
-            try:
-                record = replayer.give_up(replay_id)
-                break
-            except ClientError as error:
-                errors.append(error)
-        else:
-            raise next((error for error in errors if isinstance(error, RefusedError)), errors[0])
+        record = self._asked(lambda replayer: replayer.give_up(replay_id))
         self.console.print(
             f"{replay_id} is given up after line {record['last_line'] or 0:,}: the {record['lines']:,} lines "
             "that it has sent stay and count"

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -131,23 +132,17 @@ class Registry:
             ConflictError: it runs or is done.
             LedgerError: what another host knows of it is not known: HDFS is away.
         """
-        with self._lock:
-            known = self._replays.get(replay_id)
-            record = self._furthest(replay_id, known)
-            if record is None:
-                return None
+
+        def given_up(record: ReplayRecord) -> ReplayRecord:
             if record.state not in ("stopped", "failed"):
                 raise ConflictError(
                     f"replay {replay_id} is {record.state}, expected stopped or failed: "
                     + ("stop it first" if record.state == "running" else "all of it was sent")
                 )
-            if record.given_up_at is None and record.sealed_at is None:
-                record = record.changed(given_up_at=now_text())
-            if known is None or known.record != record:
-                self._journal.save_synced(record)
-                self._replays[replay_id] = self._replay(record)
-        self._ledger.wake()
-        return record
+            is_marked = record.given_up_at is not None or record.sealed_at is not None
+            return record if is_marked else record.changed(given_up_at=now_text())
+
+        return self._mark(replay_id, given_up)
 
     def seal(self, replay_id: str, sealed_at: str) -> ReplayRecord | None:
         """Mark a replay that is done, or given up half sent, as equal everywhere; None if there is none.
@@ -163,19 +158,26 @@ class Registry:
             ConflictError: it may go on.
             LedgerError: what another host knows of it is not known: HDFS is away.
         """
-        with self._lock:
-            known = self._replays.get(replay_id)
-            record = self._furthest(replay_id, known)
-            if record is None:
-                return None
+
+        def sealed(record: ReplayRecord) -> ReplayRecord:
             before = datetime.now(UTC) - timedelta(days=self._settings.keep_runs_days)
             if record.state != "done" and not record.is_given_up(before):
                 raise ConflictError(
                     f"replay {replay_id} is {record.state}, expected done, given up, or stopped or failed "
                     f"for {self._settings.keep_runs_days} days: only what cannot go on is sealed"
                 )
-            if record.sealed_at is None:
-                record = record.changed(sealed_at=sealed_at)
+            return record if record.sealed_at is not None else record.changed(sealed_at=sealed_at)
+
+        return self._mark(replay_id, sealed)
+
+    def _mark(self, replay_id: str, marked: Callable[[ReplayRecord], ReplayRecord]) -> ReplayRecord | None:
+        """Change the record that knows most of a replay, here and on HDFS; None if there is none."""
+        with self._lock:
+            known = self._replays.get(replay_id)
+            record = self._furthest(replay_id, known)
+            if record is None:
+                return None
+            record = marked(record)
             if known is None or known.record != record:
                 self._journal.save_synced(record)
                 self._replays[replay_id] = self._replay(record)
