@@ -278,6 +278,17 @@ def _windows_environment(settings: Settings, layout: Layout) -> dict[str, str]:
     return hdfs_client_environment(settings, layout) | options
 
 
+def _of_a_day(name: str, module: str) -> Service:
+    """A program that does one thing to one day, see `logpipe.sealing.day_program`."""
+    return Service(
+        name=name,
+        kind="batch",
+        command=lambda settings, layout, variant: (str(PYTHON), "-m", module),
+        on_cluster=EDGE_HOSTS,
+        separate_stderr=True,
+    )
+
+
 BATCH = (
     Service(
         name="maintenance",
@@ -286,27 +297,9 @@ BATCH = (
         environment=lambda settings, layout: airflow_environment(layout),
         separate_stderr=True,
     ),
-    Service(
-        name="seal",
-        kind="batch",
-        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.sealing"),
-        on_cluster=EDGE_HOSTS,
-        separate_stderr=True,
-    ),
-    Service(
-        name="repair",
-        kind="batch",
-        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.sealing.mend"),
-        on_cluster=EDGE_HOSTS,
-        separate_stderr=True,
-    ),
-    Service(
-        name="report",
-        kind="batch",
-        command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.report"),
-        on_cluster=EDGE_HOSTS,
-        separate_stderr=True,
-    ),
+    _of_a_day("seal", "logpipe.sealing"),
+    _of_a_day("repair", "logpipe.sealing.mend"),
+    _of_a_day("report", "logpipe.report"),
 )
 
 WINDOWS_JOB = Service(

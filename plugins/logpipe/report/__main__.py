@@ -5,17 +5,16 @@ or its lines were forgotten) or ``error`` (exit status 1), and ``reason`` says m
 for `ReportOperator`.
 """
 
-import json
-import logging
 import sys
 from datetime import date
 from typing import Any
 
 from logpipe.report.day import DamagedError, make_report
 from logpipe.sealing.__main__ import ERRORS as SEALING_ERRORS
-from logpipe.sealing.__main__ import LOCK_WAIT_S, asked_day
+from logpipe.sealing.__main__ import LOCK_WAIT_S
+from logpipe.sealing.day_program import tell
 from logpipe.sealing.lock import alone
-from logpipe.settings import Settings, load
+from logpipe.settings import Settings
 
 REPORTED, ERROR = 0, 1
 ERRORS = (DamagedError, *SEALING_ERRORS)
@@ -39,16 +38,7 @@ def report_of(settings: Settings, day: date) -> dict[str, Any]:
 
 def main() -> int:
     """Run; returns the exit status."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    asked = ""
-    try:
-        asked = asked_day()
-        status, told = REPORTED, report_of(load(), date.fromisoformat(asked))
-    except ERRORS as error:
-        status, told = ERROR, {"date": asked, "status": "error", "reason": str(error) or repr(error)}
-    print(json.dumps(told), flush=True)
-    return status
+    return ERROR if tell(report_of, ERRORS) == "error" else REPORTED
 
 
 if __name__ == "__main__":

@@ -5,10 +5,7 @@ of the day), ``forgotten``, ``not_over`` (exit status 3) or ``error`` (1), and `
 process host runs it for `SealOperator`.
 """
 
-import json
-import logging
 import os
-import select
 import signal
 import sys
 from datetime import date
@@ -17,16 +14,16 @@ from typing import Any
 from logpipe.accounting.chain import ChainError
 from logpipe.clients.hdfs import HdfsError
 from logpipe.clients.kafka import TopicError
+from logpipe.sealing.day_program import tell
 from logpipe.sealing.forget import forget_old
 from logpipe.sealing.lock import LockedError, alone
 from logpipe.sealing.over import NotOverError
 from logpipe.sealing.rewrite import LinesGoneError
 from logpipe.sealing.seal import seal
-from logpipe.settings import Settings, SettingsError, load
+from logpipe.settings import Settings, SettingsError
 
 SEALED, ERROR, NOT_OVER = 0, 1, 3
 DIE_AT = "LOGPIPE_SEALING_DIE_AT"  # a step: proves that a killed sealing is harmless
-INPUT_WAIT_S = 20.0  # whoever started this may have died before it said which day
 LOCK_WAIT_S = 600.0
 ERRORS = (ChainError, HdfsError, LinesGoneError, LockedError, SettingsError, TopicError, ValueError, KeyError)
 
@@ -58,36 +55,16 @@ def _reached(step: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def asked_day() -> str:
-    """The day that was named, as it was typed: by the argument, else by a line from standard input.
-
-    Raises:
-        ValueError: no line came in time.
-    """
-    if len(sys.argv) > 1:
-        return sys.argv[1]
-    ready, _, _ = select.select([sys.stdin], [], [], INPUT_WAIT_S)
-    line = sys.stdin.readline().strip() if ready else ""
-    if not line:
-        raise ValueError(f"no date came from standard input within {INPUT_WAIT_S:.0f} s: start it again")
-    return line
+def _told(settings: Settings, day: date) -> dict[str, Any]:
+    try:
+        return report_of(settings, day)
+    except NotOverError as error:
+        return {"status": "not_over", "reason": str(error)}
 
 
 def main() -> int:
     """Run; returns the exit status."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    asked = ""
-    try:
-        asked = asked_day()
-        report = report_of(load(), date.fromisoformat(asked))
-        status = SEALED
-    except NotOverError as error:
-        status, report = NOT_OVER, {"date": asked, "status": "not_over", "reason": str(error)}
-    except ERRORS as error:
-        status, report = ERROR, {"date": asked, "status": "error", "reason": str(error) or repr(error)}
-    print(json.dumps(report), flush=True)
-    return status
+    return {"error": ERROR, "not_over": NOT_OVER}.get(tell(_told, ERRORS), SEALED)
 
 
 if __name__ == "__main__":

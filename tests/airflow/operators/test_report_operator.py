@@ -1,24 +1,20 @@
 """A sealed day is reported on, and mended, through a real process host over a real topic and HDFS."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException
 
-from logpipe import settings
 from logpipe.airflow.operators.host_program import HostProgramError
 from logpipe.airflow.operators.repair import RepairOperator
 from logpipe.airflow.operators.report import ReportLink, ReportOperator
-from logpipe.hosts.services import named
 from logpipe.sealing.seal import seal
-from tests import machine
-from tests.airflow.real_parts import connect_process_host
+from tests.airflow.operators import day_programs
+from tests.airflow.operators.day_programs import pipeline_with
 from tests.machine import Hdfs, Kafka
-from tests.ports import free_port
 from tests.sealing.chain_writer import DAY, Pipeline
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -26,33 +22,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def pipeline(kafka: Kafka, hdfs: Hdfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    """A pipeline with a process host that keeps the program, and settings that are its own."""
-    made = Pipeline(kafka, hdfs, tmp_path)
-    made.settings = made.settings.model_copy(update={"supervisor_port": free_port()})
-    host = machine.process_host(made.settings, named("report"), named("repair"))
-    for name, value in made.environment().items():
-        if name.startswith("LOGPIPE_"):
-            monkeypatch.setenv(name, value)
-    settings.load.cache_clear()
-    connect_process_host(monkeypatch, made.settings)
-    try:
-        host.start()
+    with pipeline_with(("report", "repair"), kafka, hdfs, tmp_path, monkeypatch) as made:
         yield made
-    finally:
-        settings.load.cache_clear()
-        made.hdfs.close()
-        host.shut_down()
 
 
 def run(operator: ReportOperator | RepairOperator) -> dict[str, Any]:
-    context: Any = {"ti": SimpleNamespace(xcom_push=lambda key, value: None)}
-    method, arguments = operator.execute, [context]
-    while True:
-        try:
-            return method(*arguments)
-        except TaskDeferred as deferral:
-            event = asyncio.run(anext(aiter(deferral.trigger.run())))
-            method, arguments = getattr(operator, deferral.method_name), [context, event.payload]
+    return day_programs.run(operator, {"ti": SimpleNamespace(xcom_push=lambda key, value: None)})
 
 
 def test_a_day_is_reported_on_once_it_is_sealed_and_the_task_links_to_it(

@@ -1,6 +1,5 @@
 """A day is sealed through a real process host, over a real topic and HDFS."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,18 +9,16 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from logpipe import settings
 from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.airflow.operators.host_program import HostProgramError
 from logpipe.airflow.operators.seal import SealOperator
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
-from logpipe.hosts.services import named
-from tests import machine
-from tests.airflow.real_parts import connect_process_host, connect_stores
+from tests.airflow.operators import day_programs
+from tests.airflow.operators.day_programs import pipeline_with
+from tests.airflow.real_parts import connect_stores
 from tests.machine import Hdfs, Kafka
-from tests.ports import free_port
 from tests.sealing.chain_writer import DAY, Pipeline, next_day
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -32,23 +29,9 @@ ASSET = Asset(name="sealed", uri="hdfs://localhost/sealed")
 
 @pytest.fixture
 def pipeline(kafka: Kafka, hdfs: Hdfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    """A pipeline with a process host that keeps the program, and settings that are its own."""
-    made = Pipeline(kafka, hdfs, tmp_path)
-    made.settings = made.settings.model_copy(update={"supervisor_port": free_port()})
-    host = machine.process_host(made.settings, named("seal"))
-    own = {name: value for name, value in made.environment().items() if name.startswith("LOGPIPE_")}
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
-    settings.load.cache_clear()
-    connect_process_host(monkeypatch, made.settings)
-    connect_stores(monkeypatch, made.settings)
-    try:
-        host.start()
+    with pipeline_with(("seal",), kafka, hdfs, tmp_path, monkeypatch) as made:
+        connect_stores(monkeypatch, made.settings)
         yield made
-    finally:
-        settings.load.cache_clear()
-        made.hdfs.close()
-        host.shut_down()
 
 
 class Run:
@@ -67,14 +50,7 @@ class Run:
 
     def execute(self, **more: Any) -> dict[str, Any]:
         operator = SealOperator(task_id="seal", outlets=[ASSET], **more)
-        method, arguments = operator.execute, [self.context]
-        while True:
-            try:
-                return method(*arguments)
-            except TaskDeferred as deferral:
-                self.methods.append(deferral.method_name)
-                event = asyncio.run(anext(aiter(deferral.trigger.run())))
-                method, arguments = getattr(operator, deferral.method_name), [self.context, event.payload]
+        return day_programs.run(operator, self.context, self.methods)
 
 
 def test_a_day_that_had_to_be_mended_is_sealed_and_told(pipeline: Pipeline) -> None:

@@ -1,19 +1,15 @@
 """The report of a sealed day."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
-from logpipe.airflow.operators.days import day_of
-from logpipe.airflow.operators.host_program import HostProgramOperator
+from logpipe.airflow.operators.day_program import DayProgram
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
-
-    from logpipe.airflow.triggers.process_end import ProcessEndEvent
 
 
 class ReportLink(BaseOperatorLink):
@@ -31,27 +27,21 @@ class ReportLink(BaseOperatorLink):
         return f"{conf.get('api', 'base_url').rstrip('/')}/{path_of(day)}" if day else ""
 
 
-class ReportOperator(HostProgramOperator):
+class ReportOperator(DayProgram):
     """Has a process host report on a sealed day: ``_report.html`` and ``_report.json`` beside its manifest.
 
     The same lines give the same report, so it may run again at any time, also for a day of long ago.
 
     Args:
-        date: the day, ISO; without one the day before the run's logical date, in the pipeline's zone.
-        kwargs: as in `HostProgramOperator`; the program takes the date from its standard input.
+        kwargs: as in `DayProgram`.
     """
 
-    template_fields: Sequence[str] = (*HostProgramOperator.template_fields, "date")
+    program = "report"
+    ended_well = ("reported", "absent")
+    undone = "has no report"
+    untold = "it ended without one"
     operator_extra_links = (ReportLink(),)
-
-    def __init__(self, *, date: str | None = None, service: str = "report", **kwargs: Any) -> None:
-        super().__init__(service=service, **kwargs)
-        self.date = date
-        self.reported = ""
-
-    def line(self, context: "Context") -> str:
-        """The day, ISO."""
-        return day_of(context, self.date).isoformat()
+    reported = ""  # the day, as its folder is called, once it has its report
 
     def finish(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
         """Return what the program told: the date and the day's main figures.
@@ -65,11 +55,3 @@ class ReportOperator(HostProgramOperator):
             raise AirflowSkipException(f"{told['date']} has no report: {told['reason']}")
         self.reported = told["day"]
         return told
-
-    def failure(self, context: "Context", outcome: "ProcessEndEvent", report: dict[str, Any]) -> str:
-        """Say why there is no report."""
-        day = self.line(context)
-        if report.get("date") == day and report["status"] in ("reported", "absent"):
-            return ""
-        status = report.get("status", f"exit status {outcome.exit_status}")
-        return f"{day} has no report ({status}): {report.get('reason', 'it ended without one')}"
