@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-EMPTY, FORMAT, TIME, REQUEST = "empty", "format", "time", "request"
+from logpipe.formats.fields import EMPTY, FORMAT, REQUEST, TIME, line_text, parse_request
+
 MAX_KEY_CHARS = 512
 
 
@@ -34,7 +35,6 @@ _TIME = re.compile(
     r"([0-9]{2})/([A-Z][a-z]{2})/([0-9]{4}):([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"
 )
 _AFTER_REQUEST = re.compile(r'" ([0-9]{3}) ([0-9]{1,18}|-)(?= |$)')
-_METHOD = re.compile(r"[A-Za-z]{1,20}")
 
 # The regular lines. Each class is so narrow that `parse_line` gives the same for whatever matches here.
 _REGULAR = (
@@ -42,14 +42,6 @@ _REGULAR = (
     r"\[([0-9]{2}/[A-Z][a-z]{2}/[12][0-9]{3}:[0-2][0-9]:[0-5][0-9]:[0-5][0-9] [+-][01][0-9][0-5][0-9])\] "
     r'"([A-Z]{1,20}) ([^ "]+)(?: HTTP/[0-9.]+)?" ([0-9]{3}) ([0-9]{1,18}|-)(?: "[^"]*" "[^"]*")?\r?$'
 )
-
-
-def line_text(line: bytes) -> str:
-    """Decode a line: UTF-8 where valid, else Latin-1, which takes any byte."""
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
 
 
 def line_texts(lines: pl.Series) -> pl.Series:
@@ -76,21 +68,6 @@ def parse_time(text: str) -> int | None:
     return (calendar.timegm((year, month, day, hour, minute, second)) - zone_s) * 1000
 
 
-def _parse_request(request: str) -> tuple[str, str] | None:
-    """Method and target of ``GET /path HTTP/1.0``, with or without protocol, with any number of blanks."""
-    request = request.strip(" ")
-    if request == "-":  # what Apache writes when a client sent nothing
-        return "-", "-"
-    method, _, target = request.partition(" ")
-    target = target.strip(" ")
-    before, blank, last = target.rpartition(" ")
-    if blank and last.startswith("HTTP/"):
-        target = before.rstrip(" ")
-    if not target or not _METHOD.fullmatch(method):
-        return None
-    return method, target
-
-
 def parse_text(text: str) -> ParsedLine:
     """Parse a line's text."""
     if not text:
@@ -104,7 +81,7 @@ def parse_text(text: str) -> ParsedLine:
     event_ms = parse_time(text[time_start + 2 : time_end])
     if event_ms is None:
         return ParsedLine(reason=TIME)
-    request = _parse_request(text[time_end + 3 : tail.start()])
+    request = parse_request(text[time_end + 3 : tail.start()])
     if request is None:
         return ParsedLine(event_ms=event_ms, reason=REQUEST)
     sent_bytes = 0 if tail[2] == "-" else int(tail[2])
