@@ -103,17 +103,15 @@ class DateFiles:
         quiet_before_ms = time.time_ns() // 1_000_000 - QUIET_MS
         for date in sorted(dates):
             files = self._store.date_files(date)
-            counted = counting(files, commit.folded_before)
+            older, counted = counting(files, commit.folded_before), counting(files, commit.folded)
             for file in files:
                 if any(
-                    file != other and file.first >= other.first and file.last <= other.last
-                    for other in counted
+                    file != other and file.first >= other.first and file.last <= other.last for other in older
                 ):
                     self._hdfs.delete(self.path(file))
-            if sources := next_merge(counting(files, commit.folded), commit.folded_before, quiet_before_ms):
+            if sources := next_merge(counted, commit.folded_before, quiet_before_ms):
                 self.merge(sources)
-                again.add(date)
-            elif len(counting(files, commit.folded)) > 1:
+            if len(counted) > 1:
                 again.add(date)
         return again
 

@@ -1,12 +1,10 @@
 """The outside systems that the page tells of, each watched by itself."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from logpipe.accounting.chain import Chain, ChainReader
@@ -26,7 +24,7 @@ from logpipe.page.store import TIMEOUT_S, Mirror, Snapshot
 from logpipe.page.watched import Interest, Watched
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
-from logpipe.serving import USER
+from logpipe.serving import USER, read_password
 from logpipe.settings import Settings
 
 BUSY_S, SLOW_S, IDLE_S, IDLE_SLOW_S = 2.0, 15.0, 15.0, 60.0
@@ -109,7 +107,7 @@ def _heals(settings: Settings, host: str) -> Callable[[], tuple[Heal, ...]]:
 
 
 def _airflow(settings: Settings, host: str) -> Airflow:
-    password = json.loads(Path(settings.state_dir / "secrets.json").read_text())["airflow_admin_password"]
+    password = read_password(settings.state_dir, "airflow_admin_password")
     client = Airflow([host], settings.airflow_port, USER_OF_AIRFLOW, password, timeout_s=TIMEOUT_S)
     client.patience_s = 0
     return client
@@ -149,7 +147,7 @@ def _chains(settings: Settings) -> dict[int, Chain]:
 
 def _processes(settings: Settings, hosts: Sequence[str]) -> Callable[[], list[Process]]:
     def ask() -> list[Process]:
-        password = json.loads(Path(settings.state_dir / "secrets.json").read_text())["process_host_password"]
+        password = read_password(settings.state_dir, "process_host_password")
         host = ProcessHost(hosts, settings.supervisor_port, USER, password, timeout_s=TIMEOUT_S)
         return host.processes()
 

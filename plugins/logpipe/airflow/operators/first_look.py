@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 if TYPE_CHECKING:
     from logpipe.airflow.triggers.serializable import SerializableTrigger
 
-_WORKER_GONE_S = 3.0  # by then the scheduler knows, also on a busy machine
+WORKER_GONE_S = 3.0  # by then the scheduler knows, also on a busy machine; who fires sooner fails the task
 
 
 class FirstLookMixin(BaseOperator):
@@ -26,5 +26,5 @@ class FirstLookMixin(BaseOperator):
         try:
             return asyncio.run(asyncio.wait_for(trigger.event(), first_look_s)).to_payload()
         except TimeoutError:
-            trigger.not_before_epoch_s = time.time() + _WORKER_GONE_S
+            trigger.not_before_epoch_s = time.time() + WORKER_GONE_S
             self.defer(trigger=trigger, method_name="execute_complete")

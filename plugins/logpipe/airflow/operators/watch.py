@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator
 
+from logpipe.airflow.operators.first_look import WORKER_GONE_S
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-_WORKER_GONE_S = 3.0  # as in first_look.py: a trigger that fires sooner fails its task
 
 
 class AlertsUntoldError(RuntimeError):
@@ -60,7 +60,7 @@ class WatchOperator(BaseOperator):
                 poll_interval_s=self.poll_interval_s,
                 patience_s=self.patience_s,
                 at_most_s=self.at_most_s,
-                not_before_epoch_s=time.time() + _WORKER_GONE_S,
+                not_before_epoch_s=time.time() + WORKER_GONE_S,
             ),
             method_name="execute_complete",
         )
