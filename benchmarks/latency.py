@@ -24,7 +24,7 @@ from logpipe import settings
 from logpipe.accounting.chain import ChainReader
 from logpipe.clients.airflow import PIPELINE_DAG
 from logpipe.clients.hdfs import Hdfs
-from logpipe.clients.replayer import Replayer
+from logpipe.clients.replayer import Replayer, ReplayRefusedError
 from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import REPLAYER
@@ -85,7 +85,10 @@ def measure(url: str, lines: int) -> None:
     replay_id = ""
 
     def sent() -> int:
-        return int(replayer.record(replay_id)["lines"]) if replay_id else 0
+        try:
+            return int(replayer.record(replay_id)["lines"]) if replay_id else 0
+        except ReplayRefusedError:  # its id is told before the replayer has heard of it
+            return 0
 
     def on_hdfs() -> int:
         return sum(chain.totals.digest.lines for chain in chains.chains().values())
