@@ -15,11 +15,11 @@ import pyarrow as pa
 import xxhash
 
 from logpipe.digest import Digest
+from logpipe.formats.columns import columns_of
 from logpipe.settings import TimeMode
 from logpipe.windows.commit import Marks
-from windows.dimensions import DIMENSIONS, TOTAL
+from windows.dimensions import DIMENSIONS, MAX_KEY_CHARS, TOTAL
 from windows.identity import Judged, drop_repeats
-from windows.parse import MAX_KEY_CHARS, parse_frame
 
 LATE = "late"
 _AHEAD_MS = 86_400_000  # a time this far ahead of the line's arrival says nothing about the stream's clock
@@ -87,24 +87,29 @@ def _keyed(lines: pl.DataFrame, key: pl.Expr) -> pl.DataFrame:
     return keyed
 
 
+def read_lines(records: pl.DataFrame) -> pl.DataFrame:
+    """Add what the lines say: columns of `logpipe.formats.fields.Parsed`, from the column ``value``."""
+    return records.hstack(columns_of("combined").parse(records["value"]))
+
+
 def with_time(lines: pl.DataFrame, plan: CountPlan) -> pl.DataFrame:
-    """Add ``time_ms``, ``bucket_s`` (start of the newest window that holds the line) and ``late``."""
+    """Add ``dated_ms``, ``bucket_s`` (start of the newest window that holds the line) and ``late``."""
     arrival = pl.col("arrival_ms")
-    time_ms = arrival if plan.time == "arrival" else pl.coalesce("event_ms", "arrival_ms")
-    bucket_s = pl.col("time_ms") // (plan.slide_s * 1000) * plan.slide_s
+    dated_ms = arrival if plan.time == "arrival" else pl.coalesce("time_ms", "arrival_ms")
+    bucket_s = pl.col("dated_ms") // (plan.slide_s * 1000) * plan.slide_s
     late = (
         (pl.col("bucket_s") + plan.window_s) * 1000 <= plan.closed_until_ms
         if plan.closed_until_ms is not None
         else pl.lit(False)
     )
-    return lines.with_columns(time_ms=time_ms).with_columns(bucket_s=bucket_s).with_columns(late=late)
+    return lines.with_columns(dated_ms=dated_ms).with_columns(bucket_s=bucket_s).with_columns(late=late)
 
 
 def count_rows(lines: pl.DataFrame) -> pl.DataFrame:
     """Count parsed lines by bucket, dimension and key.
 
     Args:
-        lines: Columns of `parse.ParsedLine`, ``bucket_s``, ``line_bytes`` and ``hash``.
+        lines: Columns of `logpipe.formats.fields.Parsed`, ``bucket_s``, ``line_bytes`` and ``hash``.
 
     Returns:
         Columns ``bucket_s, dimension, key, lines, sent_bytes, line_bytes, hash_sum`` (modulo 2**64, signed).
@@ -164,7 +169,7 @@ def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[
         )
         marks |= judged.marks
         changed |= judged.marks
-        lines = with_time(parse_frame(judged.counted), plan)
+        lines = with_time(read_lines(judged.counted), plan)
         summary = _summed(summary, records, judged, lines, changed, plan.time)
         rows.append(count_rows(lines))
         dead = dead_letters(lines)
@@ -189,8 +194,8 @@ def _summed(
 ) -> RangeSummary:  # fmt: skip
     """Add a batch of a task's range to its summary."""
     # A line without readable time stands in its arrival window, but says nothing about the log's clock.
-    told = pl.lit(True) if time == "arrival" else pl.col("event_ms") <= pl.col("arrival_ms") + _AHEAD_MS
-    max_time_ms = lines.filter(told)["time_ms"].max()
+    told = pl.lit(True) if time == "arrival" else pl.col("time_ms") <= pl.col("arrival_ms") + _AHEAD_MS
+    max_time_ms = lines.filter(told)["dated_ms"].max()
     now = RangeSummary(
         partition=int(records["partition"][0]),
         first_offset=int(records["offset"][0]),

@@ -10,9 +10,9 @@ import polars as pl
 
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest
+from logpipe.formats.columns import line_texts
 from logpipe.identity import KEY_PATTERN, MAX_JUMP, Identities, Verdict
 from logpipe.windows.commit import Marks
-from windows.parse import line_texts
 
 _UNSEEN = Mark(0, 0, Digest())
 _SUMS = ("lines", "line_bytes", "hash")

@@ -9,6 +9,7 @@ import duckdb
 import httpx
 import pytest
 
+from logpipe.formats.presets import preset
 from logpipe.hosts.layout import Layout
 from logpipe.page import lines as page_lines
 from logpipe.page.days import DaysReader
@@ -18,7 +19,6 @@ from logpipe.serving import USER
 from tests.accounting.pipeline import DAY, NOON_MS, PARTITIONS, Pipeline, nasa_lines
 from tests.machine import Service
 from tests.waiting import wait_until
-from windows.parse import parse_line
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -270,8 +270,8 @@ def test_the_query_beside_the_lines_gives_the_same_lines(whole):
         found = sorted(line.encode("latin-1") for (line,) in connection.execute(query).fetchall())
         assert found == expected, query
     # The columns are what the windows job reads.
-    columns = "host, method, endpoint, status, sent_bytes, epoch_ms(time)"
+    columns = "host, epoch_ms(time), method, endpoint, status, sent_bytes"
     rows = connection.execute(f"SELECT line, {columns} FROM lines WHERE host IS NOT NULL").fetchmany(500)
     assert len(rows) == 500
     for line, *read in rows:
-        assert tuple(read) == parse_line(line.encode("latin-1"))[:6]
+        assert tuple(read) == preset("combined").parse_line(line.encode("latin-1"))[:6]

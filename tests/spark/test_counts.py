@@ -9,10 +9,10 @@ import pytest
 
 from logpipe.contracts.chain import Mark
 from logpipe.digest import Digest, line_hash
+from logpipe.formats.presets import preset
 from windows import counts
 from windows.counts import CountPlan, RangeSummary, count_lines, result_of
 from windows.dimensions import DIMENSIONS, Dimension
-from windows.parse import parse_line
 
 AT_MS = 807249601000  # 01/Aug/1995:00:00:01 -0400
 MINUTE_S = AT_MS // 60_000 * 60
@@ -143,21 +143,21 @@ def test_real_lines_against_plain_counting(nasa_lines: list[bytes]) -> None:
     rows, _ = run(plan(), batch(*nasa_lines[:300]), batch(*nasa_lines[300:], first=300))
     expected: Counter[tuple[object, ...]] = Counter()
     for value in nasa_lines:
-        parsed = parse_line(value)
-        assert parsed.event_ms is not None
+        parsed = preset("combined").parse_line(value)
+        assert parsed.time_ms is not None
         assert parsed.status is not None
-        bucket = parsed.event_ms // 60_000 * 60 - MINUTE_S
-        keys = {"total": "", "method": parsed.method, "host": parsed.host, "endpoint": parsed.endpoint,
+        bucket = parsed.time_ms // 60_000 * 60 - MINUTE_S
+        keys = {"total": "", "method": parsed.method, "host": parsed.host, "endpoint": parsed.target,
                 "status": parsed.status}  # fmt: skip
         if parsed.status >= "400":
-            keys["error"] = f"{parsed.status} {parsed.endpoint}"
+            keys["error"] = f"{parsed.status} {parsed.target}"
         for name, key in keys.items():
             expected[bucket, name, key] += 1
     assert {row[:3]: row[3] for row in rows} == dict(expected)
 
 
 def test_adding_a_dimension_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    suffix = Dimension("suffix", "Kinds of file", "suffix", pl.col("endpoint").str.extract(r"\.(\w+)$"))
+    suffix = Dimension("suffix", "Kinds of file", "suffix", pl.col("target").str.extract(r"\.(\w+)$"))
     monkeypatch.setattr(counts, "DIMENSIONS", (*DIMENSIONS, suffix))
     rows, _ = run(plan(), batch(line(path="/a.gif"), line(path="/b.gif"), line(path="/c")))
     assert (0, "suffix", "gif", 2, 20) in rows

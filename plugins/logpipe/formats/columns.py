@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 import polars as pl
 
 from logpipe.formats import times
+from logpipe.formats.compiler import compile_format
 from logpipe.formats.escapes import PLUS, Escape
 from logpipe.formats.fields import TEXTS, Parsed, line_text
 from logpipe.formats.json_lines import (
@@ -28,6 +30,7 @@ SCHEMA = {
 }
 _HTTP = r"(?: HTTP/[0-9.]+)?"
 _METHOD = "[A-Z]{1,20}"
+_ZONE_CHARS = len("+0000")
 _NUMBERS = {
     "status": "[0-9]{3}",
     "sent_bytes": "[0-9]{1,18}|-",
@@ -66,12 +69,18 @@ class Columns:
         return pl.concat([kept, rest.insert_column(0, rows.alias("row"))]).sort("row").drop("row")
 
 
+@lru_cache(64)
+def columns_of(text: str) -> Columns:
+    """What `compiler.compile_format` makes of a text, for columns of lines; kept for the next call."""
+    return Columns(compile_format(text))
+
+
 def line_texts(lines: pl.Series) -> pl.Series:
-    """Decode a column of lines as `line_text` does."""
+    """Decode a column of lines as `line_text` does; null stays null."""
     try:
         return lines.cast(pl.String)
     except pl.exceptions.ComputeError:  # some line is not UTF-8
-        return pl.Series([line_text(line) for line in lines], dtype=pl.String)
+        return pl.Series([None if line is None else line_text(line) for line in lines], dtype=pl.String)
 
 
 class _NativePattern:
@@ -207,7 +216,7 @@ def _time_ms(pattern: Pattern) -> pl.Expr:
     ]
     if clocks.strftime is not None:
         text = whole[0] if len(whole) == 1 else pl.concat_str(whole, separator=" ")
-        made = text.str.to_datetime(clocks.strftime, strict=False, time_unit="ms").cast(pl.Int64)
+        made = _strftime_ms(text, clocks.strftime)
     elif clocks.kind == times.ISO:
         made = _iso_ms(whole[0])
     elif clocks.kind == "s":
@@ -218,6 +227,18 @@ def _time_ms(pattern: Pattern) -> pl.Expr:
         if clock.form == "fraction":
             made = made + pl.col(name).str.slice(0, 3).cast(pl.Int64, strict=False)
     return made
+
+
+def _strftime_ms(text: pl.Expr, form: str) -> pl.Expr:
+    if not form.endswith("%z"):
+        return text.str.to_datetime(form, strict=False, time_unit="ms").cast(pl.Int64)
+    # A zone for itself is a third of the work of `to_datetime` with one.
+    bare = form.removesuffix("%z").rstrip(" ")
+    clock = text.str.head(len(bare) - len(form) + len("%z") - _ZONE_CHARS)
+    made = clock.str.to_datetime(bare, strict=False, time_unit="ms", cache=False).cast(pl.Int64)
+    zone = text.str.tail(_ZONE_CHARS).cast(pl.Int32, strict=False)  # ±HHMM
+    zone_min = zone - 40 * (zone / 100).cast(pl.Int32)
+    return made - zone_min.cast(pl.Int64) * 60_000
 
 
 def _iso_ms(text: pl.Expr) -> pl.Expr:

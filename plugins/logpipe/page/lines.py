@@ -1,7 +1,7 @@
 """From a number to its lines: from the topic while it holds them, else from the files on HDFS.
 
 A request reads for about a second, gives up to a hundred lines, and a cursor for the rest. Which lines count
-is the windows job's own rule (`windows.parse`, `windows.dimensions`), over lines that were sifted by bytes.
+is the windows job's own rule (`logpipe.formats`, `windows.dimensions`), over lines that were sifted by bytes.
 """
 
 import base64
@@ -33,7 +33,7 @@ SHOWN_BYTES = 4096
 _BATCH = 2000
 _SKEW_S = 3600  # a sender's clock may be ahead of Kafka's by so much
 _ZONES_S = 14 * 3600  # zones are at most so far from UTC
-_LONG_KEY = 512  # `windows.parse.MAX_KEY_CHARS`, which costs an import of polars
+_LONG_KEY = 512  # `windows.dimensions.MAX_KEY_CHARS`, which costs an import of polars
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ class LinesQuestion:
             return [True] * len(lines)
         import polars as pl
 
+        from logpipe.formats.columns import columns_of
         from windows.dimensions import DIMENSIONS
-        from windows.parse import parse_frame
 
-        parsed = parse_frame(pl.DataFrame({"value": lines}, schema={"value": pl.Binary}))
+        parsed = columns_of("combined").parse(pl.Series(lines, dtype=pl.Binary))
         holds = pl.lit(True)
         if self.dimension:
             key = next(one.key for one in DIMENSIONS if one.name == self.dimension).cast(pl.String)
@@ -125,7 +125,7 @@ class LinesQuestion:
             holds = pl.col("status").str.starts_with(self.status_class[0])
         if self.by_event:
             # One without a readable time counts in the window of its arrival, which its file does not tell.
-            holds &= pl.col("event_ms").is_between(self.first_s * 1000, self.last_s * 1000, closed="left")
+            holds &= pl.col("time_ms").is_between(self.first_s * 1000, self.last_s * 1000, closed="left")
         found = parsed.select(holds=holds.fill_null(False)).to_series()
         return cast(list[bool], found.to_list())
 

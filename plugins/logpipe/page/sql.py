@@ -16,7 +16,7 @@ from logpipe.clients.hdfs import Hdfs
 from logpipe.page.store import Snapshot, read_snapshot
 from logpipe.settings import Settings
 
-# As `windows.parse` reads regular lines.
+# As `logpipe.formats` reads regular lines of Combined Log Format.
 _LINE = (
     r"^([^ ]+) [^ \[]+ [^ \[]+ "
     r"\[([0-9]{2}/[A-Z][a-z]{2}/[12][0-9]{3}:[0-9:]{8}) ([+-])([0-9]{2})([0-9]{2})\] "

@@ -1,7 +1,6 @@
 """Counts a day's lines in bounded memory: a batch at a time into DuckDB, which spills to disk.
 
-What a line says is the windows job's own reading (`windows.parse`, `windows.dimensions`); a user agent, which
-it does not read, is the second quoted text behind status and bytes.
+What a line says is the windows job's own reading (`logpipe.formats`, `windows.dimensions`).
 """
 
 import shutil
@@ -15,9 +14,9 @@ from typing import Any, Self
 import duckdb
 import polars as pl
 
+from logpipe.formats.columns import columns_of
 from logpipe.page.lines import shown
 from windows.dimensions import DIMENSIONS
-from windows.parse import line_texts, parse_frame
 
 BATCH_BYTES = 4 << 20
 MEMORY_LIMIT = "192MB"
@@ -32,7 +31,6 @@ _KEYED = ("host", "endpoint", "error", "method", "status")
 _LONG_KEY = 512
 _QUARTER_MS = 900_000  # offsets of zones are multiples of it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AGENT = r'" [0-9]{3} (?:[0-9]{1,18}|-) "(?:[^"\\]|\\.)*" "((?:[^"\\]|\\.)*)"'
 
 _TABLES = """
 CREATE TABLE counts (dimension VARCHAR, key VARCHAR, requests BIGINT, sent_bytes HUGEINT, first_ms BIGINT);
@@ -75,6 +73,7 @@ class Figures:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._columns = columns_of("combined")
         self._malformed = Malformed()
         self._folded = dict.fromkeys(_FOLDS, 0)
 
@@ -93,7 +92,8 @@ class Figures:
     def add(self, batches: Iterable[list[bytes]]) -> None:
         """Count lines; a batch is as many as fit into memory."""
         for lines in batches:
-            parsed = parse_frame(pl.DataFrame({"value": lines}, schema={"value": pl.Binary}))
+            values = pl.Series("value", lines, dtype=pl.Binary)
+            parsed = self._columns.parse(values).with_columns(values)
             self._malformed.add(parsed.filter(pl.col("reason").is_not_null()))
             self._count(_keys(parsed.filter(pl.col("reason").is_null())))
             for table in _FOLDS:
@@ -103,13 +103,13 @@ class Figures:
         self._duck.register("batch", requests.to_arrow())
         for name in _KEYED:
             self._duck.execute(
-                f"INSERT INTO counts SELECT '{name}', {_KEY}, count(*), sum(sent_bytes), min(event_ms) "  # noqa: S608 - names of ours
+                f"INSERT INTO counts SELECT '{name}', {_KEY}, count(*), sum(sent_bytes), min(time_ms) "  # noqa: S608 - names of ours
                 f"FROM (SELECT {name} AS k, * FROM batch) WHERE k IS NOT NULL GROUP BY ALL"
             )
         self._duck.execute("INSERT INTO visitors SELECT DISTINCT md5_number(md5(host) || agent) FROM batch")
         self._duck.execute(
-            "INSERT INTO times SELECT quarter, class, count(*), sum(sent_bytes), min(event_ms), "
-            "max(event_ms) FROM batch GROUP BY ALL"
+            "INSERT INTO times SELECT quarter, class, count(*), sum(sent_bytes), min(time_ms), "
+            "max(time_ms) FROM batch GROUP BY ALL"
         )
         self._duck.unregister("batch")
 
@@ -199,14 +199,13 @@ def batches(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
 def _keys(requests: pl.DataFrame) -> pl.DataFrame:
     """What is counted of each request."""
     keys = {one.name: one.key.cast(pl.String) for one in DIMENSIONS if one.name in _KEYED}
-    agents = line_texts(requests["value"]).str.extract(_AGENT).fill_null("").replace("-", "")
     first = pl.col("status").str.head(1)
-    return requests.with_columns(agents.alias("agent")).select(
-        "agent",
-        "event_ms",
+    return requests.select(
+        "time_ms",
         "sent_bytes",
         **keys,
-        quarter=pl.col("event_ms").floordiv(_QUARTER_MS),
+        agent=pl.col("user_agent").fill_null(""),
+        quarter=pl.col("time_ms").floordiv(_QUARTER_MS),
         **{"class": pl.when(first.is_in(list("12345"))).then(first + "xx").otherwise(pl.lit("other"))},
     )
 
