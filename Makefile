@@ -19,7 +19,7 @@ CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
-VALUES := URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
+VALUES := URL PACE LIMIT FORMAT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
@@ -70,7 +70,7 @@ build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
 run: ## Install what is missing, start everything, replay the bundled log, account for every line
 stop: ## Stop everything in order, Flume agents drained first
 status: ## A table of the services; JSON=1 prints one JSON object
-replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines; ends when all are in HDFS and windows
+replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …); ends when all are in HDFS and windows
 verify: ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
 seal: ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS

@@ -4,7 +4,7 @@
 up and healthy, replays the log, waits until all of it stands in HDFS and in the windows, and compares the
 lines at the source, in HDFS and in the windows. The services stay up afterwards.
 
-**Start it** with *Trigger*, with `make replay URL=… PACE=… LIMIT=…`, or nightly by the setting
+**Start it** with *Trigger*, with `make replay URL=… PACE=… LIMIT=… FORMAT=…`, or nightly by the setting
 `LOGPIPE_REPLAY_SCHEDULE`. One run at a time; a second one waits.
 
 **When a task fails**, its log ends with the reason and the way out. Once that is mended, clear the task:
@@ -15,7 +15,7 @@ lines at the source, in HDFS and in the windows. The services stay up afterwards
 | `stream_services` | Airflow's API is away | looks again whether a run is active |
 | `provision_topic` | the topic exists with another shape | verifies it again |
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
-| `replay` | the source is away, or cut short | goes on after the last acknowledged line |
+| `replay` | the source is away, cut short, or of another format | goes on after the last acknowledged line |
 | `hdfs_partition` | a consumer does not drain; the log says which one | waits again |
 | `account` | lines are lost: `make audit` names them, `make repair` first | compares again |
 """
@@ -62,6 +62,7 @@ with DAG(
         pace=dag.param("pace"),
         profile=dag.param("profile"),
         limit=dag.param("limit"),
+        format=dag.param("format"),
     )
     hdfs_partition = HdfsPartitionSensor(
         task_id="hdfs_partition",

@@ -5,7 +5,7 @@ Runs in Spark's Python workers. A task holds one offset range of one Kafka parti
 
 import gc
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -14,12 +14,13 @@ import polars as pl
 import pyarrow as pa
 import xxhash
 
+from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest
-from logpipe.formats.columns import columns_of
 from logpipe.settings import TimeMode
 from logpipe.windows.commit import Marks
 from windows.dimensions import DIMENSIONS, MAX_KEY_CHARS, TOTAL
 from windows.identity import Judged, drop_repeats
+from windows.reading import read_lines
 
 LATE = "late"
 _AHEAD_MS = 86_400_000  # a time this far ahead of the line's arrival says nothing about the stream's clock
@@ -59,6 +60,7 @@ class CountPlan:
         slide_s: Step from window to window; a bucket's length.
         closed_until_ms: Windows that end by then are closed; their lines are late. None: nothing is late.
         marks: High-water marks of the identities.
+        formats: How the lines of a replay are read, see `logpipe.contracts.formats.entry_of`.
         keep: Takes dead letters, columns ``partition, offset, reason, line``; twice when a task runs twice.
     """
 
@@ -67,6 +69,7 @@ class CountPlan:
     slide_s: int
     closed_until_ms: int | None
     marks: Marks
+    formats: Mapping[str, Entry]
     keep: Callable[[pl.DataFrame], None]
 
 
@@ -85,11 +88,6 @@ def _keyed(lines: pl.DataFrame, key: pl.Expr) -> pl.DataFrame:
     if (keyed["key"].str.len_bytes() > MAX_KEY_CHARS).any():
         return keyed.with_columns(pl.col("key").map_elements(_short, pl.String))
     return keyed
-
-
-def read_lines(records: pl.DataFrame) -> pl.DataFrame:
-    """Add what the lines say: columns of `logpipe.formats.fields.Parsed`, from the column ``value``."""
-    return records.hstack(columns_of("combined").parse(records["value"]))
 
 
 def with_time(lines: pl.DataFrame, plan: CountPlan) -> pl.DataFrame:
@@ -169,7 +167,7 @@ def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[
         )
         marks |= judged.marks
         changed |= judged.marks
-        lines = with_time(read_lines(judged.counted), plan)
+        lines = with_time(read_lines(judged, plan.formats), plan)
         summary = _summed(summary, records, judged, lines, changed, plan.time)
         rows.append(count_rows(lines))
         dead = dead_letters(lines)

@@ -24,12 +24,14 @@ class Judged(NamedTuple):
 
     Attributes:
         counted: the records that count.
+        replays: of each of these the replay; null where it has no identity.
         marks: the marks that changed; their digests are of all records so far.
         anonymous: digest of the lines without identity.
         foreign: records whose key is no identity.
     """
 
     counted: pl.DataFrame
+    replays: pl.Series
     marks: Marks
     anonymous: Digest
     foreign: int
@@ -61,12 +63,16 @@ def drop_repeats(records: pl.DataFrame, marks: Marks) -> Judged:
         else:
             repeats = _repeats(rows, marks)
         records = records.filter(~repeats)
+        kept = rows["replay"].filter(~repeats)
         rows = rows.with_columns(pl.when(~repeats).then(pl.col(*_SUMS)).otherwise(0))
         replays = _by_replay(rows)
+    else:
+        kept = rows["replay"]
     changed = {place: _advanced(marks.get(place, _UNSEEN), seen) for place, seen in replays.items()}
     without = rows.filter(pl.col("replay").is_null())
     foreign = without.height - records["key"].null_count()
-    return Judged(records, changed, _digest(without.select(pl.col(*_SUMS).sum()).row(0, named=True)), foreign)
+    anonymous = _digest(without.select(pl.col(*_SUMS).sum()).row(0, named=True))
+    return Judged(records, kept, changed, anonymous, foreign)
 
 
 def _by_replay(rows: pl.DataFrame) -> dict[tuple[int, str], dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 from pyspark.sql import DataFrame
 
+from logpipe.contracts import formats
 from logpipe.windows.commit import FIRST_QUERY, Commit, Kind
 from windows import console
 from windows.counts import RESULT_SCHEMA, CountPlan, RangeSummary, count_lines, result_of
@@ -24,6 +25,7 @@ from windows.kafka_rows import DeadLetters, Sender
 from windows.marks import Forgetting, Ledger
 from windows.open_windows import News, OpenWindows
 from windows.options import Options
+from windows.reading import Formats
 from windows.rows import COUNTS, added_up, no_rows, to_windows
 from windows.store import CommitLog
 from windows.topics import Topics
@@ -63,6 +65,7 @@ class Steps:
         self._forgetting = Forgetting(
             Ledger(hdfs, options.hdfs_url + options.ledger_dir).held, options.identity_days * _DAY_MS
         )
+        self._formats = Formats(hdfs, options.hdfs_url + formats.folder(options.ledger_dir))
         self._lock = threading.Lock()
         self._sender = Sender(options.bootstrap)
         self._keep = DeadLetters(options.bootstrap, options.dead_letters_topic)
@@ -208,8 +211,9 @@ class Steps:
                 "the windows folder to count anew"
             )
         plan = CountPlan(
-            options.time, options.window_s, options.slide_s, before.watermark_ms, before.marks, self._keep
-        )
+            options.time, options.window_s, options.slide_s, before.watermark_ms, before.marks,
+            self._formats.entries(), self._keep,
+        )  # fmt: skip
         counted = records.mapInArrow(partial(count_lines, plan=plan), RESULT_SCHEMA).collect()
         results = [result_of(bytes(row.rows), bytes(row.summary)) for row in counted]
         ranges = [seen for _, seen in results]

@@ -1,5 +1,6 @@
 """Copies of records on a real HDFS, which may be away."""
 
+import gzip
 import json
 import signal
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from logpipe.accounting.source import ledger as recorded
+from logpipe.clients.formats import FormatConflictError, FormatRegistry
 from logpipe.clients.hdfs import HdfsError
+from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest
 from logpipe.replayer.ledger import Copies
 from logpipe.replayer.sums import Sums
@@ -23,7 +26,12 @@ from .process import ReplayerProcess, Stack
 from .test_record import sealed
 
 pytestmark = pytest.mark.integration
-COPIES = "/user/bigdata/apache_logs_ledger/replays"
+LEDGER = "/user/bigdata/apache_logs_ledger"
+COPIES = f"{LEDGER}/replays"
+CADDY = (
+    b'{"ts":1700000000.5,"request":{"remote_ip":"::1","method":"GET","host":"v","uri":"/"},"status":200,"size":7,'
+    b'"duration":0.25}\n'
+)
 
 
 def test_records_are_copied_to_hdfs_when_it_is_there(
@@ -170,6 +178,78 @@ def test_the_topics_partitions_are_copied_before_a_line_is_sent(
         stack.kafka.service.send_signal(signal.SIGCONT)
         hdfs.namenode.send_signal(signal.SIGCONT)
     assert process.wait_state("fixed", "done", 60.0)["partitions"] == 3
+
+
+def test_a_format_is_registered_before_a_line_is_sent_whoever_is_killed(
+    stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    (tmp_path / "g.log.gz").write_bytes(gzip.compress(CADDY * 3))
+    registry = FormatRegistry(hdfs.client, LEDGER)
+    process = start_replayer(**stack.settings, webhdfs_url=hdfs.webhdfs_url)
+    stack.durable.send_signal(signal.SIGSTOP)
+    try:
+        process.submit("formatted", f"file://{tmp_path}/g.log.gz", format="auto")
+        wait_until(lambda: registry.get("formatted"), 30, "its entry")
+        assert process.record("formatted")["lines"] == 0
+        process.kill()
+    finally:
+        stack.durable.send_signal(signal.SIGCONT)
+    process = start_replayer(**stack.settings, webhdfs_url=hdfs.webhdfs_url)
+    record = process.wait_state("formatted", "done", 60)
+    assert (record["lines"], record["format"], record["format_taken"]) == (3, "auto", "caddy")
+    assert registry.get("formatted") == Entry("g.log", "caddy")
+
+
+def test_without_hdfs_no_line_of_a_format_is_sent(
+    stack: Stack, hdfs: Hdfs, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    (tmp_path / "h.log").write_bytes(CADDY)
+    process = start_replayer(**stack.settings, webhdfs_url=hdfs.webhdfs_url)
+    FormatRegistry(hdfs.client, LEDGER).put("taken", "x.log", "iis")
+    hdfs.namenode.send_signal(signal.SIGSTOP)
+    try:
+        for replay_id in ("waiting", "taken"):
+            process.submit(replay_id, f"file://{tmp_path}/h.log", format="caddy")
+        wait_until(lambda: "HDFS" in (process.record("waiting")["reason"] or ""), 60.0, "a word")
+        assert process.record("waiting")["lines"] == 0
+    finally:
+        hdfs.namenode.send_signal(signal.SIGCONT)
+    assert process.wait_state("waiting", "done", 60)["format_taken"] == "caddy"
+    assert "'iis' of log 'x.log', not as 'caddy'" in process.wait_state("taken", "failed", 60)["reason"]
+
+
+def test_a_wrong_format_fails_before_a_line_is_sent_and_says_which_would_fit(
+    replayer: ReplayerProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "i.log").write_bytes(CADDY * 3)
+    replayer.submit("wrong", f"file://{tmp_path}/i.log", format="combined")
+    record = replayer.wait_state("wrong", "failed")
+    assert (record["lines"], record["format_taken"]) == (0, None)
+    assert "reads 0 of the first 3 lines, for example not '{" in record["reason"]
+    assert "Formats that fit: caddy" in record["reason"]
+
+
+def test_the_registry_refuses_another_format_and_forgets_with_the_record(hdfs: Hdfs) -> None:
+    settings = parse(webhdfs_url=hdfs.webhdfs_url, hdfs_ledger_dir="/user/bigdata/formats")
+    registry, copies = FormatRegistry(hdfs.client, settings.hdfs_ledger_dir), Copies(settings)
+    assert registry.load() == {}
+    for _ in range(2):
+        registry.put("r", "a.log", "caddy")
+    registry.put("followed", "b.log", "nginx")
+    with pytest.raises(FormatConflictError, match=r"r is read as 'caddy' of log 'a.log', not as 'nginx'"):
+        registry.put("r", "a.log", "nginx")
+    with ThreadPoolExecutor(4) as hosts:
+        asked = [hosts.submit(registry.put, "race", "c.log", name) for name in ("iis", "caddy") * 2]
+        failed = [each.exception() for each in asked]
+    assert sum(error is None for error in failed) == 2
+    assert all(error is None or isinstance(error, FormatConflictError) for error in failed)
+    found = registry.load()
+    assert found.keys() == {"r", "followed", "race"}
+    assert found["r"] == Entry("a.log", "caddy")
+    copies.put(sealed("r", days_ago=0.1))
+    age(hdfs, f"{settings.hdfs_ledger_dir}/replays/r.json", 31)
+    copies.fold()
+    assert registry.load().keys() == {"followed", "race"}
 
 
 def test_sealed_copies_are_folded_once_by_several_hosts(hdfs: Hdfs) -> None:

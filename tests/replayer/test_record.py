@@ -53,9 +53,9 @@ def sealed(replay_id: str, *, days_ago: float, sealed: bool = True, lines: int =
 
 def test_a_record_of_an_earlier_version_keeps_kafkas_partitioner() -> None:
     values = record().to_file()
-    del values["partitions"], values["sealed_at"]
+    del values["partitions"], values["sealed_at"], values["format"], values["format_taken"]
     old = ReplayRecord.from_file(values)
-    assert (old.partitions, old.sealed_at) == (0, None)
+    assert (old.partitions, old.sealed_at, old.spec.format, old.format_taken) == (0, None, None, None)
 
 
 def test_which_of_two_records_knows_of_more() -> None:
@@ -147,9 +147,9 @@ def test_the_password_is_in_no_record_and_its_file_is_private(tmp_path: Path) ->
 def test_the_record_shows_what_the_interface_promises() -> None:
     shown = record().to_json()
     assert list(shown) == [
-        "replay_id", "url", "pace", "profile", "limit", "state", "reason", "lines", "bytes", "hash_sum",
-        "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
-        "partitions", "started_at", "updated_at", "finished_at", "sealed_at", "given_up_at",
+        "replay_id", "url", "pace", "profile", "limit", "format", "state", "reason", "lines", "bytes",
+        "hash_sum", "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
+        "partitions", "format_taken", "started_at", "updated_at", "finished_at", "sealed_at", "given_up_at",
     ]  # fmt: skip
     assert (shown["lines"], shown["bytes"], shown["first_line"], shown["last_line"]) == (2, 2, 1, 3)
 
@@ -176,11 +176,18 @@ def test_a_damaged_record_is_named_and_stops_nothing(tmp_path: Path) -> None:
         ({"limit": True}, "limit"),
         ({"limit": 1.5}, "limit"),
         ({"more": 1}, "more"),
+        ({"format": 1}, "format"),
+        ({"format": "caddy", "profile": "memory"}, "format"),
     ],
 )
 def test_a_bad_value_is_refused_by_field_value_and_expectation(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=rf"{told}.*expected|{told} .*has the scheme"):
         ReplaySpec.from_request({**SPEC, **change})
+
+
+def test_a_format_that_is_none_is_refused_with_what_is_known() -> None:
+    with pytest.raises(ValueError, match=r"format is 'nothing'.* unknown.*caddy"):
+        ReplaySpec.from_request({**SPEC, "format": "nothing"})
 
 
 def test_a_dead_letter_stands_in_its_file_once_even_after_a_torn_write(tmp_path: Path) -> None:
@@ -211,7 +218,8 @@ def test_a_replay_that_has_just_begun_survives_the_file_and_says_nothing_it_does
     values = fresh.to_file()
     assert ReplayRecord.from_file(values, fresh.spec.login) == fresh
     assert {name for name, value in values.items() if value is None} == {
-        "first_line", "last_line", "source_size_bytes", "partitions", "finished_at", "sealed_at",
+        "format", "format_taken", "first_line", "last_line", "source_size_bytes", "partitions",
+        "finished_at", "sealed_at",
         "given_up_at",
     }  # fmt: skip
     assert values["limit"] == 1
@@ -235,7 +243,7 @@ def test_times_are_utc() -> None:
         ([], "the body is list, expected a JSON object"),
         (
             {**SPEC, "more": 1},
-            "more is not known, expected replay_id, url, pace, profile, limit, login",
+            "more is not known, expected replay_id, url, pace, profile, limit, format, login",
         ),
         ({**SPEC, "url": 7}, "url is 7, expected a text"),
         (

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from logpipe.contracts.chain import Mark
+from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest, line_hash
 from logpipe.formats.presets import preset
 from windows import counts
@@ -30,7 +31,7 @@ def line(second: int = 1, host: str = "h", path: str = "/a", status: int = 200, 
 
 def plan(time: str = "event", closed_until_ms: int | None = None, **marks: int) -> CountPlan:
     known = {(0, replay): Mark(number, 0, Digest(number, 10, 5)) for replay, number in marks.items()}
-    return CountPlan(time, 60, 60, closed_until_ms, known, lambda _: None)  # type: ignore[arg-type]
+    return CountPlan(time, 60, 60, closed_until_ms, known, {}, lambda _: None)  # type: ignore[arg-type]
 
 
 def batch(
@@ -161,6 +162,57 @@ def test_adding_a_dimension_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(counts, "DIMENSIONS", (*DIMENSIONS, suffix))
     rows, _ = run(plan(), batch(line(path="/a.gif"), line(path="/b.gif"), line(path="/c")))
     assert (0, "suffix", "gif", 2, 20) in rows
+
+
+CADDY = (
+    b'{"ts":807249601.5,"request":{"remote_ip":"9.9.9.9","method":"PUT","host":"v.example","uri":"/c","headers":'
+    b'{"User-Agent":["curl/8.5.0"]},"tls":{"version":772}},"status":201,"size":7,"duration":0.25}'
+)
+FORMATS = {
+    "site": Entry("site.log", "caddy"),
+    "old": Entry("old.log", "combined"),
+    "nginx": Entry("n.log", "$time_iso8601 $remote_addr $status"),
+}
+
+
+def test_lines_are_read_by_the_format_of_their_replay() -> None:
+    of_keys = {
+        b"site.g7:1": CADDY,
+        b"repair-1+site.g7:4": CADDY,
+        b"nginx:1": b"1995-08-01T00:00:02-04:00 8.8.8.8 502",
+        b"old:1": line(3, host="o"),
+        b"unknown:1": line(4, host="u"),
+        b"unknown:2": CADDY,
+        b"no identity": line(5, host="a"),
+        b"site.g8:1": line(6, host="b"),
+    }
+    rows, dead = run(
+        replace(plan(), formats=FORMATS), batch(*of_keys.values(), keys=list[bytes | None](of_keys))
+    )
+    assert {row[2:4] for row in rows if row[1] == "host"} == {
+        ("9.9.9.9", 2), ("8.8.8.8", 1), ("o", 1), ("u", 1), ("a", 1),
+    }  # fmt: skip
+    assert {row[2:4] for row in rows if row[1] == "endpoint"} == {("/c", 2), ("/a", 3)}
+    assert (0, "malformed", "format", 2, 0) in rows
+    assert dead == [(5, "format", CADDY), (7, "format", line(6, host="b"))]
+    assert sum(row[3] for row in rows if row[1] == "total") == len(of_keys)
+
+
+def test_what_is_read_does_not_depend_on_what_comes_along() -> None:
+    keys: list[bytes | None] = [b"site:1", b"old:1", b"unknown:1", None]
+    lines = [CADDY, line(host="o"), CADDY, line(host="x")]
+    count_plan = replace(plan(), formats=FORMATS)
+    together, dead = run(count_plan, batch(*lines, keys=keys))
+    apart = [
+        run(count_plan, batch(value, keys=[key], first=at))
+        for at, (key, value) in enumerate(zip(keys, lines, strict=True))
+    ]
+    summed: Counter[tuple[object, ...]] = Counter()
+    for rows, _ in apart:
+        for bucket, dimension, key, count, _ in rows:
+            summed[bucket, dimension, key] += int(str(count))
+    assert summed == {row[:3]: row[3] for row in together}
+    assert [letter for _, letters in apart for letter in letters] == dead
 
 
 def test_a_range_of_nothing_but_repeats_says_so() -> None:

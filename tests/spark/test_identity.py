@@ -38,14 +38,17 @@ def judged(rows: Rows, marks: Marks | None = None) -> Judged:
 def judged_in_batches(rows: Rows, batch: int) -> Judged:
     """What all batches together give."""
     marks: Marks = {}
-    kept, anonymous, foreign = [], Digest(), 0
+    kept: list[pl.DataFrame] = []
+    replays: list[pl.Series] = []
+    anonymous, foreign = Digest(), 0
     for start in range(0, len(rows), batch):
         found = drop_repeats(records(rows[start : start + batch], start), marks)
         marks |= found.marks
         kept.append(found.counted)
+        replays.append(found.replays)
         anonymous += found.anonymous
         foreign += found.foreign
-    return Judged(pl.concat(kept), marks, anonymous, foreign)
+    return Judged(pl.concat(kept), pl.concat(replays), marks, anonymous, foreign)
 
 
 def expected(rows: Rows) -> tuple[list[int], Marks, Digest, int]:
@@ -75,6 +78,11 @@ def test_every_case_of_the_table(batch: int) -> None:
     found = judged_in_batches(rows, batch)
     assert found.counted["offset"].to_list() == [
         at for at, (_, _, verdict) in enumerate(cases()) if verdict != "repeat"
+    ]
+    assert found.replays.to_list() == [
+        parse_key(key or b"")[0] if verdict == "new" else None  # type: ignore[index]
+        for _, key, verdict in cases()
+        if verdict != "repeat"
     ]
     assert found.foreign == sum(verdict == "foreign" for _, _, verdict in cases())
     assert found.anonymous.lines == sum(verdict in ("foreign", "anonymous") for _, _, verdict in cases())

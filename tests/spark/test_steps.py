@@ -19,17 +19,20 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
+from logpipe.clients.formats import FormatRegistry
 from logpipe.clients.hdfs import Hdfs as WebHdfs
 from logpipe.digest import Digest
 from logpipe.settings import Settings
 from logpipe.windows.commit import Commit, DateFile, counting, step_name
 from logpipe.windows.reader import WindowStore, WindowTotals
 from tests.machine import HDFS_USER, Hdfs, Kafka
+from tests.waiting import wait_until
 from windows import folds, kafka_rows
 from windows import steps as job_steps
 from windows.errors import CutError, FencedError, WindowsError
 from windows.hdfs import Hdfs as JvmHdfs
 from windows.options import Options, from_arguments
+from windows.reading import Formats
 from windows.rows import KEY
 from windows.source import raw_records
 from windows.steps import Steps
@@ -276,6 +279,45 @@ def test_a_resend_counts_once_across_batches_and_restarts(
     assert job.store.totals().covered_offsets == {0: 45, 1: 45}
     job.batch(2, *[(line, None, 0) for line in lines[:5]])
     assert job.digest() == Digest.of(lines + lines[:5])
+
+
+def test_a_format_that_is_registered_while_the_job_runs(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several formats through one topic; what is not known of a line's format is never guessed."""
+    ledger = f"/user/{HDFS_USER}/of_formats{next(_numbers)}"
+    job = make_job("--ledger-dir", ledger)
+    registry = FormatRegistry(WebHdfs(job.web.webhdfs_url, HDFS_USER), ledger)
+    caddy = b'{"ts":8e8,"request":{"remote_ip":"%d","method":"GET","host":"v","uri":"/"},"status":200}'
+    common = b'h - - [01/Aug/1995:00:00:01 -0400] "GET /a HTTP/1.0" 200 7'
+
+    def hosts() -> dict[str, int]:
+        return {key: count for (_, name, key), count in job.rows().items() if name in ("host", "malformed")}
+
+    job.batch(0, (common, "plain:1", 0), (caddy % 1, "unknown:1", 1))
+    assert hosts() == {"h": 1, "format": 1}
+    registry.put("site", "site.log", "caddy")
+    job.batch(1, (caddy % 2, "site.g1:1", 0), (common, "plain:2", 0), (common, "site.g1:2", 1))
+    assert hosts() == {"h": 2, "2": 1, "format": 2}
+    registry.put("words", "words.log", "$remote_addr at $time_iso8601")
+    job.send((b"w at 1995-08-01T00:00:02-04:00", "words:1", 0), (caddy % 3, "site.g2:1", 1))
+    job.plan(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(JvmHdfs, "list", None)  # as if HDFS was away
+        with pytest.raises(TypeError):
+            job.count(2)
+    assert job.restart().commit.batch_id == 1
+    job.count(2)
+    assert hosts() == {"h": 2, "2": 1, "3": 1, "w": 1, "format": 2}
+    wait_until(lambda: time.monotonic() - job.steps._formats._seen_at > 0.2, 5, "the folder's time to pass")
+    job.batch(3, (caddy % 4, "site.g2:2", 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Formats, "_load", None)  # what has not changed is not listed again
+        job.batch(4, (caddy % 5, "site.g2:3", 1))
+    assert hosts() == {"h": 2, "2": 1, "3": 1, "4": 1, "5": 1, "w": 1, "format": 2}
+    WebHdfs(job.web.webhdfs_url, HDFS_USER).write(f"{ledger}/formats/odd.json", b'{"version": 99}')
+    with pytest.raises(WindowsError, match=r"odd.json holds .* expected a format of version 1"):
+        job.batch(5, (common, "plain:3", 0))
 
 
 def test_event_time_against_duckdb(make_job: Callable[..., Job], nasa_lines: list[bytes]) -> None:

@@ -31,6 +31,7 @@ VALUES = (
     "URL",
     "PACE",
     "LIMIT",
+    "FORMAT",
     "PROFILE",
     "DATE",
     "REPLAY",

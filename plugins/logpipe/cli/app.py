@@ -32,7 +32,7 @@ Examples:
 
 \b
   logpipe run --pace max             the bundled log, as fast as it is acknowledged
-  logpipe replay --url https://www.example.org/access.log.gz --limit 1000
+  logpipe replay --url https://www.example.org/access.log.gz --limit 1000 --format auto
   logpipe status --json              for a program
   logpipe --target cluster verify    the same on the cluster of docker/
 """
@@ -166,6 +166,15 @@ Limit = Annotated[
     int | None,
     _option("limit", "Stop after so many lines. Default: all.", parser=_count, metavar="LINES"),
 ]
+Format = Annotated[
+    str | None,
+    _option(
+        "format",
+        "How the log's lines are read: a preset such as caddy or nginx, the server's own LogFormat, "
+        "log_format, #Fields line or JSON map, or auto, which looks at the first lines. Default: Combined "
+        "Log Format.",
+    ),
+]
 Profile = Annotated[
     DeliveryProfile | None,
     _option("profile", "Delivery profile of the agents. Default: LOGPIPE_PROFILE."),
@@ -221,6 +230,7 @@ def run(
     url: Url = None,
     pace: Pace = None,
     limit: Limit = None,
+    format_: Format = None,
     profile: Profile = None,
     connection: Connection = None,
 ) -> int:
@@ -230,7 +240,10 @@ def run(
     has started. A replay that fails leaves the services up, to look at and to go on: what was acknowledged
     stays sent.
     """
-    chosen = {"url": url, "pace": pace, "limit": limit, "profile": profile, "source_conn_id": connection}
+    chosen = {
+        "url": url, "pace": pace, "limit": limit, "format": format_, "profile": profile,
+        "source_conn_id": connection,
+    }  # fmt: skip
     return _target(context).run({name: value for name, value in chosen.items() if value is not None})
 
 

@@ -25,8 +25,8 @@ class Replayer(HttpService):
     def submit(self, replay_id: str, spec: dict[str, Any], login: dict[str, str] | None = None) -> Record:
         """Start a replay, or find the one with this id: a running one is joined, a failed one goes on.
 
-        ``spec`` holds url, pace, profile and limit (lines, or null); ``login`` user and password for the
-        log's server.
+        ``spec`` holds url, pace, profile, limit (lines, or null) and perhaps format; ``login`` user and
+        password for the log's server.
 
         Raises:
             ReplayRefusedError: a value is refused, or the id stands for another spec.

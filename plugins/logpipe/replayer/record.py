@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from logpipe.digest import Digest
+from logpipe.formats.compiler import compile_format
+from logpipe.formats.detect import AUTO
+from logpipe.formats.fields import FormatError
 from logpipe.identity import REPAIR_PREFIX, REPLAY_PATTERN
 from logpipe.replayer.feed import Place
 from logpipe.replayer.pace import parse_pace
@@ -25,13 +28,20 @@ def now_text() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReplaySpec:
-    """What was asked for. ``login`` is for the source's server: it is never shown, and may change."""
+    """What was asked for.
+
+    Attributes:
+        format: how the lines are read, for `logpipe.formats.compiler.compile_format`, or ``auto``; the first
+            lines are held against it. None: Combined Log Format, whatever the lines say.
+        login: is for the source's server: it is never shown, and may change.
+    """
 
     replay_id: str
     url: str
     pace: str
     profile: str
     limit: int | None
+    format: str | None = None
     login: Login | None = None
 
     @classmethod
@@ -62,8 +72,11 @@ class ReplaySpec:
             raise ValueError(f"profile is {profile!r}, expected one of {PROFILES}")
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise ValueError(f"limit is {limit!r}, expected null or a number of lines from 1")
+        format_ = values.get("format")
+        if format_ is not None:
+            _check_format(format_, profile)
         login = None if values.get("login") is None else Login.from_json(values["login"])
-        return cls(replay_id, values["url"], values["pace"], profile, limit, login)
+        return cls(replay_id, values["url"], values["pace"], profile, limit, format_, login)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, without the login."""
@@ -73,7 +86,23 @@ class ReplaySpec:
             "pace": self.pace,
             "profile": self.profile,
             "limit": self.limit,
+            "format": self.format,
         }
+
+
+def _check_format(text: Any, profile: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"format is {text!r}, expected null or a text")
+    if profile != "durable":
+        raise ValueError(
+            f"format is {text!r}, expected null in profile {profile}: its lines have no identity, by which "
+            "readers would know their format"
+        )
+    if text != AUTO:
+        try:
+            compile_format(text)
+        except FormatError as error:
+            raise ValueError(f"format is {text!r}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +115,7 @@ class ReplayRecord:
     Attributes:
         partitions: the topic's when the replay began: `logpipe.identity.partition_of` goes by it. None: not
             asked for yet; 0: an earlier version began it, and Kafka's own partitioner goes on.
+        format_taken: what the lines are read as; None: nothing was asked for, or no line was looked at yet.
         sealed_at: when the lines were found equal everywhere, ISO-8601 UTC; None: they were not yet. One that
             is sealed and not ``done`` was given up half sent.
         given_up_at: when somebody said that nobody will go on with it, ISO-8601 UTC; None: nobody did.
@@ -100,6 +130,7 @@ class ReplayRecord:
     version: SourceVersion | None = None
     is_compressed: bool | None = None
     partitions: int | None = None
+    format_taken: str | None = None
     started_at: str = field(default_factory=now_text)
     updated_at: str = field(default_factory=now_text)
     finished_at: str | None = None
@@ -143,6 +174,7 @@ class ReplayRecord:
             "source_bytes_read": self.place.source_bytes,
             "source_size_bytes": self.version.size_bytes if self.version else None,
             "partitions": self.partitions,
+            "format_taken": self.format_taken,
             "started_at": self.started_at,
             "updated_at": self.updated_at,
             "finished_at": self.finished_at,
@@ -176,7 +208,7 @@ class ReplayRecord:
         resume = values["resume"]
         version = SourceVersion(values["source_size_bytes"], resume["source_modified_at"])
         return cls(
-            spec=replace(ReplaySpec.from_request({name: values[name] for name in names}), login=login),
+            spec=replace(ReplaySpec.from_request({name: values.get(name) for name in names}), login=login),
             state=values["state"],
             reason=values["reason"],
             digest=Digest.from_json(values),
@@ -190,6 +222,7 @@ class ReplayRecord:
             version=version if resume["is_pinned"] else None,
             is_compressed=resume["is_compressed"],
             partitions=values.get("partitions", 0),
+            format_taken=values.get("format_taken"),
             started_at=values["started_at"],
             updated_at=values["updated_at"],
             finished_at=values["finished_at"],

@@ -198,7 +198,14 @@ class Registry:
         return Replay(record, self._settings, self._journal, self._publish, self._ledger.wake)
 
     def _publish(self, record: ReplayRecord) -> None:
-        """Let other hosts know which partitions a replay's lines belong to, before the first one is sent."""
+        """Before the first line is sent, let all readers know its format, and other hosts its partitions.
+
+        Raises:
+            LedgerError: HDFS is away.
+            SinkError: the id stands for another format.
+        """
+        if record.format_taken is not None:
+            self._copies.put_format(record)
         if self._settings.replays_on == "hdfs":
             self._copies.put(record)
 

@@ -9,6 +9,8 @@ from itertools import chain
 from typing import Any
 
 from logpipe.digest import Digest
+from logpipe.formats import detect
+from logpipe.formats.fields import FormatError
 from logpipe.identity import CHUNK_LINES
 from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
@@ -31,6 +33,7 @@ from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
 _JOURNAL_PAUSE_S = 2.0
+_LOOK_BYTES = 1 << 20  # of a log, to see its format
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,8 @@ class Replay:
 
     Args:
         record: in state ``running``.
-        publish: called before the first line is sent, and again until it does not raise `LedgerError`.
+        publish: called before the first line is sent, and again until it does not raise `LedgerError`; a
+            `SinkError` of it ends the replay.
         on_change: called after each change of the state, from the replay's thread.
     """
 
@@ -114,7 +118,7 @@ class Replay:
 
     def _pump(self) -> None:
         raw = self._open_raw()
-        blocks = self._open_blocks(raw)
+        blocks = self._with_format(self._open_blocks(raw))
         self._fix_partitions()
         with (
             closing(Prefetch(blocks, self._record.spec.replay_id)) as prefetch,
@@ -220,6 +224,28 @@ class Replay:
             if self._record.is_compressed
             else pass_through(blocks, self._record.place.pin.offset)
         )
+
+    def _with_format(self, blocks: Iterator[PlainBlock]) -> Iterator[PlainBlock]:
+        """At the first time hold the format that was asked for against the first lines, or find it."""
+        asked = self._record.spec.format
+        if asked is None or self._record.format_taken is not None:
+            return blocks
+        looked_at: list[PlainBlock] = []
+        head = bytearray()
+        for block in blocks:
+            looked_at.append(block)
+            head += block.plain
+            if head.count(b"\n") >= detect.MAX_LINES or len(head) > _LOOK_BYTES:
+                break
+        else:
+            head += b"\n"  # a last line without end is a line
+        try:
+            found = detect.take(asked, bytes(head).split(b"\n")[:-1] or [bytes(head)])
+        except FormatError as error:
+            raise SourceError(str(error)) from None
+        log.info("%s: format %s", self._record.spec.replay_id, found)
+        self._change(format_taken=found.name)
+        return chain(looked_at, blocks)
 
     def _feed(self, prefetch: Prefetch) -> LineFeed:
         spec = self._record.spec

@@ -52,6 +52,13 @@ def replay_params(conf: Settings) -> dict[str, Param]:
         "limit": Param(
             None, type=["null", "integer"], minimum=1, description="Stop after so many lines; empty for all"
         ),
+        "format": Param(
+            None,
+            type=["null", "string"],
+            description="How its lines are read: a preset such as caddy, the server's own LogFormat, "
+            "log_format, #Fields line or JSON map, or auto; empty for Combined Log Format, whatever "
+            "the lines say",
+        ),
         "wait_s": Param(
             0, type="integer", minimum=0, description="Wait for the source so long, in seconds; 0 looks once"
         ),

@@ -28,6 +28,9 @@ class ReplayOperator(FirstLookMixin):
         pace: ``delay:SECONDS``, ``speed:FACTOR`` or ``max``.
         profile: delivery profile, ``memory`` or ``durable``.
         limit: stop after so many lines; None for all.
+        format: how the log's lines are read: a preset, the server's own words, or ``auto``, which looks at
+            the first lines. One that does not fit fails before a line is sent. None: Combined Log Format,
+            whatever the lines say.
         source_conn_id: connection with user and password for the log's server; None when it asks for none.
         replayer_conn_id: connection to the replayer.
         process_host_conn_id: connection to the process host that keeps the replayer.
@@ -37,7 +40,9 @@ class ReplayOperator(FirstLookMixin):
         first_look_s: the task keeps its worker this long before it defers.
     """
 
-    template_fields: Sequence[str] = ("url", "pace", "profile", "limit", "source_conn_id", "replayer_conn_id")
+    template_fields: Sequence[str] = (
+        "url", "pace", "profile", "limit", "format", "source_conn_id", "replayer_conn_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class ReplayOperator(FirstLookMixin):
         pace: str,
         profile: str,
         limit: int | None = None,
+        format: str | None = None,  # noqa: A002 - its name everywhere
         source_conn_id: str | None = None,
         replayer_conn_id: str = "replayer_default",
         process_host_conn_id: str = "process_host_default",
@@ -60,6 +66,7 @@ class ReplayOperator(FirstLookMixin):
         self.pace = pace
         self.profile = profile
         self.limit = limit
+        self.format = format
         self.source_conn_id = source_conn_id
         self.replayer_conn_id = replayer_conn_id
         self.process_host_conn_id = process_host_conn_id
@@ -78,7 +85,7 @@ class ReplayOperator(FirstLookMixin):
         from logpipe.airflow.triggers.ownership import OWNER_KEY
         from logpipe.airflow.triggers.replay import ReplayTrigger
 
-        names = ("url", "pace", "profile", "limit", "source_conn_id")
+        names = ("url", "pace", "profile", "limit", "format", "source_conn_id")
         spec = {name: getattr(self, name) for name in names}
         replay_id = replay_id_of(context)
         context["ti"].xcom_push(key="replay_id", value=replay_id)  # whoever follows this run finds the replay
