@@ -5,6 +5,7 @@ import logging
 import sys
 
 from logpipe import settings
+from logpipe.replayer.follow.engine import Engine
 from logpipe.replayer.journal import Journal, JournalBusyError
 from logpipe.replayer.registry import Registry
 from logpipe.replayer.service import PASSWORD, Service
@@ -68,10 +69,11 @@ def main() -> int:
         current = settings.load()
         password = read_password(current.state_dir, PASSWORD)
         registry = Registry(current, Journal(current.state_dir / "replays"))
+        engine = Engine(current, registry)
     except (ValueError, OSError, JournalBusyError) as error:
         print(f"replayer: {error}", file=sys.stderr)
         return _CONFIGURATION_ERROR
-    serve(Service(registry).app(password), current.host, current.replayer_port)
+    serve(Service(registry, engine).app(password), current.host, current.replayer_port)
     return 0
 
 

@@ -11,6 +11,7 @@ from logpipe.formats.detect import AUTO
 from logpipe.formats.fields import FormatError
 from logpipe.identity import REPAIR_PREFIX, REPLAY_PATTERN
 from logpipe.replayer.feed import Place
+from logpipe.replayer.follow.generation import Generation
 from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.pin import Pin
 from logpipe.replayer.sources import SourceVersion
@@ -119,6 +120,7 @@ class ReplayRecord:
         sealed_at: when the lines were found equal everywhere, ISO-8601 UTC; None: they were not yet. One that
             is sealed and not ``done`` was given up half sent.
         given_up_at: when somebody said that nobody will go on with it, ISO-8601 UTC; None: nobody did.
+        generation: which file of a followed log it is; None: a replay.
     """
 
     spec: ReplaySpec
@@ -136,6 +138,7 @@ class ReplayRecord:
     finished_at: str | None = None
     sealed_at: str | None = None
     given_up_at: str | None = None
+    generation: Generation | None = None
 
     def changed(self, **changes: Any) -> "ReplayRecord":
         """A later record."""
@@ -180,6 +183,7 @@ class ReplayRecord:
             "finished_at": self.finished_at,
             "sealed_at": self.sealed_at,
             "given_up_at": self.given_up_at,
+            **({"generation": self.generation.to_json()} if self.generation else {}),
         }
 
     def to_file(self) -> dict[str, Any]:
@@ -228,4 +232,5 @@ class ReplayRecord:
             finished_at=values["finished_at"],
             sealed_at=values.get("sealed_at"),
             given_up_at=values.get("given_up_at"),
+            generation=Generation.from_json(values["generation"]) if values.get("generation") else None,
         )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from logpipe.identity import REPAIR_PREFIX
 from logpipe.replayer.errors import SourceRefusedError
+from logpipe.replayer.follow.generation import number_of
 from logpipe.replayer.front_door import check_source
 from logpipe.replayer.journal import SUMS_FILE, Journal
 from logpipe.replayer.ledger import Copies, Ledger, LedgerError
@@ -28,6 +29,24 @@ class ConflictError(Exception):
     """The replay id stands for something else."""
 
 
+class Kept:
+    """The record of a followed log's file, whose lines `logpipe.replayer.follow` sends."""
+
+    is_alive = False
+
+    def __init__(self, record: ReplayRecord) -> None:
+        self.record = record
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def halt(self, *, is_final: bool) -> None:
+        """Nothing to halt."""
+
+    def join(self, timeout_s: float) -> None:
+        """Nothing to wait for."""
+
+
 class Registry:
     """Starts, finds and stops replays.
 
@@ -42,7 +61,8 @@ class Registry:
         self._copies = Copies(settings)
         self._ledger = Ledger(self._copies, self.all, self._adopt, self._fold)
         self._lock = threading.Lock()
-        self._replays: dict[str, Replay] = {}
+        self._replays: dict[str, Replay | Kept] = {}
+        self.on_fold: Callable[[list[ReplayRecord]], None] = lambda _: None
         self._unreadable: dict[str, str] = {}
 
     def resume(self) -> None:
@@ -78,6 +98,7 @@ class Registry:
                 raise ConflictError(self._unreadable[spec.replay_id])
             known = self._replays.get(spec.replay_id)
             if known is not None:
+                _must_be_a_replay(known.record)
                 self._must_equal(known.record.spec, spec)
                 if known.is_alive or known.record.state == "done":
                     return known.record, False
@@ -114,14 +135,35 @@ class Registry:
         return [replay.record for replay in list(self._replays.values())]
 
     def stop(self, replay_id: str) -> ReplayRecord | None:
-        """Stop a replay for good and wait a little for it; None if there is none."""
+        """Stop a replay for good and wait a little for it; None if there is none.
+
+        Raises:
+            ConflictError: it is a followed log's file.
+        """
         replay = self._replays.get(replay_id)
         if replay is None:
             return None
+        _must_be_a_replay(replay.record)
         if replay.record.state == "running":
             replay.halt(is_final=True)
             replay.join(STOP_WAIT_S)
         return replay.record
+
+    def keep(self, record: ReplayRecord, *, is_new: bool) -> None:
+        """Write the record of a followed log's file; a new or an ended one outlasts a power cut.
+
+        Raises:
+            OSError: the disk is full or fails; the record before is left as it was.
+        """
+        (self._journal.save_synced if is_new else self._journal.save)(record)
+        self._replays[record.spec.replay_id] = Kept(record)
+        if is_new:
+            self._ledger.wake()
+
+    def generations(self, follow_id: str) -> list[ReplayRecord]:
+        """The records of a followed log's files that are kept, in their order."""
+        found = [one for one in self.all() if one.generation and one.generation.follow_id == follow_id]
+        return sorted(found, key=lambda one: number_of(one.spec.replay_id))
 
     def give_up(self, replay_id: str) -> ReplayRecord | None:
         """Note that nobody will go on with a replay that stopped or failed; None if there is none.
@@ -194,10 +236,12 @@ class Registry:
             replay.join(max(0.0, deadline_s - time.monotonic()))
         self._ledger.stop()
 
-    def _replay(self, record: ReplayRecord) -> Replay:
-        return Replay(record, self._settings, self._journal, self._publish, self._ledger.wake)
+    def _replay(self, record: ReplayRecord) -> Replay | Kept:
+        if record.generation is not None:
+            return Kept(record)
+        return Replay(record, self._settings, self._journal, self.publish, self._ledger.wake)
 
-    def _publish(self, record: ReplayRecord) -> None:
+    def publish(self, record: ReplayRecord) -> None:
         """Before the first line is sent, let all readers know its format, and other hosts its partitions.
 
         Raises:
@@ -222,10 +266,11 @@ class Registry:
         with self._lock:
             records = to_fold(self.all())
             self._journal.fold(records)
+            self.on_fold(records)
             for record in records:
                 del self._replays[record.spec.replay_id]
 
-    def _furthest(self, replay_id: str, known: Replay | None) -> ReplayRecord | None:
+    def _furthest(self, replay_id: str, known: Replay | Kept | None) -> ReplayRecord | None:
         """The record that knows of most lines: this host's, or the copy of another one's."""
         own = known.record if known else None
         if self._settings.replays_on == "host":
@@ -233,8 +278,10 @@ class Registry:
         copy = self._copies.get(replay_id)
         return copy if copy is not None and (own is None or own.is_behind(copy)) else own
 
-    def _gone_on(self, record: ReplayRecord) -> Replay:
+    def _gone_on(self, record: ReplayRecord) -> Replay | Kept:
         """Go on with a replay that runs by its record, unless another host has gone on with it."""
+        if record.generation is not None:
+            return Kept(record)
         replay_id = record.spec.replay_id
         if record.state == "running" and self._settings.replays_on == "hdfs":
             try:
@@ -276,6 +323,14 @@ class Registry:
                 f"replay {known.replay_id} has {name} {before[name]!r}, not {now[name]!r}: "
                 "take another replay_id, or ask for the same"
             )
+
+
+def _must_be_a_replay(record: ReplayRecord) -> None:
+    if record.generation is not None:
+        raise ConflictError(
+            f"{record.spec.replay_id} is a file of the followed log {record.generation.path}, expected a "
+            "replay's id: `make unfollow LOG=…` ends the following"
+        )
 
 
 def _check(spec: ReplaySpec, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from logpipe.replayer.record import ReplayRecord
 
 REMEMBERED = 10_000  # ids of folded replays
 KEEP_DAYS = 30  # a sealed record is kept so long after its replay's end
+KEEP_GENERATION_DAYS = 1  # and that of a followed log's file: there may be thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def to_fold(records: Iterable[ReplayRecord], now: datetime | None = None) -> lis
 
 
 def is_old(record: ReplayRecord, now: datetime | None = None) -> bool:
-    """Whether its replay ended more than `KEEP_DAYS` ago."""
-    before = (now or datetime.now(UTC)) - timedelta(days=KEEP_DAYS)
+    """Whether its replay ended more than `KEEP_DAYS` ago, or its file `KEEP_GENERATION_DAYS`."""
+    days = KEEP_GENERATION_DAYS if record.generation else KEEP_DAYS
+    before = (now or datetime.now(UTC)) - timedelta(days=days)
     return record.finished_at is not None and datetime.fromisoformat(record.finished_at) < before

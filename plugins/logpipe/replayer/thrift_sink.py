@@ -147,6 +147,10 @@ class ThriftSink:
         self._batch: Batch | None = None
         self._received = b""
 
+    def serve(self, replay_id: str, partitions: int, on_silence: Callable[[str], None]) -> None:
+        """Send the lines of another replay from now on; no batch is in flight."""
+        self._replay_id, self._partitions, self._on_silence = replay_id, partitions, on_silence
+
     def begin(self, batch: Batch) -> None:
         """Begin to send the batch."""
         self._batch = batch

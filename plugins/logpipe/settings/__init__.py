@@ -186,6 +186,27 @@ class Settings(BaseSettings):
         description="A longer line is set aside, not sent; Kafka's limit is 2 MiB with key and envelope",
     )
 
+    # Followed logs
+    follow_quiet_s: float = Field(
+        1.0,
+        ge=0,
+        le=3600,
+        description="A file that was rotated away has to be quiet so long before lines of the next are sent",
+    )
+    follow_end_s: float = Field(
+        60.0,
+        ge=0,
+        le=86400,
+        description="A file that was rotated away and quiet for so long is over: an unfinished last line is "
+        "sent as it is",
+    )
+    follow_reopen_s: float = Field(
+        3600.0,
+        ge=0,
+        le=86400,
+        description="A file that is over is kept open for so long, in case that a server still writes to it",
+    )
+
     # When Airflow starts runs by itself: cron expressions, in ``timezone``
     maintenance_schedule: Cron = Field(
         "45 3 * * *", description="Checkpoint of the NameNode, old runs and logs"

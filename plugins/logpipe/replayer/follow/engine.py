@@ -1,0 +1,555 @@
+"""All followed logs of this host: a few threads that look and send, whatever the number of logs."""
+
+import glob
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from logpipe.formats.detect import AUTO, take
+from logpipe.formats.fields import FormatError
+from logpipe.replayer.backoff import Backoff
+from logpipe.replayer.dead_letters import DeadLetters
+from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError, SourceError
+from logpipe.replayer.feed import LINGER_S, Batch, SetAside
+from logpipe.replayer.follow.files import COMPRESSED, identity_of, is_rotated_name, open_log
+from logpipe.replayer.follow.log import FollowedLog
+from logpipe.replayer.follow.rounds import Crew, Rounds
+from logpipe.replayer.follow.store import Follow, FollowStore
+from logpipe.replayer.follow.watcher import Watcher
+from logpipe.replayer.front_door import FrontDoor
+from logpipe.replayer.halt import Halt
+from logpipe.replayer.ledger import LedgerError
+from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.thrift_sink import ThriftSink
+from logpipe.replayer.topic import partition_count, still_has
+from logpipe.settings import Settings
+
+SENDERS = 4
+LOOKERS = 2
+_MOST_THREADS = 32
+_LOOK_S = 10.0  # where the file system tells of changes, in case that it forgets one
+_POLL_S = 1.0  # where it does not
+_DISK_PAUSE_S = 2.0
+_STOP_WAIT_S = 4.5
+_LOOKED_AT_BYTES = 256 * 1024  # of a log's begin, to tell its format
+
+log = logging.getLogger(__name__)
+
+
+class Records(Protocol):
+    """Where the records of generations are kept; the registry of replays."""
+
+    def keep(self, record: ReplayRecord, *, is_new: bool) -> None:
+        """Write to the disk, and let others see it. Raises OSError."""
+
+    def publish(self, record: ReplayRecord) -> None:
+        """Let other hosts know of it. Raises LedgerError."""
+
+    def generations(self, follow_id: str) -> list[ReplayRecord]:
+        """Those of a log, in their order."""
+
+
+class Engine:
+    """Follows logs.
+
+    Args:
+        settings: where agent 1 and the topic are.
+        records: the registry.
+        register_format: ``(prefix, log, format)``: called before a log's first line is sent; raises
+            SinkUnavailableError while it cannot be done.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        records: Records,
+        register_format: Callable[[str, str, str], None] = lambda prefix, log, text: None,
+    ) -> None:
+        self.settings = settings
+        self.door = FrontDoor.of(settings)
+        self._records = records
+        self._register_format = register_format
+        self._store = FollowStore(settings.state_dir / "follows")
+        self._logs: dict[str, FollowedLog] = {}
+        self._patterns: dict[str, Follow] = {}
+        self._stopped: dict[str, Follow] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._lock = threading.RLock()
+        self._halt = Halt()
+        self._gate = Gate()
+        self._sinks = threading.local()
+        self._sending: set[str] = set()
+        self._looks, self._turns = Rounds(), Rounds()
+        self._lookers = Crew("follow-look", self._looks, self._look, size=LOOKERS, most=_MOST_THREADS)
+        self._senders = Crew(
+            "follow-send",
+            self._turns,
+            self._turn,
+            size=SENDERS,
+            most=_MOST_THREADS,
+            may_wait=self._sending.__contains__,
+        )
+        self._watcher = Watcher(self._folders, self._changed)
+        self._keeper = threading.Thread(target=self._keep_watch, name="follow-keeper", daemon=True)
+
+    # ------------------------------------------------------------------ what is asked for
+
+    def resume(self) -> None:
+        """Go on with everything that was followed.
+
+        Raises:
+            ValueError: what was followed cannot be read.
+        """
+        for follow in self._store.load():
+            if follow.is_stopped:
+                self._stopped[follow.follow_id] = follow
+            elif follow.is_pattern:
+                self._patterns[follow.follow_id] = follow
+            else:
+                self._add(FollowedLog(follow, self), FollowedLog.go_on)
+        self._lookers.start()
+        self._senders.start()
+        self._watcher.start()
+        self._keeper.start()
+
+    def follow(self, asked: Follow) -> tuple[list[dict[str, Any]], bool]:
+        """Follow a log, or those that fit a pattern; one that is followed already is left as it is.
+
+        Returns:
+            What is followed now: the log; or the pattern and its logs. And whether that is new.
+
+        Raises:
+            ValueError: it may not be read, is no file of lines, or has another format than it is said to.
+            OSError: it can't be recorded.
+        """
+        with self._lock:
+            known = self._logs.get(asked.follow_id)
+            if known is not None and not known.is_stopping:
+                known.revive()
+                self._turns.ask(asked.follow_id)
+                return [known.to_json()], False
+            if asked.follow_id in self._patterns:
+                return self._of_pattern(asked.follow_id), False
+            if known is not None:
+                raise ValueError(f"{asked.log} is being stopped: what is in flight is waited for; try again")
+            before = self._stopped.get(asked.follow_id)
+            if before is not None:
+                asked = replace(asked, next_number=before.next_number)
+            if asked.is_pattern:
+                self.door.check(str(Path(asked.path).parent / "log"))
+                self._store.save(asked)
+                self._patterns[asked.follow_id] = asked
+                self._stopped.pop(asked.follow_id, None)
+                self._expand(asked, is_first=True)
+                return self._of_pattern(asked.follow_id), True
+            if same := self._same_file(asked):
+                return [same.to_json()], False
+            self._check(asked)
+            self._begin(asked)
+            return [self._logs[asked.follow_id].to_json()], True
+
+    def get(self, follow_id: str) -> dict[str, Any] | None:
+        """What is known of a followed log or pattern; None if there is none."""
+        with self._lock:
+            if follow_id in self._logs:
+                return self._logs[follow_id].to_json()
+            if follow_id in self._patterns:
+                return self._of_pattern(follow_id)[0]
+            stopped = self._stopped.get(follow_id)
+        return None if stopped is None else self._ended(stopped)
+
+    def all(self) -> list[dict[str, Any]]:
+        """Everything that is followed, and what was."""
+        with self._lock:
+            ids = [*self._patterns, *self._logs, *self._stopped]
+        return [one for one in map(self.get, sorted(set(ids))) if one is not None]
+
+    def stop(self, follow_id: str) -> dict[str, Any] | None:
+        """Follow no more, once what is in flight is acknowledged; None if there is no such log."""
+        with self._lock:
+            pattern = self._patterns.pop(follow_id, None)
+            if pattern is not None:
+                self._keep_stopped(pattern)
+            logs = [
+                each
+                for each in self._logs.values()
+                if each.follow_id == follow_id or (pattern and each.follow.of == follow_id)
+            ]
+            for each in logs:
+                each.stop()
+                self._turns.ask(each.follow_id)
+        deadline = time.monotonic() + _STOP_WAIT_S
+        while any(each.follow_id in self._logs for each in logs) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.get(follow_id)
+
+    def shut_down(self) -> None:
+        """Halt; what is in flight has a moment to be acknowledged. Everything goes on at the next start."""
+        self._halt.ask()
+        self._looks.end()
+        self._turns.end()
+        self._watcher.end()
+        self._senders.end(_STOP_WAIT_S)
+        self._lookers.end(0.5)
+
+    def _check(self, asked: Follow) -> None:
+        """Refuse what can never be followed; what may become one day is waited for."""
+        self.door.check(asked.path)
+        try:
+            file = open_log(Path(asked.path), self.door)
+        except SourceError as error:
+            raise ValueError(error.reason) from None
+        except OSError:
+            return  # not there yet, or no permission: its state says so
+        try:
+            head = file.read(0, _LOOKED_AT_BYTES)
+            if b"\0" in head[:4096] or file.size() is None:
+                raise ValueError(f"{asked.log} is a binary file, expected lines of text")
+        except OSError:
+            return
+        finally:
+            file.close()
+        lines = head.split(b"\n")[:-1]
+        if asked.format != AUTO and any(lines):
+            take(asked.format, lines)
+
+    def _same_file(self, asked: Follow) -> FollowedLog | None:
+        """The log that reads this file by another name."""
+        identity = identity_of(Path(asked.path))
+        return next((each for each in self._logs.values() if identity and each.reads(identity)), None)
+
+    def _begin(self, follow: Follow) -> None:
+        self._store.save(follow)
+        self._stopped.pop(follow.follow_id, None)
+        self._add(FollowedLog(follow, self), FollowedLog.begin)
+        self._watcher.renew()
+
+    def _add(self, added: FollowedLog, begin: Callable[[FollowedLog], None]) -> None:
+        with self._lock:
+            self._logs[added.follow_id] = added
+            path = Path(added.follow.path)
+            for folder in added.folders():
+                for name in (path.name, path.stem):
+                    self._names.setdefault((folder, name), added.follow_id)
+        begin(added)
+        self._turns.ask(added.follow_id)
+        self._looks.ask(added.follow_id)
+
+    def _remove(self, removed: FollowedLog) -> None:
+        """It has come to rest."""
+        with self._lock:
+            if self._logs.get(removed.follow_id) is not removed:
+                return
+            del self._logs[removed.follow_id]
+            self._names = {name: one for name, one in self._names.items() if one != removed.follow_id}
+            self._keep_stopped(removed.follow)
+        removed.close()
+        self._looks.forget(removed.follow_id)
+        self._turns.forget(removed.follow_id)
+        self._watcher.renew()
+
+    def _keep_stopped(self, follow: Follow) -> None:
+        stopped = replace(follow, is_stopped=True)
+        self.save_follow(stopped)
+        self._stopped[follow.follow_id] = stopped
+
+    def _ended(self, follow: Follow) -> dict[str, Any]:
+        ended = FollowedLog(follow, self)
+        ended.stop()
+        ended.count(self.records(follow.follow_id))
+        return ended.to_json()
+
+    # ------------------------------------------------------------------ patterns
+
+    def _expand(self, pattern: Follow, *, is_first: bool = False) -> None:
+        """Follow the files that fit a pattern and are not followed yet."""
+        paths = [Path(path) for path in sorted(glob.glob(pattern.path))]
+        names = {path.name for path in paths}
+        for path in paths:
+            is_old = any(is_rotated_name(path.name, name) for name in names)
+            if is_old or path.suffix in COMPRESSED or not path.is_file():
+                continue
+            follow = Follow.new(str(path), pattern.format, pattern.start, of=pattern.follow_id)
+            with self._lock:
+                if follow.follow_id in self._logs or self._same_file(follow):
+                    continue
+                before = self._stopped.get(follow.follow_id)
+                if before is not None and before.of is None and not is_first:
+                    continue  # somebody stopped it by its name
+                if before is not None:
+                    follow = replace(follow, next_number=before.next_number)
+                elif not is_first:
+                    follow = replace(follow, start="start")  # it was not there before
+                try:
+                    self._check(follow)
+                except (ValueError, FormatError) as error:
+                    log.warning("%s fits %s and is not followed: %s", path, pattern.path, error)
+                    continue
+                self._begin(follow)
+
+    def _of_pattern(self, follow_id: str) -> list[dict[str, Any]]:
+        pattern = self._patterns[follow_id]
+        found = [each.to_json() for each in self._logs.values() if each.follow.of == follow_id]
+        states = {each["state"] for each in found}
+        worst = next((state for state in ("failed", "behind", "following") if state in states), "waiting")
+        totals = ("lines", "bytes", "bytes_behind", "lines_per_s")
+        return [
+            {
+                "follow_id": follow_id,
+                "log": pattern.log,
+                "path": pattern.path,
+                "format": pattern.format,
+                "start": pattern.start,
+                "state": worst,
+                "reason": None if found else f"no file fits {pattern.path} (yet)",
+                "generation": 0,
+                **{name: sum(each[name] for each in found) for name in totals},
+                "seconds_behind": max((each["seconds_behind"] for each in found), default=0.0),
+                "unknown": [],
+                "files": [each["follow_id"] for each in found],
+            },
+            *found,
+        ]
+
+    # ------------------------------------------------------------------ threads
+
+    def _folders(self) -> Iterable[str]:
+        with self._lock:
+            logs, patterns = list(self._logs.values()), list(self._patterns.values())
+        return {folder for each in logs for folder in each.folders()} | {
+            str(Path(each.path).parent) for each in patterns
+        }
+
+    def _changed(self, paths: set[str] | None) -> None:
+        """Something happened to these paths; None: to any."""
+        if paths is None:
+            with self._lock:
+                found = set(self._logs)
+        else:
+            found = {one for path in paths if (one := self._named(path)) is not None}
+        for follow_id in found:
+            self._looks.ask(follow_id)
+            self._turns.ask(follow_id)
+        if paths and self._patterns:
+            folders = {os.path.dirname(path) for path in paths if self._named(path) is None}
+            for pattern in list(self._patterns.values()):
+                if str(Path(pattern.path).parent) in folders:
+                    self._expand(pattern)
+
+    def _named(self, path: str) -> str | None:
+        """The log that a file is one of, by its name: ``access.log-20261129.gz`` is one of ``access.log``."""
+        folder, name = os.path.split(path)
+        while name:
+            if (found := self._names.get((folder, name))) is not None:
+                return found
+            name = name[: max(name.rfind("."), name.rfind("-"), 0)]
+        return None
+
+    def _look(self, follow_id: str) -> None:
+        followed = self._logs.get(follow_id)
+        if followed is None:
+            return self._looks.give_back(follow_id, None)
+        was_there = followed.is_there
+        try:
+            is_due = followed.look()
+        finally:
+            is_watched = followed.is_there and all(map(self._watcher.watches, followed.folders()))
+            self._looks.give_back(follow_id, _LOOK_S if is_watched else _POLL_S)
+        if is_due:
+            self._turns.ask(follow_id)
+        if followed.is_there != was_there:
+            self._watcher.renew()
+        return None
+
+    def _turn(self, follow_id: str) -> None:
+        followed = self._logs.get(follow_id)
+        wait_s: float | None = None
+        try:
+            if followed is not None:
+                wait_s = followed.turn()
+                followed.sink_trouble = ""
+        except SinkUnavailableError as error:
+            assert followed is not None
+            followed.sink_trouble = f"{error}; trying again"
+            wait_s = self._gate.wait_s
+        except InterruptedReplayError:
+            wait_s = None
+        finally:
+            self._turns.give_back(follow_id, wait_s, at_least_s=LINGER_S if wait_s == LINGER_S else 0.0)
+        if followed is not None and followed.is_stopped:
+            self._remove(followed)
+
+    def _keep_watch(self) -> None:
+        """Replace what hangs; look whether new files fit a pattern."""
+        while not self._halt.wait(_POLL_S):
+            self._lookers.look_after()
+            self._senders.look_after()
+            for pattern in list(self._patterns.values()):
+                try:
+                    self._expand(pattern)
+                except OSError as error:
+                    log.warning("%s cannot be looked for: %s", pattern.path, error)
+
+    # ------------------------------------------------------------------ what logs need
+
+    def save(self, record: ReplayRecord, *, is_new: bool = False) -> None:
+        """Record, however long the disk is full; nothing is sent meanwhile.
+
+        Raises:
+            InterruptedReplayError: the replayer halts.
+        """
+        self._insist(lambda: self._records.keep(record, is_new=is_new or record.state != "running"))
+
+    def save_follow(self, follow: Follow) -> None:
+        """As `save`."""
+        self._insist(lambda: self._store.save(follow))
+
+    def _insist(self, write: Callable[[], None]) -> None:
+        while True:
+            try:
+                return write()
+            except OSError as error:
+                log.error(
+                    "Writing below %s failed: %s; trying again", self.settings.state_dir, error.strerror
+                )
+                if self._halt.wait(_DISK_PAUSE_S):
+                    raise InterruptedReplayError from error
+
+    def fasten(self, record: ReplayRecord) -> ReplayRecord:
+        """Find out how many partitions there are, or that there are as many still; tell other hosts.
+
+        Raises:
+            SinkUnavailableError: Kafka or HDFS are away.
+            SinkError: the topic has fewer partitions than the record says.
+        """
+        with self._gate.tries():
+            if record.partitions is None:
+                record = record.changed(partitions=partition_count(self.settings))
+                self.save(record, is_new=True)
+            else:
+                still_has(record.partitions, self.settings)()
+            try:
+                self._records.publish(record)
+            except LedgerError as error:
+                raise SinkUnavailableError(f"other hosts are to know of it first: {error}") from None
+        return record
+
+    def format_of(self, follow: Follow, lines: list[bytes]) -> tuple[str, str]:
+        """Tell the format by a log's first lines, and register it before they are sent.
+
+        Lines are sent whatever they look like: those that do not parse are counted as such, and kept.
+        """
+        taken, warning = follow.format, ""
+        try:
+            taken = take(follow.format, lines).name if follow.format == AUTO else follow.format
+            if follow.format != AUTO:
+                take(follow.format, lines)
+        except FormatError as error:
+            warning = str(error)
+        if taken != AUTO:
+            self._register_format(follow.follow_id, follow.path, taken)
+        return ("" if taken == AUTO else taken), warning
+
+    def must_be_open(self) -> None:
+        """Raise SinkUnavailableError while the agent is away, so that one log tries and not all."""
+        self._gate.must_be_open()
+
+    def send(self, record: ReplayRecord, batch: Batch, *, is_repeat: bool) -> None:
+        """Return once the batch is acknowledged.
+
+        Raises:
+            SinkUnavailableError: it is not, as far as known: it is to be sent again.
+            SinkError: the topic has fewer partitions than the record says.
+            InterruptedReplayError: the replayer halts.
+        """
+        if self._halt.asked:
+            raise InterruptedReplayError
+        replay_id, partitions = record.spec.replay_id, record.partitions or 0
+        if not hasattr(self._sinks, "sink"):
+            self._sinks.sink = ThriftSink(
+                self.settings.host, self.settings.thrift_port, replay_id, self._halt, partitions=partitions
+            )
+        sink: ThriftSink = self._sinks.sink
+        assert record.generation is not None
+        follow_id = record.generation.follow_id
+        self._sending.add(follow_id)
+        try:
+            with self._gate.tries():
+                if is_repeat:
+                    still_has(partitions, self.settings)()
+                sink.serve(replay_id, partitions, self._gate.shut)
+                sink.begin(batch)
+                sink.finish()
+        finally:
+            self._sending.discard(follow_id)
+
+    def set_aside(self, record: ReplayRecord, item: SetAside) -> None:
+        """Keep a line that is too long."""
+        letters = DeadLetters(self.settings.state_dir / "dead_letters" / f"{record.spec.replay_id}.jsonl")
+        reason = f"longer than {self.settings.max_line_bytes} bytes"
+        self._insist(lambda: letters.add(item, source=record.spec.url, reason=reason))
+
+    def owner(self, identity: tuple[int, int], follow_id: str) -> str | None:
+        """Another log that reads this file."""
+        others = [each for each in list(self._logs.values()) if each.follow_id != follow_id]
+        return next((each.follow_id for each in others if each.reads(identity)), None)
+
+    def folded(self, records: Iterable[ReplayRecord]) -> None:
+        """Records are gone, of which sums are enough; how many lines a log had in all is kept with it."""
+        for record in records:
+            if record.generation is None:
+                continue
+            follow_id = record.generation.follow_id
+            if (followed := self._logs.get(follow_id)) is not None:
+                followed.fold(record)
+            elif (stopped := self._stopped.get(follow_id)) is not None:
+                self._stopped[follow_id] = folded = stopped.with_folded(record.digest)
+                self.save_follow(folded)
+
+    def records(self, follow_id: str) -> list[ReplayRecord]:
+        """Of a log's generations, in their order."""
+        return self._records.generations(follow_id)
+
+
+class Gate:
+    """Shut while the agent is away: then only those try that have something in flight."""
+
+    def __init__(self) -> None:
+        self._backoff = Backoff()
+        self._lock = threading.Lock()
+        self._reason = ""
+        self._try_at_s = 0.0
+        self.wait_s = 0.1
+
+    def shut(self, reason: str) -> None:
+        """The agent has not answered for a while: who waits for it will say when it does."""
+        with self._lock:
+            self._reason, self._try_at_s = reason, float("inf")
+
+    def must_be_open(self) -> None:
+        """Raise SinkUnavailableError if it is shut, and let one try now and then."""
+        with self._lock:
+            if self._reason and time.monotonic() < self._try_at_s:
+                raise SinkUnavailableError(self._reason)
+            self._try_at_s = time.monotonic() + self.wait_s
+
+    def tries(self) -> "Gate":
+        """For a ``with``: opens when what is tried succeeds, shuts when the agent is away."""
+        return self
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        with self._lock:
+            if error is None:
+                self._backoff.reset()
+                self._reason, self.wait_s = "", 0.1
+            elif isinstance(error, SinkUnavailableError):
+                self.wait_s = self._backoff.next_pause_s() or 0.1
+                self._reason, self._try_at_s = str(error), time.monotonic() + self.wait_s
