@@ -13,13 +13,13 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 ALL_SUITES := tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/unit
 
 .DEFAULT_GOAL := help
-COMMANDS := run stop status replay verify audit seal report forget repair logs
+COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 .PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
-VALUES := URL PACE LIMIT FORMAT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
+VALUES := LOG FORMAT FROM URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
@@ -71,6 +71,8 @@ run: ## Install what is missing, start everything, replay the bundled log, accou
 stop: ## Stop everything in order, Flume agents drained first
 status: ## A table of the services; JSON=1 prints one JSON object
 replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …); ends when all are in HDFS and windows
+follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end)
+unfollow: ## Follow LOG=… no more
 verify: ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
 seal: ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS

@@ -250,6 +250,55 @@ def run(
 app.command("replay", help="Replay another log: the same as run.")(run)
 
 
+Log = Annotated[
+    str,
+    typer.Argument(
+        help="Absolute path of a log, or a pattern such as /var/log/nginx/*.log.",
+        envvar="MAKE_LOG",
+        show_envvar=False,
+        metavar="LOG",
+    ),
+]
+
+
+class Start(StrEnum):
+    """Where a followed log is begun."""
+
+    END = "end"
+    START = "start"
+
+
+@app.command()
+def follow(
+    context: typer.Context,
+    log: Log,
+    format_text: Annotated[
+        str,
+        _option("format", "auto, a preset such as combined, or the server's own LogFormat or log_format."),
+    ] = "auto",
+    start: Annotated[
+        Start,
+        _option("from", "end: what is written from now on; start: all that is there, old files in order."),
+    ] = Start.END,
+) -> int:
+    """Follow a log as a server writes it, through every rotation; start what does not run.
+
+    Says what it took, and returns: the log is followed until `logpipe unfollow`.
+
+    Example: logpipe follow /var/log/nginx/access.log --format combined
+    """
+    return _target(context).follow(log, format_text, start.value)
+
+
+@app.command()
+def unfollow(context: typer.Context, log: Log) -> int:
+    """Follow a log no more; what was sent stays and counts.
+
+    Example: logpipe unfollow /var/log/nginx/access.log
+    """
+    return _target(context).unfollow(log)
+
+
 @app.command()
 def status(
     context: typer.Context, as_json: Annotated[bool, _option("json", "Print one JSON object.")] = False

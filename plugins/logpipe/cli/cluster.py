@@ -6,6 +6,7 @@ Most of them are run by the same command line within the cluster: only its own n
 import json
 import time
 from datetime import date
+from typing import Any
 
 from rich.console import Console
 
@@ -78,21 +79,32 @@ class ClusterTarget:
         """Containers from the engine; streaming services and the watch from within."""
         self.cluster.compose.check()
         services = self.cluster.status()
-        streams, watch = self._seen_inside()
-        print_status(self.console, services | streams, watch, as_json=as_json)
+        streams, follows, watch = self._seen_inside()
+        print_status(self.console, services | streams, watch, follows, as_json=as_json)
         return 0
 
-    def _seen_inside(self) -> tuple[dict[str, ServiceStatus], list[Observation]]:
+    def _seen_inside(self) -> tuple[dict[str, ServiceStatus], list[dict[str, Any]], list[Observation]]:
         try:
             container = self.cluster.airflow_container()
         except ClusterError:
-            return {}, []
+            return {}, [], []
         answer = self.cluster.compose.output_of(container, *INSIDE, "status", "--json")
         if answer.returncode:
-            return {}, [Observation("streams", "unknown", answer.stderr.strip()[-300:])]
+            return {}, [], [Observation("streams", "unknown", answer.stderr.strip()[-300:])]
         seen = json.loads(answer.stdout.splitlines()[-1])
         streams = {name: ServiceStatus(**row) for name, row in seen["services"].items()}
-        return streams, [Observation(**row) for row in seen["watch"]]
+        return streams, seen["follows"], [Observation(**row) for row in seen["watch"]]
+
+    def follow(self, log: str, format_text: str, start: str) -> int:
+        """Start the cluster unless it is up; a log of the edge hosts."""
+        self.cluster.compose.check()
+        if not self.cluster.is_up():
+            self.up()
+        return self._in_airflow("follow", *"--format", format_text, "--from", start, "--", log)
+
+    def unfollow(self, log: str) -> int:
+        """From within."""
+        return self._in_airflow("unfollow", "--", log)
 
     def verify(self) -> int:
         """From within."""

@@ -36,14 +36,16 @@ class Output(Protocol):
         """The lines since the last call."""
 
 
-def await_dags(airflow: Airflow) -> None:
-    """Wait until Airflow has read the DAGs that a replay needs.
+def await_dags(airflow: Airflow, *others: str) -> None:
+    """Wait until Airflow has read the DAGs that a replay needs, and others.
 
     Raises:
         AirflowError: one cannot be read, or is not there in time.
     """
     deadline = time.monotonic() + DAG_TIMEOUT_S
-    while missing := [dag_id for dag_id in (PIPELINE_DAG, SERVICES_DAG) if not airflow.has_dag(dag_id)]:
+    while missing := [
+        dag_id for dag_id in (PIPELINE_DAG, SERVICES_DAG, *others) if not airflow.has_dag(dag_id)
+    ]:
         errors = airflow.import_errors()
         if errors or time.monotonic() > deadline:
             why = (
@@ -60,6 +62,15 @@ def sentence(accounting: dict[str, int]) -> str:
         "{source:,} lines sent, {topic:,} in the topic, {hdfs:,} in HDFS, {windows:,} in the windows: "
         "lost {lost:,}, doubled {doubled:,}, in flight {in_flight:,}"
     ).format_map(accounting)
+
+
+def failure(airflow: Airflow, dag_id: str, run_id: str) -> str:
+    """Why a run failed: the failed tasks and the ends of their logs."""
+    return "\n".join(
+        f"Task {task.task_id} failed:\n{airflow.task_log_tail(dag_id, run_id, task)}"
+        for task in airflow.task_states(dag_id, run_id)
+        if task.state == "failed"
+    )
 
 
 class RunFollower:
@@ -127,11 +138,7 @@ class RunFollower:
 
     def failure(self, run_id: str) -> str:
         """Why a run failed: the failed tasks and the ends of their logs."""
-        tasks = [task for task in self._airflow.task_states(PIPELINE_DAG, run_id) if task.state == "failed"]
-        return "\n".join(
-            f"Task {task.task_id} failed:\n{self._airflow.task_log_tail(PIPELINE_DAG, run_id, task)}"
-            for task in tasks
-        )
+        return failure(self._airflow, PIPELINE_DAG, run_id)
 
     def accounting(self, run_id: str) -> Any:
         """What the accounting task returned."""

@@ -16,9 +16,9 @@ from logpipe.accounting.audit import audit
 from logpipe.accounting.source import SourceGoneError
 from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
-from logpipe.cli.follow import Output, RunFollower, await_dags, sentence
-from logpipe.cli.terminal import print_lines, print_status
-from logpipe.clients.airflow import PIPELINE_DAG, Airflow
+from logpipe.cli.follow import Output, RunFollower, await_dags, failure, sentence
+from logpipe.cli.terminal import follow_lines, is_followed, print_lines, print_status
+from logpipe.clients.airflow import FOLLOW_DAG, PIPELINE_DAG, Airflow
 from logpipe.clients.errors import ClientError, RefusedError
 from logpipe.clients.replayer import Replayer
 from logpipe.hosts.cluster.compose import ComposeError
@@ -38,6 +38,7 @@ from logpipe.settings import Settings, SettingsError
 from logpipe.windows.commit import WindowsError
 
 REPAIR_TIMEOUT_S = 600.0
+FOLLOW_TIMEOUT_S = 180.0
 
 EXPECTED_ERRORS = (
     SettingsError, LayoutError, StackError, ComposeError, ClusterError, ClientError,
@@ -107,6 +108,49 @@ class Reachable(ABC):
             print_lines(self.console, [sentence(accounting)])
         return 0 if state == "success" else 1
 
+    def follow(self, log: str, format_text: str, start: str) -> int:
+        """Have a log followed by the DAG that supervises it, and say what it took."""
+        with self.started():
+            airflow = self.airflow()
+            await_dags(airflow, FOLLOW_DAG)
+            run_id = airflow.trigger(FOLLOW_DAG, {"log": log, "format": format_text, "start": start})
+        deadline = time.monotonic() + FOLLOW_TIMEOUT_S
+        while not (found := [one for one in self.follows() if one["log"] == log and is_followed(one)]):
+            if airflow.run_state(FOLLOW_DAG, run_id) == "failed":
+                print_lines(self.console, failure(airflow, FOLLOW_DAG, run_id).splitlines())
+                return 1
+            if time.monotonic() > deadline:
+                print(f"{log} is not followed yet, see run {run_id} of {FOLLOW_DAG}", file=sys.stderr)
+                return 1
+            time.sleep(0.5)
+        for one in found:
+            print_lines(self.console, follow_lines([one, *self._files_of(one)]))
+        return 0
+
+    def unfollow(self, log: str) -> int:
+        """Follow a log no more, by its path, its pattern or its id."""
+        found = [one for one in self.follows() if log in (one["log"], one["path"], one["follow_id"])]
+        if not found:
+            known = ", ".join(one["log"] for one in self.follows() if is_followed(one)) or "none"
+            print(f"{log} is not followed; followed are: {known}", file=sys.stderr)
+            return 2
+        for one in found:
+            self._asked(lambda replayer, name=one["follow_id"]: replayer.unfollow(name))  # type: ignore[misc]
+            self.console.print(f"{one['log']} is not followed any more: {one['lines']:,} lines were sent")
+        return 0
+
+    def follows(self) -> list[dict[str, Any]]:
+        """What the replayers follow, as far as they answer."""
+        found: list[dict[str, Any]] = []
+        for replayer in self.replayers():
+            with suppress(ClientError):
+                found += replayer.follows()
+        return found
+
+    def _files_of(self, pattern: dict[str, Any]) -> list[dict[str, Any]]:
+        names = pattern.get("files", ())
+        return [one for one in self.follows() if one["follow_id"] in names]
+
     def record(self, replay_id: str) -> dict[str, Any] | None:
         """A replay's record, from the replayer that knows most; None while none answers or knows it."""
         known = []
@@ -119,7 +163,8 @@ class Reachable(ABC):
         """Show services, and what needs a look where the stores answer."""
         services = self.services()
         answers = all(services[each.name].healthy for each in (KAFKA, NAMENODE) if each.name in services)
-        print_status(self.console, services, observe(self.settings) if answers else [], as_json=as_json)
+        watch = observe(self.settings) if answers else []
+        print_status(self.console, services, watch, self.follows(), as_json=as_json)
         return 0
 
     def verify(self) -> int:

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -120,12 +121,18 @@ STATE_STYLES = {"running": "green", "fatal": "red", "backoff": "red", "exited": 
 
 
 def print_status(
-    console: Console, services: dict[str, ServiceStatus], observations: list[Observation], *, as_json: bool
+    console: Console,
+    services: dict[str, ServiceStatus],
+    observations: list[Observation],
+    follows: list[dict[str, Any]],
+    *,
+    as_json: bool,
 ) -> None:
-    """Print the services and what was looked at, as tables or as one JSON object."""
+    """Print services, followed logs and what was looked at, as tables or as one JSON object."""
     if as_json:
         rows = {name: service.to_json() for name, service in services.items()}
-        print(json.dumps({"services": rows, "watch": [asdict(each) for each in observations]}), flush=True)
+        watch = [asdict(each) for each in observations]
+        print(json.dumps({"services": rows, "follows": follows, "watch": watch}), flush=True)
         return
     table = Table("service", "state", "pid", "healthy", "up", box=None, pad_edge=False)
     for name, status in services.items():
@@ -137,10 +144,51 @@ def print_status(
             _duration(status.uptime_s) if status.pid else "",
         )
     console.print(table)
+    if follows:
+        console.print(_follow_table(follows))
     table = Table("watch", "", "warning", box=None, pad_edge=False)
     for observation in observations:
         table.add_row(observation.name, observation.value, Text(observation.warning, "bold yellow"))
     console.print(table)
+
+
+def is_followed(follow: dict[str, Any]) -> bool:
+    """Whether it is followed now, and not only was once."""
+    return bool(follow["state"] != "stopped")
+
+
+def follow_lines(follows: list[dict[str, Any]]) -> Iterator[str]:
+    """What is followed, a sentence each."""
+    for one in follows:
+        where = "its end" if one["start"] == "end" else "all that is there"
+        reason = f" ({one['reason']})" if one["reason"] else ""
+        yield f"{one['path']}: {one['state']}, format {one['format']}, from {where}{reason}"
+
+
+def _follow_table(follows: list[dict[str, Any]]) -> Table:
+    table = Table(
+        "followed log", "state", "format", "lines", "lines/s", "behind", "", box=None, pad_edge=False
+    )
+    for one in follows:
+        note = "; ".join(
+            [
+                one["reason"] or "",
+                *(f"unknown behind line {each['from_line'] - 1:,}" for each in one["unknown"]),
+            ]
+        )
+        behind = (
+            f"{one['bytes_behind']:,} bytes, {one['seconds_behind']:.0f} s" if one["bytes_behind"] else ""
+        )
+        table.add_row(
+            one["path"],
+            Text(one["state"], {"following": "green", "failed": "red"}.get(one["state"], "yellow")),
+            one["format"][:40],
+            f"{one['lines']:,}",
+            f"{one['lines_per_s']:,.0f}",
+            behind,
+            Text(note.strip("; "), "bold yellow"),
+        )
+    return table
 
 
 def _duration(seconds: int) -> str:

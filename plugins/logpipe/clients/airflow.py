@@ -14,6 +14,7 @@ from logpipe.clients.http import HttpService
 USER = "admin"
 PIPELINE_DAG = "replay_log"
 SERVICES_DAG = "stream_services"
+FOLLOW_DAG = "follow_logs"
 PATIENCE_S = 180.0
 
 

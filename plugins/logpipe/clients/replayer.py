@@ -63,6 +63,41 @@ class Replayer(HttpService):
         """
         return self._ask("POST", f"/replays/{replay_id}/give-up")
 
+    def follow(self, log: str, format_text: str = "auto", start: str = "end") -> list[Record]:
+        """Follow a log, or the logs that fit a pattern; what is followed already is joined.
+
+        Args:
+            log: absolute path or pattern, on the replayer's host.
+            format_text: ``auto``, a preset, or the server's own words.
+            start: ``end``: what is written from now on; ``start``: all that is there, old files in order.
+
+        Returns:
+            The log; of a pattern first the pattern, then its logs. As ``GET /follows`` gives them.
+
+        Raises:
+            ReplayRefusedError: it may not be read, is no file of lines, or its format does not fit.
+        """
+        body = {"log": log, "format": format_text, "start": start}
+        found: list[Record] = self._ask("POST", "/follows", body)["follows"]
+        return found
+
+    def follows(self) -> list[Record]:
+        """List what is followed, and what was."""
+        found: list[Record] = self.get("/follows")["follows"]
+        return found
+
+    def followed(self, follow_id: str) -> Record:
+        """Return how a followed log is.
+
+        Raises:
+            ReplayRefusedError: there is none with this id.
+        """
+        return self._ask("GET", f"/follows/{follow_id}")
+
+    def unfollow(self, follow_id: str) -> Record:
+        """Follow a log no more, once what is in flight is acknowledged; return how it is."""
+        return self._ask("POST", f"/follows/{follow_id}/stop")
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Record:
         answer = self.call(method, path, json=body)
         if answer.is_success:

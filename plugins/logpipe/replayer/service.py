@@ -126,7 +126,7 @@ class Service:
         except ValueError as error:
             return _error(422, f"the body is not JSON ({error}), expected an object")
         try:
-            asked = Follow.from_request(values)
+            asked = Follow.from_request(values, self._engine.settings.host)
             follows, is_new = await run_in_threadpool(self._engine.follow, asked)
         except ValueError as error:
             return _error(422, str(error))

@@ -303,7 +303,12 @@ class Replayer(Service):
     def undrained(self) -> str:
         """Ask each running replay to stop; say how many still run."""
         replayer = ReplayerHook(self.replayer_conn_id).get_conn()
-        running = [record for record in replayer.replays() if record["state"] == "running"]
+        running = [
+            record
+            for record in replayer.replays()
+            if record["state"] == "running"
+            and "generation" not in record  # followed logs go on by themselves
+        ]
         for record in running:
             replayer.stop(record["replay_id"])
         return f"{len(running)} replays run" if running else ""

@@ -274,7 +274,9 @@ class Engine:
             is_old = any(is_rotated_name(path.name, name) for name in names)
             if is_old or path.suffix in COMPRESSED or not path.is_file():
                 continue
-            follow = Follow.new(str(path), pattern.format, pattern.start, of=pattern.follow_id)
+            follow = Follow.new(
+                str(path), self.settings.host, pattern.format, pattern.start, of=pattern.follow_id
+            )
             with self._lock:
                 if follow.follow_id in self._logs or self._same_file(follow):
                     continue

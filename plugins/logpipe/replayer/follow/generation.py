@@ -11,9 +11,10 @@ import xxhash
 HEAD_BYTES = 4096  # of a file's begin are compared, as far as it has them
 
 
-def host_name() -> str:
-    """This host, as identities name it."""
-    name = re.sub(r"[^A-Za-z0-9]+", "", platform.node().partition(".")[0])
+def host_name(host: str) -> str:
+    """This host, as identities name it: the settings' name of it, unless that is every host's."""
+    is_own = host not in ("localhost", "127.0.0.1", "::1")
+    name = re.sub(r"[^A-Za-z0-9]+", "", host if is_own else platform.node().partition(".")[0])
     return name[:40] or "host"
 
 

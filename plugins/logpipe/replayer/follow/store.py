@@ -48,16 +48,16 @@ class Follow:
     folded_bytes: int = 0
 
     @classmethod
-    def new(cls, log: str, format_text: str, start: str, of: str | None = None) -> "Follow":
+    def new(cls, log: str, host: str, format_text: str, start: str, of: str | None = None) -> "Follow":
         """Of a path or a pattern."""
         path = Path(log)
         canonical = str(Path(os.path.realpath(path.parent)) / path.name)
-        host = host_name()
+        host = host_name(host)
         return cls(follow_id_of(canonical, host), log, canonical, host, format_text, start, of=of)
 
     @classmethod
-    def from_request(cls, values: Any) -> "Follow":
-        """Check a request's body.
+    def from_request(cls, values: Any, host: str) -> "Follow":
+        """Check a request's body; ``host`` is that of the settings.
 
         Raises:
             ValueError: a field is missing, unknown, or has a value that can't work; names field and value.
@@ -80,7 +80,7 @@ class Follow:
             raise ValueError(f"start is {start!r}, expected one of {STARTS}")
         if any(sign in _PATTERN for sign in str(Path(log).parent)) and not is_pattern(log):
             raise ValueError(f"log is {log!r}, expected a pattern in the file's name")
-        return cls.new(log, format_text, start)
+        return cls.new(log, host, format_text, start)
 
     def with_folded(self, digest: Digest) -> "Follow":
         """The same, and a generation whose record is gone."""
