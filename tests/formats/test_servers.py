@@ -13,7 +13,7 @@ from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import detect
 from logpipe.formats.fields import Parsed
 from logpipe.formats.presets import NGINX_JSON, preset
-from tests.formats.servers import APACHE_TIMED, NGINX_TIMED, ask, missing, running
+from tests.web_servers import APACHE_TIMED, NGINX_TIMED, ask, missing, running
 
 # What is sent, and what it is after it was read: bytes that are no UTF-8 come out as Latin-1.
 AGENTS = {
@@ -79,7 +79,8 @@ def logs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         pytest.skip(missing(request.param))
     folder = tmp_path_factory.mktemp(request.param)
     made = Logs(request.param, folder, int(time.time()) * 1000)
-    with running(request.param, folder, NGINX_JSON) as port:
+    with running(request.param, folder, NGINX_JSON) as server:
+        port = server.port
         for agent in AGENTS.values():
             made.sent.append((b"/a?b=c", agent, ask(port, _request(b"/a?b=c", agent))))
         for target in TARGETS.values():

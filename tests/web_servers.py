@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.ports import free_port
@@ -23,9 +25,7 @@ http {{
   log_format timed '{timed}';
   server {{
     listen 127.0.0.1:{port}; server_name a.example;
-    access_log {folder}/combined.log combined;
-    access_log {folder}/json.log as_json;
-    access_log {folder}/timed.log timed;
+    {logs}
     location / {{ default_type text/plain; return 200 "found\\n"; }}
   }}
 }}
@@ -47,10 +47,7 @@ LogFormat "%h %l %u %t \\"%r\\" %>s %b" common
 LogFormat "%h %l %u %t \\"%r\\" %>s %O \\"%{{Referer}}i\\" \\"%{{User-Agent}}i\\"" combined
 LogFormat "%v:%p %h %l %u %t \\"%r\\" %>s %b \\"%{{Referer}}i\\" \\"%{{User-Agent}}i\\"" vhost_combined
 LogFormat "{timed}" timed
-CustomLog {folder}/common.log common
-CustomLog {folder}/combined.log combined
-CustomLog {folder}/vhost_combined.log vhost_combined
-CustomLog {folder}/timed.log timed
+{logs}
 """
 CADDY = """
 {{
@@ -61,7 +58,9 @@ CADDY = """
 :{port} {{
   bind 127.0.0.1
   log {{
-    output file {folder}/caddy.log
+    output file {folder}/caddy.log {{
+      {rolling}
+    }}
     format json
   }}
   header Content-Type "text/plain; charset=utf-8"
@@ -73,36 +72,79 @@ NGINX_TIMED = (
 )
 APACHE_TIMED = '%{%Y-%m-%dT%H:%M:%S}t %{msec_frac}t %a \\"%m\\" \\"%U%q\\" %>s %B %D \\"%{User-Agent}i\\"'
 PROGRAMS = {"nginx": "nginx", "apache": "apache2", "caddy": "caddy"}
+# The logs that each can write, by the name of the file, with the server's name of the format.
+LOGS = {
+    "nginx": {"combined": "combined", "json": "as_json", "timed": "timed"},
+    "apache": {name: name for name in ("common", "combined", "vhost_combined", "timed")},
+    "caddy": {"caddy": "json"},
+}
+_DIRECTIVES = {"nginx": "access_log {path} {format};", "apache": "CustomLog {path} {format}", "caddy": ""}
+
+
+def found(program: str) -> str | None:
+    """Where a program of the system is."""
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 def missing(name: str) -> str:
     """What to say where a server is not installed; empty where it is."""
-    if shutil.which(PROGRAMS[name], path=f"{os.environ['PATH']}:/usr/sbin"):
+    if found(PROGRAMS[name]):
         return ""
     return f"{PROGRAMS[name]} is not installed: apt-get install {PROGRAMS[name]}"
 
 
-@contextmanager
-def running(name: str, folder: Path, nginx_json: str) -> Iterator[int]:
-    """Start a server; its logs stand in the folder when it has ended.
+@dataclass(frozen=True)
+class Server:
+    """A server that runs; its logs stand in its folder."""
 
-    Yields:
-        Its port.
+    name: str
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def log(self, name: str) -> Path:
+        """One of its logs."""
+        return self.folder / f"{name}.log"
+
+    def reopen(self) -> None:
+        """Have it open its logs anew, as its package's logrotate does: nginx reopens, Apache is graceful."""
+        self.process.send_signal(signal.SIGUSR1)
+
+
+@contextmanager
+def running(
+    name: str, folder: Path, nginx_json: str, logs: Sequence[str] = (), rolling: str = "roll_disabled"
+) -> Iterator[Server]:
+    """Start a server; its logs stand in the folder, and stay there when it has ended.
+
+    Args:
+        nginx_json: the format of nginx' log ``json``.
+        logs: those of `LOGS` that it writes; none for all.
+        rolling: what Caddy does with a log that grows.
     """
     port, root = free_port(), os.geteuid() == 0
-    program = shutil.which(PROGRAMS[name], path=f"{os.environ['PATH']}:/usr/sbin")
+    program = found(PROGRAMS[name])
     configuration = folder / "configuration"
+    lines = "\n".join(
+        _DIRECTIVES[name].format(path=folder / f"{log}.log", format=LOGS[name][log])
+        for log in logs or LOGS[name]
+    )
     if name == "nginx":
         text = NGINX.format(
-            folder=folder, port=port, json=nginx_json, timed=NGINX_TIMED, user="user root;" if root else ""
+            folder=folder,
+            port=port,
+            logs=lines,
+            json=nginx_json,
+            timed=NGINX_TIMED,
+            user="user root;" if root else "",
         )
         command = [program, "-p", folder, "-e", "stderr", "-c", configuration]
     elif name == "apache":
         user = "User www-data\nGroup www-data" if root else ""
-        text = APACHE.format(folder=folder, port=port, timed=APACHE_TIMED, user=user)
+        text = APACHE.format(folder=folder, port=port, logs=lines, timed=APACHE_TIMED, user=user)
         command = [program, "-D", "FOREGROUND", "-f", configuration]
     else:
-        text = CADDY.format(folder=folder, port=port)
+        text = CADDY.format(folder=folder, port=port, rolling=rolling)
         command = [program, "run", "--adapter", "caddyfile", "--config", configuration]
     configuration.write_text(text)
     output = folder / "output"
@@ -113,14 +155,14 @@ def running(name: str, folder: Path, nginx_json: str) -> Iterator[int]:
             "XDG_CONFIG_HOME": str(folder),
             "XDG_DATA_HOME": str(folder),
         }
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
         try:
-            wait_until(lambda: _listens(port) or server.poll() is not None, 30, f"{name} to listen")
-            assert server.poll() is None, output.read_text()
-            yield port
+            wait_until(lambda: _listens(port) or process.poll() is not None, 30, f"{name} to listen")
+            assert process.poll() is None, output.read_text()
+            yield Server(name, folder, port, process)
         finally:
-            server.terminate()
-            server.wait(30)
+            process.terminate()
+            process.wait(30)
 
 
 def _listens(port: int) -> bool:
