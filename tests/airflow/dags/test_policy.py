@@ -79,6 +79,6 @@ def test_every_parameter_is_typed_and_described(dag: DAG) -> None:
 
 @pytest.mark.parametrize("dag", DAGS, ids=lambda dag: dag.dag_id)
 def test_one_run_at_a_time_and_ready_to_use(dag: DAG) -> None:
-    assert dag.max_active_runs == 1
+    assert (dag.max_active_runs == 1) != (dag.dag_id == "follow_logs")  # there it is one a log
     assert dag.is_paused_upon_creation is False
     assert not dag.catchup

@@ -17,7 +17,11 @@ Client = TypeVar("Client")
 
 
 class ServiceHook(BaseHook, Generic[Client]):
-    """Makes the client of a connection, which may name several hosts, with commas."""
+    """Makes the client of a connection, which may name several hosts, with commas.
+
+    Args:
+        conn_id: the connection; ``CONNECTION@HOST`` is one of its hosts alone.
+    """
 
     client_class: Callable[..., Client]
     conn_name_attr = "conn_id"
@@ -28,17 +32,27 @@ class ServiceHook(BaseHook, Generic[Client]):
         super().__init__()
         self.conn_id = conn_id or self.default_conn_name
 
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts that the connection names. Blocks."""
+        return _hosts(self.get_connection(self.conn_id.partition("@")[0]))
+
     def get_conn(self) -> Client:
         """Return the client. Blocks, also in a trigger's thread."""
-        connection: Any = self.get_connection(self.conn_id)
+        name, _, only = self.conn_id.partition("@")
+        connection: Any = self.get_connection(name)
         return type(self).client_class(
-            [host.strip() for host in (connection.host or "").split(",")],
+            [only] if only else _hosts(connection),
             connection.port,
             connection.login or "",
             connection.password or "",
             scheme=connection.schema or "http",
             known_as=f"connection {self.conn_id}",
         )
+
+
+def _hosts(connection: Any) -> list[str]:
+    return [host.strip() for host in (connection.host or "").split(",")]
 
 
 class ProcessHostHook(ServiceHook[ProcessHost]):

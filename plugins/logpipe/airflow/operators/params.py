@@ -63,3 +63,30 @@ def replay_params(conf: Settings) -> dict[str, Param]:
             0, type="integer", minimum=0, description="Wait for the source so long, in seconds; 0 looks once"
         ),
     }
+
+
+def follow_params(conf: Settings) -> dict[str, Param]:
+    """Ask for all that the following of a log takes."""
+    return {
+        "log": Param(
+            "/var/log/nginx/access.log",
+            type="string",
+            pattern=r"^/.+",
+            description="The log on the replayer's host, below LOGPIPE_FILE_ROOTS, or a pattern such as "
+            "/var/log/nginx/*.log",
+        ),
+        "format": Param(
+            "auto",
+            type="string",
+            minLength=1,
+            description="A name such as combined, caddy or nginx_json, the server's own LogFormat or "
+            "log_format, or auto, which looks at the first lines",
+        ),
+        "from": Param(
+            "end",
+            type="string",
+            enum=["end", "start"],
+            description="end: what is written from now on; start: all that is there, rotated files too",
+        ),
+        "profile": profile_param(conf),
+    }

@@ -1,12 +1,11 @@
 """Replaying a log."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from logpipe.airflow.operators.first_look import FirstLookMixin
+from logpipe.airflow.operators.replayer import ReplayerWorkTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,7 +15,7 @@ class ReplayFailedError(RuntimeError):
     """A replay ended before its source did; the message names URL and reason."""
 
 
-class ReplayOperator(FirstLookMixin):
+class ReplayOperator(ReplayerWorkTask):
     """Replays a log through the replayer service, which it launches when it is not up.
 
     The replay's id stands for this task of this DAG run, so that a retry, or a cleared task, finds the
@@ -32,16 +31,12 @@ class ReplayOperator(FirstLookMixin):
             the first lines. One that does not fit fails before a line is sent. None: Combined Log Format,
             whatever the lines say.
         source_conn_id: connection with user and password for the log's server; None when it asks for none.
-        replayer_conn_id: connection to the replayer.
-        process_host_conn_id: connection to the process host that keeps the replayer.
-        service: the replayer's name there.
-        start_timeout_s: the task fails when the replayer is not healthy by then.
-        hung_after_s: a replayer that does not answer for so long is killed, and so restarted.
         first_look_s: the task keeps its worker this long before it defers.
+        kwargs: as in `ReplayerWorkTask`.
     """
 
     template_fields: Sequence[str] = (
-        "url", "pace", "profile", "limit", "format", "source_conn_id", "replayer_conn_id",
+        *ReplayerWorkTask.template_fields, "url", "pace", "profile", "limit", "format", "source_conn_id",
     )  # fmt: skip
 
     def __init__(
@@ -53,11 +48,6 @@ class ReplayOperator(FirstLookMixin):
         limit: int | None = None,
         format: str | None = None,  # noqa: A002 - its name everywhere
         source_conn_id: str | None = None,
-        replayer_conn_id: str = "replayer_default",
-        process_host_conn_id: str = "process_host_default",
-        service: str = "replayer",
-        start_timeout_s: float = 60,
-        hung_after_s: float = 20,
         first_look_s: float = 1,
         **kwargs: Any,
     ) -> None:
@@ -68,18 +58,14 @@ class ReplayOperator(FirstLookMixin):
         self.limit = limit
         self.format = format
         self.source_conn_id = source_conn_id
-        self.replayer_conn_id = replayer_conn_id
-        self.process_host_conn_id = process_host_conn_id
-        self.service = service
-        self.start_timeout_s = start_timeout_s
-        self.hung_after_s = hung_after_s
         self.first_look_s = first_look_s
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Submit the replay and follow it; return its record. Its id is in XCom as ``replay_id`` at once.
 
         Raises:
-            ReplayFailedError: the replayer is not there, or the replay ended early.
+            ReplayFailedError: the replay ended early.
+            ServiceNotHealthyError: the replayer does not come up.
             ReplayRefusedError: the replayer refused a parameter.
         """
         from logpipe.airflow.triggers.ownership import OWNER_KEY
@@ -105,25 +91,9 @@ class ReplayOperator(FirstLookMixin):
         return self.execute_complete(context, self.defer_unless_soon(trigger, self.first_look_s))
 
     def _submit(self, replay_id: str, spec: dict[str, Any]) -> dict[str, Any]:
-        from logpipe.airflow.hooks.services import ProcessHostHook, ReplayerHook
-        from logpipe.airflow.services.kinds import Replayer
         from logpipe.airflow.triggers.replay import submit
-        from logpipe.airflow.triggers.service import ServiceTrigger
 
-        ProcessHostHook(self.process_host_conn_id).get_conn().launch(self.service)
-        replayer = Replayer(
-            service=self.service,
-            process_host_conn_id=self.process_host_conn_id,
-            replayer_conn_id=self.replayer_conn_id,
-        )
-        trigger = ServiceTrigger(
-            service=replayer.serialize(), start_timeout_s=self.start_timeout_s, poll_interval_s=0.1
-        )
-        outcome = asyncio.run(trigger.outcome())
-        if not outcome.healthy:
-            tail = "\n".join(outcome.last_log_lines)
-            raise ReplayFailedError(f"The {outcome.service} is not healthy: {outcome.reason}\n{tail}")
-        return submit(ReplayerHook(self.replayer_conn_id).get_conn(), replay_id, spec)
+        return submit(self.launched_replayer(), replay_id, spec)
 
     def execute_complete(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
         """Return the record of a finished replay.
