@@ -10,7 +10,7 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 	&& flock build/.lock $(MAKE) --no-print-directory -s -j3 $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
-ALL_SUITES := tests/e2e tests/spark tests/replayer tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/unit
+ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/unit
 
 .DEFAULT_GOAL := help
 COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
@@ -19,7 +19,7 @@ CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
-VALUES := LOG FORMAT FROM URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
+VALUES := LOG FORMAT FROM URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
@@ -102,9 +102,9 @@ mutation: install-dev ## Change each line where lines are counted, one at a time
 bench: install-dev ## Measure the product and write docs/benchmarks.md with plots (SHORT=1: ten minutes)
 	@$(VENV)/python -m benchmarks $(if $(value SHORT),--short)
 
-soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; SEED=…)
+soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails when anything grows (AIRFLOW=1: all of it; FOLLOW=1: real servers; SEED=…)
 	@$(VENV)/python -m benchmarks.soak --hours="$${MAKE_HOURS:-1}" $${MAKE_PACE:+--pace="$$MAKE_PACE"} $${MAKE_SEED:+--seed="$$MAKE_SEED"} \
-		$${MAKE_AIRFLOW:+--airflow} $${MAKE_JSON:+--json="$$MAKE_JSON"}
+		$${MAKE_AIRFLOW:+--airflow} $${MAKE_FOLLOW:+--follow} $${MAKE_JSON:+--json="$$MAKE_JSON"}
 
 lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 	$(VENV)/uv pip compile -q requirements.in --override overrides.txt -o requirements.txt

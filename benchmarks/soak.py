@@ -1,13 +1,14 @@
 """Runs the pipeline for hours, kills services at random, and fails when anything grows that should not.
 
-python -m benchmarks.soak --hours 8 --pace speed:60 [--airflow] [--seed 7] [--json FILE]
+python -m benchmarks.soak --hours 8 --pace speed:60 [--airflow | --follow] [--seed 7] [--json FILE]
 
-A copy of its own (own ports, a new state folder) replays the bundled log again and again, while a service
-dies every few minutes. Each sample counts, for each service with all its children, processes, threads,
-descriptors and memory, and the files of the state folder and of HDFS. At the end the medians of the second
-and of the last quarter of the time are compared: what may not grow has an allowance (`LIMITS`); what grows
-with the lines that are kept is told, as growth an hour. Then every line must be accounted for. Exit status 0
-when nothing grew, nothing was lost and nothing is there twice.
+A copy of its own (own ports, a new state folder) replays the bundled log again and again, or follows the logs
+of real servers under load, rotated every few seconds, while a service dies every few minutes. Each sample
+counts, for each service with all its children, processes, threads, descriptors and memory, and the files of
+the state folder and of HDFS. At the end the medians of the second and of the last quarter of the time are
+compared: what may not grow has an allowance (`LIMITS`); what grows with the lines that are kept is told, as
+growth an hour. Then every line must be accounted for. Exit status 0 when nothing grew, nothing was lost and
+nothing is there twice.
 """
 
 import argparse
@@ -19,27 +20,33 @@ import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil
 from tests.data_plane import DataPlane
 from tests.machine import own_settings
+from tests.servers.campaign import await_sent, servers
+from tests.servers.site import Load
 from tests.waiting import wait_until
 
 from logpipe.clients.airflow import PIPELINE_DAG
 from logpipe.clients.errors import ClientError
+from logpipe.digest import Digest
 from logpipe.hosts.connections import airflow_of
 from logpipe.hosts.machine.stack import StartProgress
 from logpipe.hosts.services import names as services_of
+from logpipe.windows.reader import of_settings
 
 KILLED = tuple(name for name in services_of("store", "stream") if name != "ftp")
 SETTLED_S = 45
+ROUND_S, ROTATED_EVERY_S = 60, 7.0
 LAST_REPLAY_S = 1800  # so long may the last one take to end
 # A metric may grow from its second quarter to its last by this share and this much on top.
 LIMITS = {
@@ -140,6 +147,61 @@ class Direct:
         state = self._plane.record(replay).get("state", "")
         return state if state in {"done", "failed"} else ""
 
+    def equal(self) -> bool:
+        """The accounting knows."""
+        return True
+
+
+class Followed:
+    """The logs of servers that are asked all the time, and rotated every few seconds."""
+
+    killed = KILLED
+    requests_per_s = 300
+    rotations: ClassVar = {"nginx": "dateext", "apache": "delaycompress", "caddy": "own"}
+
+    def __init__(self, plane: DataPlane, pace: str) -> None:
+        self._plane = plane
+        self._ends = ExitStack()
+        self._rounds = 0
+        self._loads: list[Load] = []
+        plane.start()
+        folder = plane.settings.state_dir.with_name("servers")
+        self._servers = self._ends.enter_context(servers(plane, folder, self.rotations))
+        self._servers.follow()
+        self._quiet = threading.Event()
+        self._rotating = threading.Thread(target=self._rotate, daemon=True)
+        self._rotating.start()
+
+    def _rotate(self) -> None:
+        while not self._quiet.wait(ROTATED_EVERY_S):
+            for server in ("nginx", "apache"):
+                self._servers.sites[server].rotate()
+
+    def begin(self) -> str:
+        self._rounds += 1
+        self._loads = [
+            Load.begin(site.server, f"r{self._rounds}{name}", self.requests_per_s, ROUND_S)
+            for name, site in self._servers.sites.items()
+        ]
+        return str(self._rounds)
+
+    def ended(self, replay: str) -> str:
+        if any(load.process.poll() is None for load in self._loads):
+            return ""
+        return "done" if all(load.end() for load in self._loads) else "failed"
+
+    def equal(self) -> bool:
+        """Whether the windows have just what the servers wrote, once it was all sent."""
+        with self._ends:
+            self._quiet.set()
+            self._rotating.join()
+            truth = self._servers.truth
+            written = sum((Digest.of(list(truth.lines(log))) for log in truth.files), Digest())
+            await_sent(self._plane, written.lines)
+            self._servers.unfollow()
+        self._plane.await_drained()
+        return bool(of_settings(self._plane.settings).totals().digest == written)
+
 
 class Steered:
     """Runs of `replay_log`, and the supervision that they start; Airflow's parts are killed too."""
@@ -163,11 +225,16 @@ class Steered:
             return {"success": "done", "failed": "failed"}.get(state, "")
         return ""
 
+    def equal(self) -> bool:
+        """The accounting knows."""
+        return True
+
 
 def soak(plane: DataPlane, options: argparse.Namespace) -> dict[str, Any]:
     """Replay, kill and sample until time is over, then account for every line."""
     chance = random.Random(options.seed)
-    runner = (Steered if options.airflow else Direct)(plane, options.pace)
+    kind = Steered if options.airflow else Followed if options.follow else Direct
+    runner = kind(plane, options.pace)
     services = options.services.split(",") if options.services else runner.killed
     began = time.monotonic()
     samples: list[tuple[float, dict[str, float]]] = []
@@ -191,6 +258,7 @@ def soak(plane: DataPlane, options: argparse.Namespace) -> dict[str, Any]:
             kill_at_s = at_s + options.kill_every_s * chance.uniform(0.5, 1.5)
         time.sleep(options.sample_every_s)
     ends.append(wait_until(lambda: runner.ended(replay), LAST_REPLAY_S, poll_s=2))
+    equal = runner.equal()
     plane.await_drained()
     accounting = plane.account()
     judged = slopes(samples)
@@ -201,7 +269,8 @@ def soak(plane: DataPlane, options: argparse.Namespace) -> dict[str, Any]:
         "replays": ends,
         "slopes": [asdict(slope) | {"ok": slope.ok} for slope in judged],
         "accounting": accounting.to_json(),
-        "ok": all(slope.ok for slope in judged) and set(ends) == {"done"} and accounting.ok,
+        "equal": equal,
+        "ok": all(slope.ok for slope in judged) and set(ends) == {"done"} and accounting.ok and equal,
     }
 
 
@@ -228,6 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--services", help="which to kill, with commas; default: all")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--airflow", action="store_true", help="the whole pipeline, not the data plane alone")
+    parser.add_argument("--follow", action="store_true", help="real servers' logs are followed, not replayed")
     parser.add_argument("--json", type=Path, help="also write the result there")
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)

@@ -134,3 +134,13 @@ def test_when_no_host_answers_each_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     connect(monkeypatch, "process_host_default", host="127.0.0.8,127.0.0.9", port=1)
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.8.*127\.0\.0\.9"):
         ProcessHostHook().get_conn().state("web")
+
+
+def test_a_connection_can_be_narrowed_to_one_of_its_hosts(
+    process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = process_host.settings
+    login = {"login": "logpipe", "password": process_host.secrets["process_host_password"]}
+    connect(monkeypatch, "two_hosts", host="192.0.2.1, 127.0.0.1", port=settings.supervisor_port, **login)
+    assert ProcessHostHook("two_hosts").hosts == ["192.0.2.1", "127.0.0.1"]
+    assert not ProcessHostHook("two_hosts@127.0.0.1").get_conn().state("web").up

@@ -62,6 +62,7 @@ class FollowLogOperator(ReplayerWorkTask):
         supervise: stay for as long as the log is followed.
         host: one host of the connections; empty where they have one only.
         profile: delivery profile of agent 1.
+        agent: its name at the process host.
         flume_agent_conn_id: connection to agent 1.
         kwargs: as in `ReplayerWorkTask`.
     """
@@ -80,6 +81,7 @@ class FollowLogOperator(ReplayerWorkTask):
         supervise: bool = False,
         host: str = "",
         profile: str = "durable",
+        agent: str = "flume-agent1",
         flume_agent_conn_id: str = "flume_agent1_default",
         **kwargs: Any,
     ) -> None:
@@ -90,6 +92,7 @@ class FollowLogOperator(ReplayerWorkTask):
         self.supervise = supervise
         self.host = host
         self.profile = profile
+        self.agent = agent
         self.flume_agent_conn_id = flume_agent_conn_id
 
     def execute(self, context: "Context") -> dict[str, Any]:
@@ -107,7 +110,7 @@ class FollowLogOperator(ReplayerWorkTask):
         self.process_host_conn_id = on_host(self.process_host_conn_id, self.host)
         self.replayer_conn_id = on_host(self.replayer_conn_id, self.host)
         agent = FlumeAgent(
-            service="flume-agent1",
+            service=self.agent,
             variant=self.profile,
             process_host_conn_id=self.process_host_conn_id,
             flume_agent_conn_id=on_host(self.flume_agent_conn_id, self.host),

@@ -118,12 +118,15 @@ class OnProcessHost:
         return [process.label for process in self._client.variants(self.service) if process.up]
 
     def stop(self, timeout_s: float) -> list[str]:
-        """Stop whatever variant runs."""
-        client = self._client
-        running = [process for process in client.variants(self.service) if process.up]
-        for process in running:
-            client.stop(process.service, process.variant, timeout_s=timeout_s)
-        return [process.label for process in running]
+        """Stop whatever variant runs, on each host that runs one."""
+        stopped: list[str] = []
+        for _ in self._client.hosts:
+            client = self._client  # it chooses a host that runs the service
+            running = [process for process in client.variants(self.service) if process.up]
+            for process in running:
+                client.stop(process.service, process.variant, timeout_s=timeout_s)
+            stopped += [process.label for process in running]
+        return stopped
 
     def follow(self) -> Standing | None:
         """Go over to the variant that runs."""

@@ -1,0 +1,137 @@
+"""Logs followed by the real replayer, kept by a real process host; what it sends to is a matter of others."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from logpipe.airflow.hooks.services import ProcessHostHook, ReplayerHook
+from logpipe.airflow.operators.follow import (
+    FollowFailedError,
+    FollowingHostsOperator,
+    FollowLogOperator,
+    UnfollowLogOperator,
+)
+from logpipe.airflow.triggers.follow import FollowTrigger
+from logpipe.clients.replayer import ReplayRefusedError
+from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
+
+pytestmark = pytest.mark.integration
+
+HOST = "localhost"
+
+
+@pytest.fixture
+def host(
+    process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ProcessHostUnderTest]:
+    agent = process_host.services["agent"]
+    agent.answer("metrics", METRICS)
+    connect(monkeypatch, "flume_agent1_default", host=HOST, port=agent.port)
+    connect(
+        monkeypatch,
+        "replayer_default",
+        host=HOST,
+        port=process_host.settings.replayer_port,
+        login="logpipe",
+        password=process_host.secrets["replayer_password"],
+    )
+    yield process_host
+    for record in ReplayerHook().get_conn().follows():
+        ReplayerHook().get_conn().unfollow(record["follow_id"])
+
+
+class Run:
+    """One task of one DAG run, with a context that an operator takes."""
+
+    def __init__(self, path: Path, **more: Any) -> None:
+        self.pushed: dict[str, Any] = {}
+        instance = SimpleNamespace(xcom_push=self._push)
+        self.context: Any = {"ti": instance}
+        self.operator = FollowLogOperator(
+            task_id="follow", path=str(path), agent="agent", supervise=True, **more
+        )
+
+    def _push(self, key: str, value: object) -> None:
+        self.pushed[key] = value
+
+    def trigger(self) -> FollowTrigger:
+        with pytest.raises(TaskDeferred) as deferral:
+            self.operator.execute(self.context)
+        assert isinstance(deferral.value.trigger, FollowTrigger)
+        return deferral.value.trigger
+
+
+def after(trigger: FollowTrigger, act: Any) -> dict[str, Any]:
+    """What a trigger fires with, once something was done while it waited."""
+
+    async def payload() -> Any:
+        watching = asyncio.create_task(anext(aiter(trigger.run())))
+        await asyncio.to_thread(act)
+        return (await asyncio.wait_for(watching, 60)).payload
+
+    return asyncio.run(payload())  # type: ignore[no-any-return]
+
+
+def test_a_log_is_followed_until_it_is_unfollowed(host: ProcessHostUnderTest, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.touch()
+    run = Run(log, host=HOST)
+    trigger = run.trigger()
+    assert run.pushed["follow_id"] == trigger.follow_id
+    assert trigger.replayer_conn_id == f"replayer_default@{HOST}"
+    assert ProcessHostHook().get_conn().state("agent", "durable").up
+    unfollow = UnfollowLogOperator(task_id="unfollow", path=str(log))
+    payload = after(trigger, lambda: unfollow.execute({}))
+    assert run.operator.execute_complete(run.context, payload)["state"] == "stopped"
+    assert Run(log).trigger().follow_id == trigger.follow_id
+
+
+def test_a_log_that_is_not_there_is_waited_for_also_by_a_replayer_that_dies(
+    host: ProcessHostUnderTest, tmp_path: Path
+) -> None:
+    trigger = Run(tmp_path / "later.log").trigger()
+
+    def kill_and_unfollow() -> None:
+        ProcessHostHook().get_conn().kill("replayer")
+        replayer = ReplayerHook().get_conn()
+        while True:
+            try:
+                replayer.unfollow(trigger.follow_id)
+                return
+            except OSError:
+                pass
+
+    assert ReplayerHook().get_conn().follow_record(trigger.follow_id)["state"] == "waiting"
+    assert after(trigger, kill_and_unfollow)["record"]["state"] == "stopped"
+
+
+def test_a_replayer_that_is_stopped_ends_the_task_well(host: ProcessHostUnderTest, tmp_path: Path) -> None:
+    run = Run(tmp_path / "access.log")
+    trigger = run.trigger()
+    trigger.poll_interval_s = 0.2
+    payload = after(trigger, lambda: ProcessHostHook().get_conn().stop("replayer"))
+    record = run.operator.execute_complete(run.context, payload)
+    assert (record["state"], record["follow_id"]) == ("paused", trigger.follow_id)
+    assert Run(tmp_path / "access.log").trigger().follow_id == trigger.follow_id
+
+
+def test_what_is_no_log_is_refused_with_the_reason(host: ProcessHostUnderTest, tmp_path: Path) -> None:
+    with pytest.raises(ReplayRefusedError, match=str(tmp_path)):
+        Run(tmp_path).operator.execute(Run(tmp_path).context)
+    assert ReplayerHook().get_conn().follows() == []
+
+
+def test_a_failure_names_the_log(tmp_path: Path) -> None:
+    record = {"state": "failed", "log": "/var/log/x.log", "reason": "it is a binary file", "follow_id": "x"}
+    with pytest.raises(FollowFailedError, match=r"/x\.log is followed no longer: it is a binary"):
+        Run(tmp_path).operator.execute_complete({}, {"record": record})
+
+
+def test_the_hosts_are_those_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, "replayer_default", host="edge1,edge2", port=1)
+    assert FollowingHostsOperator(task_id="hosts").execute({}) == ["edge1", "edge2"]
