@@ -117,7 +117,7 @@ class Servers:
     def _asked(self, log: Path, log_format: str) -> dict[str, Any]:
         def answer() -> dict[str, Any] | None:
             try:
-                return self._plane.replayer.follow(str(log), log_format, "end")
+                return self._plane.replayer.follow(str(log), log_format, "end")[0]
             except ClientError as error:
                 told.append(str(error))
                 return None

@@ -116,9 +116,10 @@ class FollowLogOperator(ReplayerWorkTask):
             flume_agent_conn_id=on_host(self.flume_agent_conn_id, self.host),
         )
         self.launch(agent, self.start_timeout_s)
-        record = self.launched_replayer().follow(self.path, self.log_format, self.start)
+        record, *found = self.launched_replayer().follow(self.path, self.log_format, self.start)
         context["ti"].xcom_push(key="follow_id", value=record["follow_id"])
-        self.log.info("%s, format %s: %s", record["log"], record["format"], follow_progress(record))
+        for each in (record, *found):
+            self.log.info("%s, format %s: %s", each["log"], each["format"], follow_progress(each))
         if not self.supervise:
             return record
         owner = uuid4().hex
