@@ -1,9 +1,11 @@
-"""A paced replay: how long until a line is flushed on HDFS, and until it is in the windows.
+"""Lines at a pace: how long until a line is flushed on HDFS, and until it is in the windows.
 
 ``python -m benchmarks.latency --seconds 60`` starts the pipeline unless it is up and replays that many
-seconds of lines at 1,000 a second. Three counts are watched side by side: lines acknowledged to the replayer,
-lines of HDFS's chains, lines in the windows' newest commit. A line is in a place when that place's count has
-reached its number: a figure holds up to the interval of the looks, which is printed with it.
+seconds of lines at 1,000 a second. With ``--follow`` a copy of its own follows the log of an nginx that is
+asked as often; a line counts from the moment that nginx has written it. Three counts are watched side by
+side: lines acknowledged to the replayer, lines of HDFS's chains, lines in the windows' newest commit. A line
+is in a place when that place's count has reached its number: a figure holds up to the interval of the looks,
+which is printed with it.
 """
 
 import argparse
@@ -16,8 +18,14 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+
+from tests.data_plane import DataPlane
+from tests.machine import own_settings
+from tests.servers.site import Load, site
+from tests.waiting import wait_until
 
 from benchmarks import july
 from logpipe import settings
@@ -28,11 +36,12 @@ from logpipe.clients.replayer import Replayer, ReplayRefusedError
 from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import REPLAYER
-from logpipe.settings import PROJECT_DIR
+from logpipe.settings import PROJECT_DIR, Settings
 from logpipe.windows.reader import commit_totals
 
 LINES_PER_S = 1000
 LOOK_S = 0.05
+WARM_S = 10
 
 
 class Watched(threading.Thread):
@@ -67,7 +76,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=int, default=60, help="how long lines come")
-    lines = LINES_PER_S * parser.parse_args().seconds
+    parser.add_argument("--follow", action="store_true", help="the log of a real server, as it is written")
+    options = parser.parse_args()
+    if options.follow:
+        follow(options.seconds)
+        return
+    lines = LINES_PER_S * options.seconds
     with tempfile.TemporaryDirectory(prefix="paced-", dir=PROJECT_DIR / "build") as folder:
         path = Path(folder) / "paced.log"
         with path.open("wb") as file:
@@ -76,12 +90,63 @@ def main() -> None:
         measure(path.as_uri(), lines)
 
 
+def follow(seconds: int) -> None:
+    """Follow an nginx that is asked at the pace, and print a figure a place."""
+    with tempfile.TemporaryDirectory(prefix="logpipe-latency-") as folder, ExitStack() as ends:
+        plane = DataPlane(own_settings(Path(folder) / "state", file_roots=folder))
+        ends.callback(plane.stop)
+        plane.start()
+        running = ends.enter_context(site("nginx", Path(folder) / "servers", ["combined"], "create"))
+        (log,) = running.logs
+        (record,) = plane.follow(log, "nginx")
+        Load.begin(running.server, "warm", LINES_PER_S, WARM_S).end()
+        warm = GrowingCount(log).lines()
+        wait_until(lambda: commit_totals(plane.settings).digest.lines == warm, 120)
+
+        def sent() -> int:
+            return int(plane.replayer.follow_record(record["follow_id"])["lines"])
+
+        written = Watched(GrowingCount(log).lines)
+        places = {"sent": Watched(sent)} | _stores(plane.settings)
+        for watched in (written, *places.values()):
+            watched.start()
+        began = time.monotonic()
+        Load.begin(running.server, "paced", LINES_PER_S, seconds).end()
+        lines = GrowingCount(log).lines() - warm
+        for watched in (written, *places.values()):
+            wait_until(lambda one=watched: one.counts and one.counts[-1] >= lines, 120)
+            watched.ended.set()
+            watched.join()
+        _tell(places, [written.reached(number) for number in range(1, lines + 1)], began)
+
+
+class GrowingCount:
+    """The lines of a file, of which each byte is read once."""
+
+    def __init__(self, log: Path) -> None:
+        self._file = log.open("rb")
+        self._lines = 0
+
+    def lines(self) -> int:
+        """So many by now."""
+        self._lines += self._file.read().count(b"\n")
+        return self._lines
+
+
+def _stores(current: Settings) -> dict[str, "Watched"]:
+    """The lines on HDFS, flushed at least, and those in the windows' newest commit."""
+    chains = ChainReader(Hdfs.of(current), current.hdfs_logs_dir)
+    return {
+        "on HDFS": Watched(lambda: sum(chain.totals.digest.lines for chain in chains.chains().values())),
+        "in the windows": Watched(lambda: commit_totals(current).digest.lines),
+    }
+
+
 def measure(url: str, lines: int) -> None:
     """Replay at the pace, and print a figure a place."""
     current = settings.load()
     layout = Layout.of(current)
     airflow, replayer = airflow_of(current, layout), client(Replayer, REPLAYER, current, layout)
-    chains = ChainReader(Hdfs.of(current), current.hdfs_logs_dir)
     replay_id = ""
 
     def sent() -> int:
@@ -90,13 +155,7 @@ def measure(url: str, lines: int) -> None:
         except ReplayRefusedError:  # its id is told before the replayer has heard of it
             return 0
 
-    def on_hdfs() -> int:
-        return sum(chain.totals.digest.lines for chain in chains.chains().values())
-
-    def in_windows() -> int:
-        return commit_totals(current).digest.lines
-
-    places = {"sent": Watched(sent), "on HDFS": Watched(on_hdfs), "in the windows": Watched(in_windows)}
+    places = {"sent": Watched(sent)} | _stores(current)
     for place in places.values():
         place.start()
     began = time.monotonic()
@@ -110,7 +169,11 @@ def measure(url: str, lines: int) -> None:
         place.ended.set()
         place.join()
     first = places["sent"].times[0] - places["sent"].counts[0] / LINES_PER_S
-    due = [first + number / LINES_PER_S for number in range(1, lines + 1)]
+    _tell(places, [first + number / LINES_PER_S for number in range(1, lines + 1)], began)
+
+
+def _tell(places: dict[str, Watched], due: list[float], began: float) -> None:
+    """Print a figure a place: how long after its time each line was there."""
     for name, place in places.items():
         delays = sorted(place.reached(number) - at for number, at in enumerate(due, start=1))
         figure = {

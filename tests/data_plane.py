@@ -17,7 +17,7 @@ from logpipe.accounting.audit import Audit
 from logpipe.accounting.drain import Drain
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.verify import verify
-from logpipe.clients.errors import ClientError
+from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.clients.kafka import TopicError
 from logpipe.clients.process_host import Process
@@ -121,6 +121,17 @@ class DataPlane:
 
         wait_until(is_submitted, BACK_TIMEOUT_S)
         return replay_id
+
+    def follow(self, log: Path, log_format: str = "auto", start: str = "end") -> list[dict[str, Any]]:
+        """Have a log followed, once the replayer is there; the log, or the pattern and its logs."""
+
+        def followed() -> list[dict[str, Any]]:
+            try:
+                return self.replayer.follow(str(log), log_format, start)
+            except UnreachableError:
+                return []
+
+        return wait_until(followed, BACK_TIMEOUT_S, f"{log} to be followed")
 
     def record(self, replay_id: str) -> dict[str, Any]:
         """A replay's record; empty while the replayer is away."""

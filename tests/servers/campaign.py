@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from logpipe.accounting.verify import verify
 from logpipe.clients.errors import ClientError
@@ -112,18 +111,7 @@ class Servers:
         """Have all their logs followed."""
         for server, running in self.sites.items():
             for log, log_format in zip(running.logs, LOGS[server].values(), strict=True):
-                self.follow_ids.append(self._asked(log, log_format)["follow_id"])
-
-    def _asked(self, log: Path, log_format: str) -> dict[str, Any]:
-        def answer() -> dict[str, Any] | None:
-            try:
-                return self._plane.replayer.follow(str(log), log_format, "end")[0]
-            except ClientError as error:
-                told.append(str(error))
-                return None
-
-        told: list[str] = []
-        return wait_until(answer, 60, f"{log} to be followed; it answered {told[-1:]}")
+                self.follow_ids.append(self._plane.follow(log, log_format)[0]["follow_id"])
 
     def rotate(self, turns: list[tuple[float, str]]) -> None:
         """Run logrotate at these times, in seconds from now."""
