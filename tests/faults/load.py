@@ -2,13 +2,12 @@
 
 import gzip
 import threading
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from logpipe.digest import Digest
 from logpipe.hosts.machine.ftp.server import FILES_DIR
 from tests.data_plane import DataPlane
+from tests.faults.checker import Expected
 
 PACED = "speed:1500"  # the bundled log in about half a minute
 EVERY_S = 6.0
@@ -21,24 +20,17 @@ def bundled_lines() -> list[bytes]:
     return gzip.decompress(path.read_bytes()).split(b"\n")[:-1]
 
 
-class Load:
+class Load(Expected):
     """Replays of one data plane, and every line that they, and others, have sent.
 
-    Attributes:
-        replays: since the last check.
-        lines: that came since the last check; each begins with its replay, so none stands in for another's.
-        settled: of all lines before.
-        doubled: lines that somebody has put into the topic in a replay's name, and that stay there.
+    Each line begins with its replay, so none stands in for another's.
     """
 
     def __init__(self, plane: DataPlane, folder: Path) -> None:
+        super().__init__()
         self._plane = plane
         self._folder = folder
         folder.mkdir()
-        self.replays: list[str] = []
-        self.lines: Counter[bytes] = Counter()
-        self.settled = Digest()
-        self.doubled = 0
 
     def write(self, name: str, copies: int = 1) -> Path:
         """Write a log of so many times the bundled lines, marked; its lines are expected from now on."""
@@ -65,12 +57,3 @@ class Load:
             self.replay("max")
             if enough.wait(EVERY_S):
                 return
-
-    def total(self) -> Digest:
-        """Of all lines that must be there."""
-        return self.settled + Digest.of(list(self.lines.elements()))
-
-    def settle(self) -> None:
-        """All of it was found."""
-        self.settled = self.total()
-        self.replays, self.lines = [], Counter()
