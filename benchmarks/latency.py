@@ -104,7 +104,7 @@ def follow(seconds: int) -> None:
         wait_until(lambda: commit_totals(plane.settings).digest.lines == warm, 120)
 
         def sent() -> int:
-            return int(plane.replayer.follow_record(record["follow_id"])["lines"])
+            return int(plane.replayer.followed(record["follow_id"])["lines"])
 
         written = Watched(GrowingCount(log).lines)
         places = {"sent": Watched(sent)} | _stores(plane.settings)

@@ -59,7 +59,7 @@ with DAG(
         task_id="follow",
         path=dag.param("log"),
         log_format=dag.param("format"),
-        start=dag.param("from"),
+        start=dag.param("start"),
         profile=dag.param("profile"),
         supervise=True,
     ).expand(host=hosts.output)

@@ -106,7 +106,7 @@ def test_a_log_that_is_not_there_is_waited_for_also_by_a_replayer_that_dies(
             except OSError:
                 pass
 
-    assert ReplayerHook().get_conn().follow_record(trigger.follow_id)["state"] == "waiting"
+    assert ReplayerHook().get_conn().followed(trigger.follow_id)["state"] == "waiting"
     assert after(trigger, kill_and_unfollow)["record"]["state"] == "stopped"
 
 

@@ -82,7 +82,7 @@ def follow_params(conf: Settings) -> dict[str, Param]:
             description="A name such as combined, caddy or nginx_json, the server's own LogFormat or "
             "log_format, or auto, which looks at the first lines",
         ),
-        "from": Param(
+        "start": Param(
             "end",
             type="string",
             enum=["end", "start"],

@@ -25,7 +25,7 @@ class FollowTrigger(ReplayerTrigger):
         return f"the following {self.follow_id}"
 
     def _record(self) -> Record:
-        return self._replayer.follow_record(self.follow_id)
+        return self._replayer.followed(self.follow_id)
 
     def _stop(self) -> Record:
         return self._replayer.unfollow(self.follow_id)
