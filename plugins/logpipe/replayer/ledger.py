@@ -22,7 +22,6 @@ from logpipe.contracts.formats import EntryError
 from logpipe.replayer.errors import SinkError
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums, is_old, to_fold
-from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
 INTERVAL_S = 10.0
@@ -89,15 +88,19 @@ class Copies:
             self._replace(f"{self._folder}/{record.spec.replay_id}.json", content)
             return None
 
-    def put_format(self, record: ReplayRecord) -> None:
-        """Tell all readers how the replay's lines are read; its log is called as its file.
+    def put_format(self, prefix: str, name: str, text: str) -> None:
+        """Tell all readers how lines are read.
+
+        Args:
+            prefix: id of their replay, or of their followed log.
+            name: of the log.
+            text: what `logpipe.formats.compiler.compile_format` takes.
 
         Raises:
             SinkError: the id stands for another format.
         """
-        name = SourceUrl.parse(record.spec.url).path.rpartition("/")[2].removesuffix(".gz")
         try:
-            self._formats.put(record.spec.replay_id, name, record.format_taken or "")
+            self._formats.put(prefix, name, text)
         except FormatConflictError as error:
             raise SinkError(str(error)) from None
         except (HdfsError, EntryError) as error:

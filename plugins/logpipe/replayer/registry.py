@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from logpipe.identity import REPAIR_PREFIX
-from logpipe.replayer.errors import SourceRefusedError
+from logpipe.replayer.errors import SinkUnavailableError, SourceRefusedError
 from logpipe.replayer.follow.generation import number_of
 from logpipe.replayer.front_door import check_source
 from logpipe.replayer.journal import SUMS_FILE, Journal
@@ -241,6 +241,18 @@ class Registry:
             return Kept(record)
         return Replay(record, self._settings, self._journal, self.publish, self._ledger.wake)
 
+    def register_format(self, follow_id: str, log_path: str, text: str) -> None:
+        """Let all readers know how a followed log's lines are read, before the first one is sent.
+
+        Raises:
+            SinkUnavailableError: HDFS is away.
+            SinkError: the log is registered with another format.
+        """
+        try:
+            self._copies.put_format(follow_id, log_path, text)
+        except LedgerError as error:
+            raise SinkUnavailableError(f"readers are to know the format first: {error}") from None
+
     def publish(self, record: ReplayRecord) -> None:
         """Before the first line is sent, let all readers know its format, and other hosts its partitions.
 
@@ -248,8 +260,9 @@ class Registry:
             LedgerError: HDFS is away.
             SinkError: the id stands for another format.
         """
-        if record.format_taken is not None:
-            self._copies.put_format(record)
+        if record.format_taken is not None:  # its log is called as its file
+            name = SourceUrl.parse(record.spec.url).path.rpartition("/")[2].removesuffix(".gz")
+            self._copies.put_format(record.spec.replay_id, name, record.format_taken)
         if self._settings.replays_on == "hdfs":
             self._copies.put(record)
 
