@@ -1,13 +1,20 @@
 """Followed logs against real Kafka and an agent 1: each line is in the topic once, whatever rotates."""
 
+import gzip
 import os
+import random
+import shutil
+import subprocess
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from tests.machine import Record
 from tests.waiting import wait_until
 
 from .process import ReplayerProcess, Stack
@@ -21,10 +28,10 @@ QUICK = {"follow_quiet_s": 0.3, "follow_end_s": 1.0}
 class Written:
     """A log as a server writes it, and everything that was written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: int = 0) -> None:
         self.path = path
         self.lines: list[bytes] = []
-        self._written = 0
+        self._written = first
         self._file = path.open("ab", buffering=0)
 
     def write(self, count: int) -> None:
@@ -66,10 +73,10 @@ class Follower:
             raise AssertionError(f"{error}: {seen}\n{self.replayer.log_path.read_text()[-3000:]}") from None
 
     def arrived(self, follow_id: str) -> list[bytes]:
-        """The lines of a log that the topic holds, once each by the product's own rule."""
+        """The lines of a log that the topic holds, once each by the product's own rule, by their keys."""
         records = self.stack.kafka.read(self.stack.topic("durable"), self.since)
         kept = without_repeats([one for one in records if str(one.key).startswith(f"{follow_id}.g")])
-        return [one.value for one in kept]
+        return [one.value for one in sorted(kept, key=place)]
 
     def must_hold(self, follow_id: str, lines: list[bytes]) -> None:
         self.wait_for(follow_id, len(lines))
@@ -77,9 +84,23 @@ class Follower:
         assert self.state(follow_id)["lines"] == len(lines)
 
 
+def place(record: Record) -> tuple[int, int]:
+    """Generation and number of a record's line."""
+    generation, _, number = str(record.key).rpartition(".g")[2].partition(":")
+    return int(generation), int(number)
+
+
+@pytest.fixture(scope="module")
+def following(stack_of_all: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplayerProcess]:
+    """One replayer that follows, shared: each test has logs of its own."""
+    process = ReplayerProcess(tmp_path_factory.mktemp("following") / "state", stack_of_all.settings | QUICK)
+    yield process
+    process.end()
+
+
 @pytest.fixture
-def follower(stack: Stack, start_replayer: Callable[..., ReplayerProcess]) -> Follower:
-    return Follower(stack, start_replayer(**stack.settings, **QUICK))
+def follower(stack: Stack, following: ReplayerProcess) -> Follower:
+    return Follower(stack, following)
 
 
 def test_a_log_is_followed_through_a_rename(follower: Follower, tmp_path: Path) -> None:
@@ -98,3 +119,267 @@ def test_a_log_is_followed_through_a_rename(follower: Follower, tmp_path: Path) 
         follower.must_hold(followed["follow_id"], log.lines)
     assert not set(before) & set(follower.arrived(followed["follow_id"]))
     assert follower.state(followed["follow_id"])["generation"] == 4
+
+
+def test_an_old_file_is_read_to_its_end_though_its_server_writes_on(
+    follower: Follower, tmp_path: Path
+) -> None:
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(10)
+    os.rename(log.path, tmp_path / "access.log.1")
+    new = Written(log.path, first=100_000)
+    new.write(5)
+    log.write(20)
+    follower.wait_for(followed["follow_id"], 35)
+    # Its generation has ended long ago by now, and begins another one.
+    wait_until(lambda: ended(follower, f"{followed['follow_id']}.g1"), 20, "the end of the first")
+    log.write(30)
+    new.write(7)
+    follower.must_hold(followed["follow_id"], log.lines + new.lines)
+
+
+def ended(follower: Follower, replay_id: str) -> bool:
+    return bool(follower.replayer.record(replay_id).get("state") == "done")
+
+
+def test_a_deleted_file_is_read_to_its_end(follower: Follower, tmp_path: Path) -> None:
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(10)
+    log.path.unlink()
+    log.write(3000)
+    follower.wait_for(followed["follow_id"], 3010)
+    assert follower.state(followed["follow_id"])["state"] == "waiting"
+    log.reopen()
+    log.write(100)
+    follower.must_hold(followed["follow_id"], log.lines)
+    assert follower.state(followed["follow_id"])["state"] == "following"
+
+
+def test_an_unfinished_line_waits_for_its_end(follower: Follower, tmp_path: Path) -> None:
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(3)
+    with log.path.open("ab", buffering=0) as file:
+        file.write(b"begun ")
+        follower.wait_for(followed["follow_id"], 3)
+        file.write(b"and ended\nleft")
+        follower.wait_for(followed["follow_id"], 4)
+    os.rename(log.path, tmp_path / "access.log.1")
+    log.reopen()
+    log.write(1)
+    log.lines += [b"begun and ended", b"left"]
+    follower.must_hold(followed["follow_id"], log.lines)
+
+
+def test_a_moved_link_is_a_rotation(follower: Follower, tmp_path: Path) -> None:
+    first, second = Written(tmp_path / "access.2026-11-28"), Written(tmp_path / "access.2026-11-29", 1000)
+    link = tmp_path / "current"
+    link.symlink_to(first.path)
+    followed = follower.follow(link, start="start")
+    first.write(10)
+    follower.wait_for(followed["follow_id"], 10)
+    second.write(4)
+    other = tmp_path / "other"
+    other.symlink_to(second.path)
+    os.rename(other, link)
+    first.write(5)
+    follower.must_hold(followed["follow_id"], first.lines + second.lines)
+    second.write(3)
+    follower.must_hold(followed["follow_id"], first.lines + second.lines)
+
+
+def test_a_folder_comes_and_goes(follower: Follower, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    followed = follower.follow(folder / "access.log")
+    assert followed["state"] == "waiting"
+    lines: list[bytes] = []
+    for number in range(2):
+        folder.mkdir()
+        log = Written(folder / "access.log", number * 1000)
+        log.write(10)
+        follower.wait_for(followed["follow_id"], len(lines) + 10)
+        log.write(10)
+        lines += log.lines
+        follower.must_hold(followed["follow_id"], lines)
+        shutil.rmtree(folder)
+        wait_until(lambda: follower.state(followed["follow_id"])["state"] == "waiting", 20, "its absence")
+
+
+def test_a_truncated_file_is_told_with_what_is_unknown(follower: Follower, tmp_path: Path) -> None:
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(100)
+    follower.wait_for(followed["follow_id"], 100)
+    shutil.copyfile(log.path, tmp_path / "access.log.1")
+    with (tmp_path / "access.log.1").open("ab") as file:
+        file.write(b"only the copy has it\n")
+    os.truncate(log.path, 0)
+    log.write(10)
+    log.lines.append(b"only the copy has it")
+    follower.must_hold(followed["follow_id"], log.lines)
+    found = wait_until(lambda: follower.state(followed["follow_id"])["unknown"], 20, "what is unknown")
+    assert [(one["generation"], one["from_line"]) for one in found] == [(1, 102)]
+    assert "copytruncate" in found[0]["reason"]
+    os.truncate(log.path, 0)
+    log.write(2000)  # longer than what was read, so that only its begin tells
+    follower.must_hold(followed["follow_id"], log.lines)
+    assert len(follower.state(followed["follow_id"])["unknown"]) == 2
+
+
+def test_a_pattern_takes_files_that_come(follower: Follower, tmp_path: Path) -> None:
+    first = Written(tmp_path / "first.log")
+    first.write(5)
+    followed = follower.follow(tmp_path / "*.log")
+    assert len(followed["files"]) == 1
+    second = Written(tmp_path / "second.log", 1000)
+    (tmp_path / "second.log.1").write_bytes(b"old\n")
+    os.utime(tmp_path / "second.log.1", (1000, 1000))
+    second.write(6)
+    first.write(7)
+    os.link(second.path, tmp_path / "twin.log")
+    state = follower.wait_for(followed["follow_id"], 13)
+    assert state["lines"] == 13
+    assert len(state["files"]) == 2
+    status, stopped = follower.replayer.request("POST", f"/follows/{followed['follow_id']}/stop")
+    assert (status, stopped["state"]) == (200, "stopped")
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [("end", 10), ("start", 60)],
+)
+def test_old_files_are_read_in_order_or_not_at_all(
+    follower: Follower, tmp_path: Path, start: str, expected: int
+) -> None:
+    log = Written(tmp_path / "access.log")
+    moments = {"access.log.3.gz": 1000, "access.log.2.gz": 2000, "access.log.1": 3000}
+    for name, moment in moments.items():
+        log.write(15)
+        os.rename(log.path, tmp_path / name)
+        if name.endswith(".gz"):
+            content = (tmp_path / name).read_bytes()
+            (tmp_path / name).write_bytes(gzip.compress(content))
+        os.utime(tmp_path / name, (moment, moment))
+        log.reopen()
+    log.write(5)
+    followed = follower.follow(log.path, start=start)
+    log.write(10)
+    lines = log.lines[-expected:]
+    follower.must_hold(followed["follow_id"], lines)
+    assert follower.arrived(followed["follow_id"]) == lines
+
+
+BAD = {
+    "a directory": (lambda folder: folder.mkdir(), {}, "is a directory"),
+    "binary": (lambda path: path.write_bytes(b"\x7fELF\0\0"), {}, "binary file"),
+    "another format": (
+        lambda path: path.write_bytes(b"{}\n" * 20),
+        {"format": "combined"},
+        "for example not",
+    ),
+    "no format": (lambda path: None, {"format": "%{x"}, "is no directive"),
+    "no start": (lambda path: None, {"start": "middle"}, "start is 'middle'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_followed_is_refused(follower: Follower, tmp_path: Path, case: str) -> None:
+    make, more, said = BAD[case]
+    make(tmp_path / "access.log")
+    status, answer = follower.replayer.request(
+        "POST", "/follows", {"log": str(tmp_path / "access.log"), **more}
+    )
+    assert status == 422
+    assert said in answer["error"]
+    known = follower.replayer.request("GET", "/follows")[1]["follows"]
+    assert not [one for one in known if str(tmp_path) in one["log"]]
+
+
+def test_the_same_log_is_followed_once(follower: Follower, tmp_path: Path) -> None:
+    log = Written(tmp_path / "access.log")
+    os.link(log.path, tmp_path / "other.log")
+    (tmp_path / "link").symlink_to(tmp_path)
+    names = ["access.log", "access.log", "other.log", "link/access.log"]
+    found = [follower.follow(tmp_path / name) for name in names]
+    assert len({one["follow_id"] for one in found}) == 1
+
+
+def test_a_log_is_unfollowed_and_followed_again(follower: Follower, tmp_path: Path) -> None:
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(10)
+    follower.wait_for(followed["follow_id"], 10)
+    path = f"/follows/{followed['follow_id']}/stop"
+    assert follower.replayer.request("POST", path)[1]["state"] == "stopped"
+    assert follower.replayer.record(f"{followed['follow_id']}.g1")["state"] == "done"
+    log.write(5)
+    again = follower.follow(log.path, start="start")
+    assert again["follow_id"] == followed["follow_id"]
+    follower.must_hold(followed["follow_id"], log.lines)
+
+
+class Server(Thread):
+    """Writes lines, and rotates as logrotate does, at moments that a seed chooses.
+
+    Attributes:
+        written: the log; whole once the thread has ended.
+    """
+
+    def __init__(self, path: Path, noise: random.Random, rotations: int) -> None:
+        super().__init__(daemon=True)
+        self.written = Written(path)
+        self._noise = noise
+        self._rotations = rotations
+
+    def run(self) -> None:
+        for _ in range(self._rotations):
+            for _ in range(self._noise.randint(1, 30)):
+                self.written.write(self._noise.randint(1, 400))
+                time.sleep(self._noise.random() * 0.05)
+            self._rotate()
+
+    def _rotate(self) -> None:
+        log = self.written
+        folder, name = log.path.parent, log.path.name
+        for number in range(60, 0, -1):
+            for suffix in ("", ".gz"):
+                if (old := folder / f"{name}.{number}{suffix}").exists():
+                    os.rename(old, folder / f"{name}.{number + 1}{suffix}")
+        os.rename(log.path, folder / f"{name}.1")
+        if self._noise.random() < 0.7:
+            log.write(self._noise.randint(1, 300))
+            time.sleep(self._noise.random() * 0.3)
+            log.write(self._noise.randint(1, 300))
+        log.reopen()
+        for number in (1, 2):
+            if (plain := folder / f"{name}.{number}").exists() and self._noise.random() < 0.5:
+                subprocess.run(["gzip", plain], check=True)
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"), [(1, 4), *(pytest.param(seed, 25, marks=pytest.mark.slow) for seed in (2, 3))]
+)
+def test_kills_and_rotations_at_any_moment(
+    stack: Stack,
+    start_replayer: Callable[..., ReplayerProcess],
+    tmp_path: Path,
+    seed: int,
+    kills: int,
+) -> None:
+    noise = random.Random(seed)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    server = Server(folder / "access.log", random.Random(seed + 1000), rotations=kills * 4)
+    follower = Follower(stack, start_replayer(**stack.settings, **QUICK))
+    followed = follower.follow(server.written.path)
+    server.start()
+    for _ in range(kills):
+        time.sleep(noise.random() * 1.5)
+        follower.replayer.kill()
+        time.sleep(noise.random() * 1.5)
+        follower.replayer = start_replayer(**stack.settings, **QUICK)
+    server.join()
+    follower.must_hold(followed["follow_id"], server.written.lines)
+    assert follower.state(followed["follow_id"])["unknown"] == []

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO, take
 from logpipe.formats.fields import FormatError
 from logpipe.replayer.backoff import Backoff
@@ -79,6 +80,7 @@ class Engine:
         self._patterns: dict[str, Follow] = {}
         self._stopped: dict[str, Follow] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self._files: dict[str, str] = {}
         self._lock = threading.RLock()
         self._halt = Halt()
         self._gate = Gate()
@@ -200,6 +202,8 @@ class Engine:
     def _check(self, asked: Follow) -> None:
         """Refuse what can never be followed; what may become one day is waited for."""
         self.door.check(asked.path)
+        if asked.format != AUTO:
+            compile_format(asked.format)
         try:
             file = open_log(Path(asked.path), self.door)
         except SourceError as error:
@@ -232,13 +236,18 @@ class Engine:
     def _add(self, added: FollowedLog, begin: Callable[[FollowedLog], None]) -> None:
         with self._lock:
             self._logs[added.follow_id] = added
-            path = Path(added.follow.path)
-            for folder in added.folders():
-                for name in (path.name, path.stem):
-                    self._names.setdefault((folder, name), added.follow_id)
         begin(added)
+        self._name(added, Path(added.follow.path))
         self._turns.ask(added.follow_id)
         self._looks.ask(added.follow_id)
+
+    def _name(self, followed: FollowedLog, path: Path) -> None:
+        """Events of this path, and of what rotation makes of its name, are this log's."""
+        with self._lock:
+            self._files[followed.follow_id] = followed.file_path
+            for each in (path, Path(followed.file_path)):
+                for name in (each.name, each.stem):
+                    self._names.setdefault((str(each.parent), name), followed.follow_id)
 
     def _remove(self, removed: FollowedLog) -> None:
         """It has come to rest."""
@@ -247,6 +256,7 @@ class Engine:
                 return
             del self._logs[removed.follow_id]
             self._names = {name: one for name, one in self._names.items() if one != removed.follow_id}
+            self._files.pop(removed.follow_id, None)
             self._keep_stopped(removed.follow)
         removed.close()
         self._looks.forget(removed.follow_id)
@@ -285,8 +295,8 @@ class Engine:
                     continue  # somebody stopped it by its name
                 if before is not None:
                     follow = replace(follow, next_number=before.next_number)
-                elif not is_first:
-                    follow = replace(follow, start="start")  # it was not there before
+                elif not is_first and pattern.start == "end":  # it was not there before
+                    follow = replace(follow, start="since", created_at=pattern.created_at)
                 try:
                     self._check(follow)
                 except (ValueError, FormatError) as error:
@@ -364,7 +374,8 @@ class Engine:
             self._looks.give_back(follow_id, _LOOK_S if is_watched else _POLL_S)
         if is_due:
             self._turns.ask(follow_id)
-        if followed.is_there != was_there:
+        if followed.is_there != was_there or followed.file_path != self._files.get(follow_id):
+            self._name(followed, Path(followed.follow.path))
             self._watcher.renew()
         return None
 

@@ -174,7 +174,13 @@ class FollowedLog:
 
     def folders(self) -> set[str]:
         """Where its files are written."""
-        return {str(self._path.parent), os.path.dirname(os.path.realpath(self._path))}
+        return {str(self._path.parent), os.path.dirname(self.file_path)}
+
+    @property
+    def file_path(self) -> str:
+        """Of the file that it is now, links resolved."""
+        newest = self._parts[-1:]
+        return newest[0].generation.file if newest else str(self._path)
 
     def to_json(self) -> dict[str, Any]:
         """As others see it."""
@@ -225,10 +231,11 @@ class FollowedLog:
             known = self._office.records(self.follow_id)
             for record in known:
                 self._count_ended(record)
-            is_all = self.follow.start == "start"
-            for each in self._rotated() if is_all else ():
-                self._take_old(each, known)
-            self._look(at_end=not is_all, known=known)
+            since = {"start": 0.0, "since": self.follow.created_at, "end": float("inf")}[self.follow.start]
+            for each in self._rotated():
+                if each.written_at >= since:
+                    self._take_old(each, known)
+            self._look(at_end=self.follow.start == "end", known=known)
 
     def go_on(self) -> None:
         """Find the files of the generations that were running, and those that came since."""
@@ -505,8 +512,7 @@ class FollowedLog:
         """Send a batch of one file; None: nothing of it is to be sent."""
         now_s = time.monotonic()
         if part.ended_at is not None:
-            self._watch_old(part, now_s)
-            return None
+            return 0.0 if self._watch_old(part, now_s) else None
         if part.record.state == "failed":
             return None
         part.grow(now_s)
@@ -514,7 +520,10 @@ class FollowedLog:
             if self._stopping.is_set():
                 self._finish(part, "done", "not followed any more")
                 return 0.0
+            was_whole = not part.is_truncated
             part.in_flight = self._next(part)
+            if part.is_truncated and was_whole:
+                return 0.0
         if part.in_flight is not None:
             self._deliver(part)
             return 0.0 if part.file and (part.file.size() is None or part.behind_bytes) else LINGER_S
@@ -756,11 +765,11 @@ class FollowedLog:
         if part.ended_at is not None:
             self._parts.remove(part)
 
-    def _watch_old(self, part: Part, now_s: float) -> None:
-        """A file that has ended is kept open for a while: a server may still write to it."""
+    def _watch_old(self, part: Part, now_s: float) -> bool:
+        """A file that has ended is kept open for a while; tells whether a server still writes to it."""
         assert part.ended_at is not None
         if part.file is None:
-            return
+            return False
         size = part.file.size() or 0
         if size > part.record.place.offset:
             begin, file = part.record.place.offset, part.file
@@ -768,9 +777,11 @@ class FollowedLog:
                 self._parts.remove(part)
             late = self._append(file, begin=begin, is_late=True)
             late.left_at = now_s
-        elif now_s - part.ended_at >= self._office.settings.follow_reopen_s:
+            return True
+        if now_s - part.ended_at >= self._office.settings.follow_reopen_s:
             with self._lock:
                 self._drop(part)
+        return False
 
     def _was_truncated(self, part: Part, offset: int) -> bool:
         file, head = part.file, part.generation.head

@@ -22,7 +22,8 @@ class Follow:
         log: path or pattern, as it was given.
         path: absolute, links of its folder resolved; of a pattern the pattern.
         format: as it was given.
-        start: where the first file is begun: at its last line end (``end``), or with all that is there.
+        start: what is sent at first: from the file's last line end on (``end``), all that is there
+            (``start``), or files that were written to since it was asked for (``since``).
         next_number: of the generation that is begun next.
         created_at: seconds since 1970.
         is_stopped: not followed any more.
