@@ -33,6 +33,7 @@ def test_a_replay_that_arrived_is_equal_and_sealed(whole: Pipeline) -> None:
     found = whole.exact()
     assert found.to_json() == {
         "source": 4000, "topic": 4000, "hdfs": 4000, "windows": 4000, "lost": 0, "doubled": 0, "in_flight": 0,
+        "unknown": 0,
     }  # fmt: skip
     asked: list[str] = []
     assert seal_replays(found, lambda replay: not asked.append(replay)) == ["a"]

@@ -42,7 +42,7 @@ def test_a_run_accounts_for_every_line(cluster: ClusterUnderTest) -> None:
     )
     assert "lost 0, doubled 0" in output
     everywhere = dict.fromkeys(("source", "topic", "hdfs", "windows"), LINES)
-    assert cluster.account() == everywhere | {"lost": 0, "doubled": 0, "in_flight": 0}
+    assert cluster.account() == everywhere | {"lost": 0, "doubled": 0, "in_flight": 0, "unknown": 0}
 
 
 def test_status_tells_of_every_service(cluster: ClusterUnderTest) -> None:

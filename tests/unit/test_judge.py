@@ -371,6 +371,7 @@ def test_the_json_line_holds_what_make_verify_promises() -> None:
     assert not accounting.ok
     assert accounting.to_json() == {
         "source": 3, "topic": 3, "hdfs": 2, "windows": 3, "lost": 1, "doubled": 0, "in_flight": 2,
+        "unknown": 0,
     }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class Facts:
         hdfs, windows: the two ends.
         problems: what is wrong on HDFS.
         notes: what is worth telling.
+        folded_unknown: parts of followed logs that nobody could read any more, of records folded away.
     """
 
     records: tuple[ReplayRecord, ...] = ()
@@ -70,6 +71,7 @@ class Facts:
     windows: Stage = field(default_factory=lambda: Stage("the windows"))
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    folded_unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Accounting:
         problems: what is wrong on HDFS, in words.
         unfinished: replays that were stopped or failed, and not given up yet, in words.
         sealable: replays that are over and equal everywhere, and not sealed yet.
+        unknown: parts of followed logs that nobody could read any more: whether they held lines is not known.
         details: everything in words.
     """
 
@@ -95,6 +98,7 @@ class Accounting:
     problems: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     sealable: tuple[str, ...] = ()
+    unknown: int = 0
     details: tuple[str, ...] = ()
 
     @property
@@ -109,7 +113,7 @@ class Accounting:
 
     def to_json(self) -> dict[str, int]:
         """The object that `make verify` ends with."""
-        names = ("source", "topic", "hdfs", "windows", "lost", "doubled", "in_flight")
+        names = ("source", "topic", "hdfs", "windows", "lost", "doubled", "in_flight", "unknown")
         return {name: getattr(self, name) for name in names}
 
 
@@ -167,11 +171,19 @@ def judge(facts: Facts) -> Accounting:
         if record.state in ("failed", "stopped") and not record.sealed_at
     )
     details += unfinished
+    running = [record for record in own if record.state == "running"]
     details += [
         f"replay {_id(record)} runs: {record.digest.lines:,} lines so far"
-        for record in own
-        if record.state == "running"
+        for record in running
+        if record.generation is None
     ]
+    if followed := [record for record in running if record.generation]:
+        lines = sum(record.digest.lines for record in followed)
+        details.append(f"{len(followed):,} files of followed logs are read: {lines:,} lines so far")
+    unknown = [said for record in own if (said := _unknown(record))]
+    details += unknown
+    if facts.folded_unknown:
+        details.append(f"{facts.folded_unknown:,} older parts of followed logs are not known")
     repaired: dict[str, Digest] = defaultdict(Digest)
     for record in facts.records:
         if record.is_repair and record.spec.profile == "durable":
@@ -205,6 +217,7 @@ def judge(facts: Facts) -> Accounting:
             and (record.state == "done" or record.is_given_up(facts.give_up_before))
             and all(_id(record) in each.equal for each in judged)
         ),
+        unknown=len(unknown) + facts.folded_unknown,
         details=tuple(details),
     )
 
@@ -352,9 +365,22 @@ def half_sent(record: ReplayRecord) -> str:
     )
 
 
+def _unknown(record: ReplayRecord) -> str:
+    """What is not known of a followed log's file."""
+    if record.generation is None or (unknown := record.generation.unknown) is None:
+        return ""
+    return (
+        f"followed log {record.generation.path}: what follows line {unknown.from_line - 1:,} of "
+        f"{_id(record)} (byte {unknown.from_byte:,}) is not known, if there was anything: "
+        f"written between {unknown.since} and {unknown.until}; {unknown.reason}"
+    )
+
+
 def _ways_on(record: ReplayRecord) -> str:
     if record.given_up_at:
         return "it was given up, and is sealed once HDFS and windows hold just what it has sent"
+    if record.generation is not None:
+        return f"follow it again to go on: `make follow LOG={record.generation.path}`"
     return f"clear its task `replay` to go on, or give it up: `make forget REPLAY={_id(record)}`"
 
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from itertools import chain
 
 from logpipe.replayer.errors import SourceError
+from logpipe.replayer.follow.files import read_again
 from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.gunzip import gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
@@ -40,13 +41,18 @@ def all_records(settings: Settings) -> list[ReplayRecord]:
 def replays(settings: Settings) -> list[ReplayRecord]:
     """The records without repairs; a copy that says that its replay runs is given the time to catch up.
 
+    Not so the files of followed logs, which always run.
+
     Raises:
         SourceGoneError: a record cannot be read.
     """
     deadline = time.monotonic() + (COPY_PATIENCE_S if settings.replays_on == "hdfs" else 0)
     while True:
         records = all_records(settings)
-        if all(record.state != "running" for record in records) or time.monotonic() > deadline:
+        if (
+            all(record.state != "running" or record.generation for record in records)
+            or time.monotonic() > deadline
+        ):
             return [record for record in records if not record.is_repair]
         time.sleep(1)
 
@@ -103,16 +109,21 @@ def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, 
 
 
 def _lines(record: ReplayRecord, settings: Settings) -> Iterator[object]:
+    splitter = LineSplitter(settings.max_line_bytes)
+    for plain in _of_replay(record, settings) if record.generation is None else read_again(record, settings):
+        yield from splitter.feed(plain)
+    yield from splitter.finish()
+
+
+def _of_replay(record: ReplayRecord, settings: Settings) -> Iterator[bytes]:
     spec = record.spec
     source = source_of(SourceUrl.parse(spec.url), FrontDoor.of(settings, spec.replay_id), spec.login)
     reader = RawReader(source, Halt(), pinned=record.version, patience_s=PATIENCE_S)
     blocks = iter(reader)
     head = next(blocks, b"")
     plain = (gunzip if is_gzip(head) else pass_through)(chain([head], blocks))
-    splitter = LineSplitter(settings.max_line_bytes)
     try:
         for block in plain:
-            yield from splitter.feed(block.plain)
-        yield from splitter.finish()
+            yield block.plain
     finally:
         reader.close()

@@ -121,6 +121,7 @@ def facts_of(reading: Reading) -> Facts:
         folded=reading.sums.digest,
         folded_anonymous=reading.sums.anonymous,
         folded_replays=reading.sums.replays,
+        folded_unknown=reading.sums.unknown,
         give_up_before=reading.give_up_before,
         topic_lines=totals.digest.lines + now.behind(flushed),
         hdfs_lines=totals.digest.lines

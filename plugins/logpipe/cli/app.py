@@ -315,7 +315,8 @@ def verify(context: typer.Context) -> int:
     """Prove by addition that HDFS and windows hold each line of the source once.
 
     Reads no lines, and so takes about a second. Replays that are equal everywhere are sealed. The last line
-    of output is a JSON object of counts, in lines: source, topic, hdfs, windows, lost, doubled, in_flight.
+    of output is a JSON object of counts, in lines: source, topic, hdfs, windows, lost, doubled, in_flight;
+    and unknown, parts of followed logs that nobody could read any more.
     Exit status 1 when a line is lost, doubled or left half sent; in flight is no failure.
     """
     return _target(context).verify()

@@ -24,6 +24,7 @@ class Sums:
             repairs sent again by profile durable.
         anonymous: the other lines of profile memory.
         replays: their number, without repairs.
+        unknown: parts of followed logs that nobody could read any more.
         given_up, given_up_lines: how many of them were given up half sent, and the lines that they had sent.
         folded: ids of the last fold, and of those before it as far as `REMEMBERED` goes, oldest first.
             Records of theirs that are still there count no more: whoever folded them ended before it had
@@ -36,6 +37,7 @@ class Sums:
     given_up: int = 0
     given_up_lines: int = 0
     anonymous: Digest = field(default_factory=Digest)
+    unknown: int = 0
 
     def with_folded(self, records: Iterable[ReplayRecord]) -> "Sums":
         """These sums and those of some records."""
@@ -60,6 +62,7 @@ class Sums:
             self.given_up + len(given_up),
             self.given_up_lines + sum(record.digest.lines for record in given_up),
             anonymous,
+            self.unknown + sum(bool(one.generation and one.generation.unknown) for one in own),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class Sums:
             "given_up": self.given_up,
             "given_up_lines": self.given_up_lines,
             "anonymous": self.anonymous.to_json(),
+            "unknown": self.unknown,
         }
 
     @classmethod
@@ -87,6 +91,7 @@ class Sums:
             values.get("given_up", 0),
             values.get("given_up_lines", 0),
             Digest.from_json(values["anonymous"]) if "anonymous" in values else Digest(),
+            values.get("unknown", 0),
         )
 
 

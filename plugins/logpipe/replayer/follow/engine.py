@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from logpipe.clients.hdfs import HdfsError
 from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO, take
 from logpipe.formats.fields import FormatError
@@ -62,7 +63,7 @@ class Engine:
         settings: where agent 1 and the topic are.
         records: the registry.
         register_format: ``(prefix, log, format)``: called before a log's first line is sent; raises
-            SinkUnavailableError while it cannot be done.
+            HdfsError while it cannot be done.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Engine:
                 raise ValueError(f"{asked.log} is being stopped: what is in flight is waited for; try again")
             before = self._stopped.get(asked.follow_id)
             if before is not None:
-                asked = replace(asked, next_number=before.next_number)
+                asked = _again(asked, before)
             if asked.is_pattern:
                 self.door.check(str(Path(asked.path).parent / "log"))
                 self._store.save(asked)
@@ -294,7 +295,7 @@ class Engine:
                 if before is not None and before.of is None and not is_first:
                     continue  # somebody stopped it by its name
                 if before is not None:
-                    follow = replace(follow, next_number=before.next_number)
+                    follow = _again(follow, before)
                 elif not is_first and pattern.start == "end":  # it was not there before
                     follow = replace(follow, start="since", created_at=pattern.created_at)
                 try:
@@ -465,7 +466,10 @@ class Engine:
         except FormatError as error:
             warning = str(error)
         if taken != AUTO:
-            self._register_format(follow.follow_id, follow.path, taken)
+            try:
+                self._register_format(follow.follow_id, follow.path, taken)
+            except HdfsError as error:
+                raise SinkUnavailableError(f"readers are to know the format first: {error}") from None
         return ("" if taken == AUTO else taken), warning
 
     def must_be_open(self) -> None:
@@ -527,6 +531,27 @@ class Engine:
     def records(self, follow_id: str) -> list[ReplayRecord]:
         """Of a log's generations, in their order."""
         return self._records.generations(follow_id)
+
+
+def _again(asked: Follow, before: Follow) -> Follow:
+    """A log that is followed again: its generations are numbered on, and its format stays.
+
+    Raises:
+        ValueError: it had another format; whoever reads its lines would read the old ones by the new one.
+    """
+    taken = before.taken_format
+    if taken and asked.format not in (AUTO, before.format, taken):
+        raise ValueError(
+            f"format is {asked.format!r}, and {asked.path} was followed before as {taken!r}: ask for that, "
+            "or follow the log under another name (a link to it)"
+        )
+    return replace(
+        asked,
+        next_number=before.next_number,
+        taken_format=taken,
+        folded_lines=before.folded_lines,
+        folded_bytes=before.folded_bytes,
+    )
 
 
 class Gate:

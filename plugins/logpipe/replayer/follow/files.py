@@ -13,6 +13,8 @@ from logpipe.replayer.follow.generation import HEAD_BYTES, Generation
 from logpipe.replayer.follow.ordered import SPAN_BYTES, OrderedHash, span_begin
 from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.gunzip import gunzip, is_gzip
+from logpipe.replayer.record import ReplayRecord
+from logpipe.settings import Settings
 
 UNREADABLE = (".bz2", ".xz", ".zst", ".lz4", ".br")
 COMPRESSED = (".gz", *UNREADABLE)
@@ -305,3 +307,28 @@ def identity_of(path: Path) -> Identity | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def read_again(record: ReplayRecord, settings: Settings) -> Iterator[bytes]:
+    """The bytes of a generation that were acknowledged, from its file, wherever it is now.
+
+    Raises:
+        SourceError: it is nowhere.
+    """
+    generation, end = record.generation, record.place.offset
+    assert generation is not None
+    found = find(generation, end, FrontDoor.of(settings))
+    if found is None:
+        raise SourceError(
+            f"file {record.spec.replay_id} of this log is gone: rotated away, and no file beside it is it"
+        )
+    file, _ = found
+    try:
+        at = generation.begin
+        while at < end and (plain := file.read(at, min(SPAN_BYTES, end - at))):
+            yield plain
+            at += len(plain)
+    except OSError as error:
+        raise SourceError(f"{file.path} cannot be read: {error.strerror}") from error
+    finally:
+        file.close()
