@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.machine import Record
+from tests.machine import Hdfs, Record
 from tests.waiting import wait_until
 
 from .process import ReplayerProcess, Stack
@@ -91,15 +91,18 @@ def place(record: Record) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def following(stack_of_all: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplayerProcess]:
-    """One replayer that follows, shared: each test has logs of its own."""
-    process = ReplayerProcess(tmp_path_factory.mktemp("following") / "state", stack_of_all.settings | QUICK)
+def following(
+    stack_of_all: Stack, hdfs_of_all: Hdfs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReplayerProcess]:
+    """One replayer that follows, shared: each test has logs of its own. Formats are registered on HDFS."""
+    settings = stack_of_all.settings | QUICK | {"webhdfs_url": hdfs_of_all.webhdfs_url}
+    process = ReplayerProcess(tmp_path_factory.mktemp("following") / "state", settings)
     yield process
     process.end()
 
 
 @pytest.fixture
-def follower(stack: Stack, following: ReplayerProcess) -> Follower:
+def follower(stack: Stack, hdfs: Hdfs, following: ReplayerProcess) -> Follower:
     return Follower(stack, following)
 
 
@@ -363,6 +366,7 @@ class Server(Thread):
 )
 def test_kills_and_rotations_at_any_moment(
     stack: Stack,
+    hdfs: Hdfs,
     start_replayer: Callable[..., ReplayerProcess],
     tmp_path: Path,
     seed: int,
@@ -372,14 +376,15 @@ def test_kills_and_rotations_at_any_moment(
     folder = tmp_path / "logs"
     folder.mkdir()
     server = Server(folder / "access.log", random.Random(seed + 1000), rotations=kills * 4)
-    follower = Follower(stack, start_replayer(**stack.settings, **QUICK))
+    settings = stack.settings | QUICK | {"webhdfs_url": hdfs.webhdfs_url}
+    follower = Follower(stack, start_replayer(**settings))
     followed = follower.follow(server.written.path)
     server.start()
     for _ in range(kills):
         time.sleep(noise.random() * 1.5)
         follower.replayer.kill()
         time.sleep(noise.random() * 1.5)
-        follower.replayer = start_replayer(**stack.settings, **QUICK)
+        follower.replayer = start_replayer(**settings)
     server.join()
     follower.must_hold(followed["follow_id"], server.written.lines)
     assert follower.state(followed["follow_id"])["unknown"] == []
