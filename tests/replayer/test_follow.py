@@ -323,6 +323,32 @@ def test_a_log_is_unfollowed_and_followed_again(follower: Follower, tmp_path: Pa
     follower.must_hold(followed["follow_id"], log.lines)
 
 
+def test_files_that_are_compressed_before_they_were_read(
+    stack: Stack, follower: Follower, tmp_path: Path
+) -> None:
+    """Agent 1 is away meanwhile; nothing is lost while the files are there, and nothing sent twice."""
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(10)
+    follower.wait_for(followed["follow_id"], 10)
+    stack.durable.kill()
+    for number in range(3):
+        log.write(50)
+        os.rename(log.path, tmp_path / f"access.log.{number}")
+        log.reopen()
+        log.write(100)
+        wait_until(
+            lambda number=number: follower.state(followed["follow_id"])["generation"] == number + 2,
+            20,
+            "its new file",
+        )
+        subprocess.run(["gzip", tmp_path / f"access.log.{number}"], check=True)
+    assert follower.state(followed["follow_id"])["lines"] == 10
+    assert follower.state(followed["follow_id"])["reason"]
+    stack.durable.start(wait=False)
+    follower.must_hold(followed["follow_id"], log.lines)
+
+
 class Server(Thread):
     """Writes lines, and rotates as logrotate does, at moments that a seed chooses.
 

@@ -3,6 +3,8 @@
 import glob
 import logging
 import os
+import re
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -36,6 +38,9 @@ LOOKERS = 2
 _MOST_THREADS = 32
 _LOOK_S = 10.0  # where the file system tells of changes, in case that it forgets one
 _POLL_S = 1.0  # where it does not
+_PATTERNS_S = 5.0
+_FIRST_S = 5.0
+_AGAIN_S = 60.0
 _DISK_PAUSE_S = 2.0
 _STOP_WAIT_S = 4.5
 _LOOKED_AT_BYTES = 256 * 1024  # of a log's begin, to tell its format
@@ -80,6 +85,7 @@ class Engine:
         self._logs: dict[str, FollowedLog] = {}
         self._patterns: dict[str, Follow] = {}
         self._stopped: dict[str, Follow] = {}
+        self._expanded: dict[str, float] = {}  # until when a path that fits a pattern is left alone
         self._names: dict[tuple[str, str], str] = {}
         self._files: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -108,6 +114,8 @@ class Engine:
         Raises:
             ValueError: what was followed cannot be read.
         """
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a log has a descriptor, and its old files
         for follow in self._store.load():
             if follow.is_stopped:
                 self._stopped[follow.follow_id] = follow
@@ -145,6 +153,7 @@ class Engine:
                 asked = _again(asked, before)
             if asked.is_pattern:
                 self.door.check(str(Path(asked.path).parent / "log"))
+                asked = replace(asked, existing=sorted(glob.glob(asked.path)))
                 self._store.save(asked)
                 self._patterns[asked.follow_id] = asked
                 self._stopped.pop(asked.follow_id, None)
@@ -229,9 +238,11 @@ class Engine:
         return next((each for each in self._logs.values() if identity and each.reads(identity)), None)
 
     def _begin(self, follow: Follow) -> None:
-        self._store.save(follow)
         self._stopped.pop(follow.follow_id, None)
-        self._add(FollowedLog(follow, self), FollowedLog.begin)
+        added = FollowedLog(follow, self)
+        self._add(added, FollowedLog.begin)
+        if added.follow == follow:  # it has no file yet, so nothing was recorded
+            self._store.save(follow)
         self._watcher.renew()
 
     def _add(self, added: FollowedLog, begin: Callable[[FollowedLog], None]) -> None:
@@ -258,6 +269,7 @@ class Engine:
             del self._logs[removed.follow_id]
             self._names = {name: one for name, one in self._names.items() if one != removed.follow_id}
             self._files.pop(removed.follow_id, None)
+            self._expanded.pop(removed.follow.log, None)
             self._keep_stopped(removed.follow)
         removed.close()
         self._looks.forget(removed.follow_id)
@@ -278,31 +290,38 @@ class Engine:
     # ------------------------------------------------------------------ patterns
 
     def _expand(self, pattern: Follow, *, is_first: bool = False) -> None:
-        """Follow the files that fit a pattern and are not followed yet."""
-        paths = [Path(path) for path in sorted(glob.glob(pattern.path))]
-        names = {path.name for path in paths}
-        for path in paths:
-            is_old = any(is_rotated_name(path.name, name) for name in names)
-            if is_old or path.suffix in COMPRESSED or not path.is_file():
+        """Follow the files that fit a pattern and are not followed yet; first for a while only."""
+        paths = glob.glob(pattern.path)
+        now_s = time.monotonic()
+        names = {os.path.basename(path) for path in paths}
+        for path in sorted(paths):
+            if self._expanded.get(path, 0.0) > now_s:
                 continue
-            follow = Follow.new(
-                str(path), self.settings.host, pattern.format, pattern.start, of=pattern.follow_id
-            )
-            with self._lock:
-                if follow.follow_id in self._logs or self._same_file(follow):
-                    continue
-                before = self._stopped.get(follow.follow_id)
-                if before is not None and before.of is None and not is_first:
-                    continue  # somebody stopped it by its name
+            if is_first and time.monotonic() > now_s + _FIRST_S:
+                return  # the others follow by and by
+            name = os.path.basename(path)
+            is_log = not _is_old(name, names) and Path(path).suffix not in COMPRESSED
+            if is_log and os.path.isfile(path):
+                self._expanded[path] = now_s + _AGAIN_S
+                self._follow_one(pattern, path, is_first=is_first)
+
+    def _follow_one(self, pattern: Follow, path: str, *, is_first: bool) -> None:
+        start = pattern.start if path in pattern.existing or pattern.start == "start" else "since"
+        follow = Follow.new(path, self.settings.host, pattern.format, start, of=pattern.follow_id)
+        follow = replace(follow, created_at=pattern.created_at)
+        with self._lock:
+            if follow.follow_id in self._logs or self._same_file(follow):
+                return
+            before = self._stopped.get(follow.follow_id)
+            if before is not None and not is_first and before.created_at >= pattern.created_at:
+                return  # somebody stopped it by its name
+            try:
                 if before is not None:
                     follow = _again(follow, before)
-                elif not is_first and pattern.start == "end":  # it was not there before
-                    follow = replace(follow, start="since", created_at=pattern.created_at)
-                try:
-                    self._check(follow)
-                except (ValueError, FormatError) as error:
-                    log.warning("%s fits %s and is not followed: %s", path, pattern.path, error)
-                    continue
+                self._check(follow)
+            except ValueError as error:
+                log.warning("%s fits %s and is not followed: %s", path, pattern.path, error)
+            else:
                 self._begin(follow)
 
     def _of_pattern(self, follow_id: str) -> list[dict[str, Any]]:
@@ -383,6 +402,7 @@ class Engine:
     def _turn(self, follow_id: str) -> None:
         followed = self._logs.get(follow_id)
         wait_s: float | None = None
+        at_least_s = 0.0
         try:
             if followed is not None:
                 wait_s = followed.turn()
@@ -390,19 +410,25 @@ class Engine:
         except SinkUnavailableError as error:
             assert followed is not None
             followed.sink_trouble = f"{error}; trying again"
-            wait_s = self._gate.wait_s
+            wait_s = at_least_s = self._gate.wait_s
         except InterruptedReplayError:
             wait_s = None
         finally:
-            self._turns.give_back(follow_id, wait_s, at_least_s=LINGER_S if wait_s == LINGER_S else 0.0)
+            if wait_s == LINGER_S:
+                at_least_s = LINGER_S
+            self._turns.give_back(follow_id, wait_s, at_least_s=at_least_s)
         if followed is not None and followed.is_stopped:
             self._remove(followed)
 
     def _keep_watch(self) -> None:
         """Replace what hangs; look whether new files fit a pattern."""
+        look_at_s = 0.0
         while not self._halt.wait(_POLL_S):
             self._lookers.look_after()
             self._senders.look_after()
+            if time.monotonic() < look_at_s:
+                continue
+            look_at_s = time.monotonic() + _PATTERNS_S
             for pattern in list(self._patterns.values()):
                 try:
                     self._expand(pattern)
@@ -531,6 +557,15 @@ class Engine:
     def records(self, follow_id: str) -> list[ReplayRecord]:
         """Of a log's generations, in their order."""
         return self._records.generations(follow_id)
+
+
+def _is_old(name: str, names: set[str]) -> bool:
+    """Whether a file's name is what rotation makes of another one's."""
+    cut = name
+    while cut := cut[: max(cut.rfind("."), cut.rfind("-"), 0)]:
+        if cut in names and is_rotated_name(name, cut):
+            return True
+    return re.sub(r"[-._]\d[\dT:._-]*", "", name) in names - {name}
 
 
 def _again(asked: Follow, before: Follow) -> Follow:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from logpipe.settings import Settings
 UNREADABLE = (".bz2", ".xz", ".zst", ".lz4", ".br")
 COMPRESSED = (".gz", *UNREADABLE)
 _BLOCK_BYTES = 256 * 1024
+_LOOKS = 10
+_PATIENT_LOOKS = 2
+_PAUSE_S = 0.05
 
 Identity = tuple[int, int]  # device and inode
 
@@ -154,6 +158,36 @@ def open_log(path: Path, door: FrontDoor) -> OpenLog:
         raise
 
 
+class MovedError(Exception):
+    """A file has another name than it had when its folder was listed: list it again."""
+
+
+def open_old(path: Path, door: FrontDoor, identity: Identity | None = None) -> OpenLog:
+    """Open a file that was put aside, or what it was compressed to since it was seen.
+
+    Args:
+        path: where it was seen.
+        door: what may be read.
+        identity: what it was then; None: whatever it is now.
+
+    Raises:
+        MovedError: it is another file now, or none.
+        OSError, SourceError: as `open_log`.
+    """
+    try:
+        opened = open_log(path, door)
+    except FileNotFoundError:
+        # It is deleted once its compressed twin is whole.
+        try:
+            return open_log(path.with_name(f"{path.name}.gz"), door)
+        except FileNotFoundError:
+            raise MovedError(str(path)) from None
+    if identity is not None and opened.identity != identity:
+        opened.close()
+        raise MovedError(str(path))
+    return opened
+
+
 @dataclass(frozen=True, slots=True)
 class Rotated:
     """A file that rotation has put aside."""
@@ -263,15 +297,32 @@ def find(
 ) -> tuple[OpenLog, OrderedHash] | None:
     """Look for a generation's file: by its inode first, then by what it holds.
 
+    Files are renamed meanwhile, all of a log's at once: then it looks again.
+
     Args:
         generation: what is known of it.
         offset: behind the last byte that was acknowledged.
         door: what may be read.
         but: a file that it is not.
     """
+    for look in range(_LOOKS):
+        try:
+            found = _find(generation, offset, door, but)
+        except MovedError:
+            continue
+        if found is not None or look >= _PATIENT_LOOKS:
+            return found
+        time.sleep(_PAUSE_S)  # a listing may lack a file that is renamed meanwhile
+    return None
+
+
+def _find(
+    generation: Generation, offset: int, door: FrontDoor, but: Identity | None
+) -> tuple[OpenLog, OrderedHash] | None:
     log = Path(generation.path)
     by_inode = _with_inode({log.parent, Path(generation.file).parent}, generation.inode)
     others: list[Path] = []
+    has_moved = False
     # A file that is begun anew may have been empty as this one was: its inode is all that tells them apart.
     if generation.head.size_bytes:
         with contextlib.suppress(OSError):
@@ -279,9 +330,13 @@ def find(
         others = [path for path in (*others, log) if path not in by_inode]
     for path in (*by_inode, *others):
         try:
-            opened = open_log(path, door)
+            opened = open_old(path, door)
+        except MovedError:
+            has_moved = has_moved or path != log
+            continue
         except (OSError, SourceError):
             continue
+        has_moved = has_moved or (path in by_inode and opened.identity[1] != generation.inode)
         try:
             ordered = None if opened.identity == but else proves(opened, generation, offset)
         except (OSError, SourceError):
@@ -289,6 +344,8 @@ def find(
         if ordered is not None:
             return opened, ordered
         opened.close()
+    if has_moved:
+        raise MovedError(generation.path)
     return None
 
 

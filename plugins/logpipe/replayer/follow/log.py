@@ -15,7 +15,17 @@ from logpipe.digest import Digest
 from logpipe.identity import CHUNK_LINES
 from logpipe.replayer.errors import SinkError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import BATCH_BYTES, BATCH_LINES, LINGER_S, Batch, Place, SetAside
-from logpipe.replayer.follow.files import OpenLog, Rotated, find, identity_of, open_log, proves, rotated
+from logpipe.replayer.follow.files import (
+    MovedError,
+    OpenLog,
+    Rotated,
+    find,
+    identity_of,
+    open_log,
+    open_old,
+    proves,
+    rotated,
+)
 from logpipe.replayer.follow.generation import (
     HEAD_BYTES,
     Generation,
@@ -38,7 +48,11 @@ _ROTATED_LOOK_S = 1.0  # an old file may stand in a folder that is not watched
 _OLD_LOOK_S = 10.0
 _RATE_S = 10.0
 _LONG_AGO_S = 1e9
-_RECENT = 20  # generations whose files may still be there
+_LOOKS = 10  # at a folder whose files are renamed meanwhile
+_KNOWN = 50  # generations whose files may still be there
+_SLACK_S = 60.0  # a file may be written to later than the one that took its place
+_LOOK_AGAIN_S = 2.0
+_SAME_TIME_S = 0.001  # a compressed file has the time of the plain one
 
 log = logging.getLogger(__name__)
 
@@ -143,11 +157,14 @@ class FollowedLog:
         self._trouble = ""
         self.sink_trouble = ""
         self._is_there = False
+        self._look_again_at = float("inf")
         self._behind_since: float | None = None
         self._rates: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._sent = 0
         self._ended = Digest(follow.folded_lines, follow.folded_bytes)
         self._unknown: list[dict[str, Any]] = []
+        self._left_out: set[tuple[int, int]] = set()  # files from before it was followed
+        self._known: dict[int, tuple[Generation, int]] = {}
         self._stopping = threading.Event()
 
     # ------------------------------------------------------------------ what is seen from outside
@@ -194,6 +211,7 @@ class FollowedLog:
             since, rates = self._behind_since, list(self._rates)
             unknown = list(self._unknown)
         behind_s = now_s - since if since is not None else 0.0
+        recent = [rate for rate in rates if now_s - rate[0] <= _RATE_S] and rates
         elapsed_s = now_s - rates[0][0]
         if self._stopping.is_set():
             state = "stopped"
@@ -203,7 +221,13 @@ class FollowedLog:
             state = "waiting"
         else:
             state = "behind" if behind_s > BEHIND_S else "following"
-        said = (failed.reason if failed else "", self._trouble, self._reason)
+        said = [failed.reason if failed else "", self._trouble, self._reason]
+        old = [part for part in live if part.left_at is not None and part.behind_bytes]
+        if old and behind_s > BEHIND_S:
+            said.append(
+                f"{len(old)} files that were rotated away are not read to their end: what rotation deletes "
+                "of them is unknown after a restart of the replayer"
+            )
         reasons = [*said, self.sink_trouble, self.follow.warning]
         number = number_of(current.record.spec.replay_id) if current else self.follow.next_number - 1
         return {
@@ -219,7 +243,7 @@ class FollowedLog:
             "bytes": digest.size_bytes,
             "bytes_behind": behind,
             "seconds_behind": round(behind_s, 1),
-            "lines_per_s": round((self._sent - rates[0][1]) / max(1.0, elapsed_s), 1),
+            "lines_per_s": round((self._sent - rates[0][1]) / max(1.0, elapsed_s), 1) if recent else 0.0,
             "unknown": unknown,
         }
 
@@ -230,39 +254,109 @@ class FollowedLog:
         with self._looking, self._lock:
             known = self._office.records(self.follow_id)
             for record in known:
+                self._remember(record)
                 self._count_ended(record)
             since = {"start": 0.0, "since": self.follow.created_at, "end": float("inf")}[self.follow.start]
-            for each in self._rotated():
-                if each.written_at >= since:
-                    self._take_old(each, known)
+            for _ in range(_LOOKS):
+                try:
+                    for each in self._rotated():
+                        if each.written_at < since:
+                            self._left_out.add(each.identity)
+                        elif not self.reads(each.identity):
+                            self._take_old(each, known)
+                except MovedError:
+                    continue
+                break
             self._look(at_end=self.follow.start == "end", known=known)
 
     def go_on(self) -> None:
         """Find the files of the generations that were running, and those that came since."""
         with self._looking, self._lock:
             records = self._office.records(self.follow_id)
-            claimed: list[tuple[int, int]] = []
-            missed = self._missed(records)
             for record in records:
+                self._remember(record)
                 if record.state != "running":
                     self._count_ended(record)
-            for record in records[-_RECENT:]:
+            missed = self._missed()
+            for record in records[-_KNOWN:]:
                 if record.state != "running":
-                    self._claim_ended(record, claimed, missed)
-            for record in records:
-                if record.state == "running":
-                    self._reopen(record, claimed, missed)
-            for each in missed:
-                if each.identity not in claimed and not self.reads(each.identity):
-                    self._take_old(each, ())
+                    self._take_late(record, missed)
+            running = [record for record in records if record.state == "running"]
+            # Files of which nothing is known but the inode, which may be another one's now, come last.
+            for record in sorted(running, key=lambda one: one.generation.head.size_bytes == 0):  # type: ignore[union-attr]
+                self._reopen(record, missed)
+            self._take_missed()
             self._parts.sort(key=lambda part: number_of(part.record.spec.replay_id))
             self._look()
 
-    def _missed(self, records: Iterable[ReplayRecord]) -> list[Rotated]:
-        """Old files that were written to since the last look."""
-        generations = [record.generation for record in records if record.generation]
-        since = max((each.written_at for each in generations), default=self.follow.created_at)
+    def _remember(self, record: ReplayRecord) -> None:
+        """So that no other file is taken for a generation's, nor its file for another one's."""
+        assert record.generation is not None
+        number = number_of(record.spec.replay_id)
+        self._known[number] = record.generation, record.place.offset
+        before = max(each.written_at for each, _ in self._known.values()) - 2 * _SLACK_S
+        while len(self._known) > _KNOWN and self._known[min(self._known)][0].written_at < before:
+            del self._known[min(self._known)]
+
+    def _missed(self) -> list[Rotated]:
+        """Old files that were written to since the last look, or shortly before: one may be unknown."""
+        since = max((each.written_at for each, _ in self._known.values()), default=self.follow.created_at)
+        since -= _SLACK_S
+        if self.follow.start != "start":
+            since = max(since, self.follow.created_at)
         return [each for each in self._rotated() if each.written_at >= since]
+
+    def _take_missed(self) -> None:
+        """Send the files that were rotated away before anybody had looked at them.
+
+        They may be renamed meanwhile; those that are taken by then are known at the next look.
+        """
+        for _ in range(_LOOKS):
+            try:
+                self._take_unknown(self._missed())
+            except MovedError:
+                continue
+            return
+        log.warning("%s: its old files are renamed faster than they can be looked at", self._path)
+
+    def _take_unknown(self, missed: Iterable[Rotated]) -> None:
+        for each in missed:
+            is_out = each.identity in self._left_out or self.reads(each.identity)
+            if not is_out and not self._is_known(each):
+                self._take_old(each, ())
+
+    def _is_known(self, old: Rotated) -> bool:
+        """Whether it is the file of a generation that was begun, compressed or not."""
+        heads = {
+            number_of(part.record.spec.replay_id): Head.of(part.file.read(0, HEAD_BYTES))
+            for part in self._parts
+            if part.file is not None
+        }  # of what is open as it is now: nothing of it may have been sent yet
+        known = [
+            (replace(generation, head=heads.get(number, generation.head)), offset)
+            for number, (generation, offset) in self._known.items()
+        ]
+        known = [each for each in known if each[0].head.size_bytes]
+        if old.is_unreadable:
+            return any(_is_of(old, generation) for generation, _ in known)
+        file = self._opened(old)
+        if file is None:
+            return False
+        try:
+            head = file.read(0, HEAD_BYTES)
+            return any(
+                generation.head.fits(head)
+                and (
+                    old.identity == (generation.device, generation.inode)
+                    or _is_of(old, generation)
+                    or proves(file, generation, offset) is not None
+                )
+                for generation, offset in known
+            )
+        except (OSError, SourceError):
+            return False
+        finally:
+            file.close()
 
     def _rotated(self) -> list[Rotated]:
         try:
@@ -270,41 +364,36 @@ class FollowedLog:
         except OSError:
             return []
 
-    def _claim_ended(
-        self, record: ReplayRecord, claimed: list[tuple[int, int]], missed: list[Rotated]
-    ) -> None:
-        """A file whose generation has ended is not sent again; what was added to it since is."""
-        generation = record.generation
+    def _take_late(self, record: ReplayRecord, missed: Iterable[Rotated]) -> None:
+        """Send what was added to a file after its generation had ended."""
+        generation, offset = record.generation, record.place.offset
         assert generation is not None
-        candidates = [each.path for each in missed] + [self._path]
-        if all(identity_of(path) != (generation.device, generation.inode) for path in candidates) and not any(
-            path.suffix == ".gz" for path in candidates
-        ):
-            return
-        found = find(generation, record.place.offset, self._office.door)
-        if found is None:
-            return
-        file, _ = found
-        claimed.append(file.identity)
-        size = file.size()
-        if size is not None and size > record.place.offset and not generation.unknown:
-            self._append(file, begin=record.place.offset, is_late=file.identity != identity_of(self._path))
-        else:
-            file.close()
+        same = (generation.device, generation.inode)
+        paths = [each.path for each in missed if each.identity == same]
+        paths += [self._path] if identity_of(self._path) == same else []
+        for path in paths[:1] if not generation.unknown else ():
+            try:
+                file = open_log(path, self._office.door)
+            except (OSError, SourceError):
+                continue
+            if (file.size() or 0) > offset and proves(file, generation, offset) is not None:
+                self._append(file, begin=offset, is_late=file.identity != identity_of(self._path))
+            else:
+                file.close()
 
-    def _reopen(self, record: ReplayRecord, claimed: list[tuple[int, int]], missed: list[Rotated]) -> None:
+    def _reopen(self, record: ReplayRecord, missed: list[Rotated]) -> None:
         generation = record.generation
         assert generation is not None
-        found = find(generation, record.place.offset, self._office.door)
-        if found is None and record.place.offset == 0 and not generation.head.size_bytes:
-            # It was empty: the oldest file that is new may be it, compressed or not.
-            for each in missed:
-                if each.identity not in claimed and not each.is_unreadable:
-                    found = self._opened(each.path)
-                    break
+        if generation.head.size_bytes:
+            found = find(generation, record.place.offset, self._office.door)
+        else:  # it was empty: the file with its inode, or the oldest one that is new
+            found = self._empty_one(generation) or self._oldest_unknown()
         now = identity_of(self._path)
-        is_truncated = now == (generation.device, generation.inode) and (
-            found is None or found[0].identity != now
+        # Where generations had other inodes before, files are renamed, and this one's inode was given anew.
+        is_truncated = (
+            now == (generation.device, generation.inode)
+            and (found is None or found[0].identity != now)
+            and len({each.inode for each, _ in self._known.values()}) == 1
         )
         cut = (
             f"{self._path} was truncated (copytruncate) while nobody followed it, or its inode was given to "
@@ -320,17 +409,41 @@ class FollowedLog:
         else:
             file, ordered = found
             part = Part(record, file, ordered, is_late=generation.is_late)
-            claimed.append(file.identity)
             if is_truncated:
                 part.is_truncated, part.loss = True, cut
             if file.size() is None or is_truncated:
                 part.left_at = part.grew_at = time.monotonic() - _LONG_AGO_S
         self._parts.append(part)
 
-    def _opened(self, path: Path) -> tuple[OpenLog, OrderedHash] | None:
+    def _empty_one(self, generation: Generation) -> tuple[OpenLog, OrderedHash] | None:
+        found = find(generation, generation.begin, self._office.door)
+        if found is None:
+            return None
+        file, _ = found
+        old = Rotated(file.path, file.identity, file.written_at())
+        if file.size() is not None and not self.reads(file.identity) and not self._is_known(old):
+            return found
+        file.close()
+        return None
+
+    def _oldest_unknown(self) -> tuple[OpenLog, OrderedHash] | None:
+        for _ in range(_LOOKS):
+            try:
+                for each in self._missed():
+                    is_free = not each.is_unreadable and not self.reads(each.identity)
+                    if is_free and not self._is_known(each) and (file := self._opened(each)):
+                        return file, OrderedHash()
+            except MovedError:
+                continue
+            break
+        return None
+
+    def _opened(self, old: Rotated) -> OpenLog | None:
+        """Raises MovedError: it has another name now."""
         try:
-            return open_log(path, self._office.door), OrderedHash()
-        except (OSError, SourceError):
+            return open_old(old.path, self._office.door, old.identity)
+        except (OSError, SourceError) as error:
+            self._reason = f"{old.path} cannot be read: {error}"
             return None
 
     def _take_old(self, old: Rotated, known: Iterable[ReplayRecord]) -> None:
@@ -342,11 +455,9 @@ class FollowedLog:
             part.loss = f"{old.path} is compressed in a way that is not read: unpack it, or use gzip"
             part.left_at = part.grew_at = now_s - _LONG_AGO_S
             return
-        opened = self._opened(old.path)
-        if opened is None:
-            self._reason = f"{old.path} cannot be read"
+        file = self._opened(old)
+        if file is None:
             return
-        file, _ = opened
         begin = self._sent_before(file, known)
         if begin and begin == file.size():
             file.close()
@@ -407,6 +518,9 @@ class FollowedLog:
                 if current.behind_bytes and self._behind_since is None:
                     self._behind_since = now_s
                 self._is_there, self._trouble, self._reason = True, "", ""
+                if now_s >= self._look_again_at:  # a listing may lack a file that is renamed meanwhile
+                    self._look_again_at = float("inf")
+                    self._take_missed()
                 return
         self._take_new(identity, at_end=at_end, known=known)
 
@@ -425,8 +539,12 @@ class FollowedLog:
             self._trouble = f"{self._path} is followed already, as {owner}"
             return
         try:
+            if not at_end:
+                self._take_missed()
             file = open_log(self._path, self._office.door)
             head = file.read(0, HEAD_BYTES)
+            if file.identity != identity and not at_end:
+                self._take_missed()  # it was rotated between the two
         except PermissionError:
             self._trouble = f"no permission to read {self._path}: add the replayer's user to its group"
             return
@@ -442,7 +560,7 @@ class FollowedLog:
         begin = last_line_end(file) if at_end else self._sent_before(file, known)
         self._trouble = self._reason = ""
         self._append(file, begin=begin)
-        self._is_there = True
+        self._is_there, self._look_again_at = True, time.monotonic() + _LOOK_AGAIN_S
 
     def _append(
         self,
@@ -474,6 +592,7 @@ class FollowedLog:
         )
         record = ReplayRecord(spec, place=Place(0, begin, begin), generation=generation)
         self._office.save(record, is_new=True)
+        self._remember(record)
         part = Part(record, file, is_late=is_late)
         with self._lock:
             self._parts.append(part)
@@ -514,6 +633,9 @@ class FollowedLog:
         if part.ended_at is not None:
             return 0.0 if self._watch_old(part, now_s) else None
         if part.record.state == "failed":
+            if self._stopping.is_set():
+                self._give_up(part)
+                return 0.0
             return None
         part.grow(now_s)
         if part.in_flight is None:
@@ -683,6 +805,7 @@ class FollowedLog:
         )
         self._office.save(changed)
         with self._lock:
+            self._remember(changed)
             part.record, part.in_flight, part.is_tried = changed, None, False
             self._trouble = ""
             self._sent += digest.lines
@@ -730,6 +853,14 @@ class FollowedLog:
                 self._count_ended(record)
             if part.file is None or part.file.size() is None or part.is_truncated or self._stopping.is_set():
                 self._drop(part)
+
+    def _give_up(self, part: Part) -> None:
+        """What has failed, and nobody follows any more."""
+        part.record = part.record.changed(given_up_at=now_text())
+        self._office.save(part.record)
+        part.ended_at = time.monotonic()
+        with self._lock:
+            self._drop(part)
 
     def count(self, records: Iterable[ReplayRecord]) -> None:
         """Take note of generations that are over."""
@@ -831,6 +962,10 @@ class FollowedLog:
                     part.file.close()
                     part.file = None
             self._parts.clear()
+
+
+def _is_of(old: Rotated, generation: Generation) -> bool:
+    return abs(old.written_at - generation.written_at) < _SAME_TIME_S
 
 
 def last_line_end(file: OpenLog) -> int:

@@ -30,6 +30,7 @@ class Follow:
         of: id of the pattern that named it.
         taken_format: what ``format`` came to; empty before the first line.
         warning: what is wrong with the format.
+        existing: of a pattern, the paths that fitted when it was asked for: they are begun at ``start``.
         folded_lines, folded_bytes: of generations whose records are gone.
     """
 
@@ -47,6 +48,7 @@ class Follow:
     warning: str = ""
     folded_lines: int = 0
     folded_bytes: int = 0
+    existing: list[str] = field(default_factory=list)
 
     @classmethod
     def new(cls, log: str, host: str, format_text: str, start: str, of: str | None = None) -> "Follow":
