@@ -36,9 +36,9 @@ from logpipe.settings import Settings
 SENDERS = 4
 LOOKERS = 2
 _MOST_THREADS = 32
-_LOOK_S = 10.0  # where the file system tells of changes, in case that it forgets one
+_LOOK_S = 30.0  # where the file system tells of changes, in case that it forgets one
 _POLL_S = 1.0  # where it does not
-_PATTERNS_S = 5.0
+_PATTERNS_S = 10.0
 _FIRST_S = 5.0
 _AGAIN_S = 60.0
 _DISK_PAUSE_S = 2.0
@@ -243,7 +243,7 @@ class Engine:
         self._add(added, FollowedLog.begin)
         if added.follow == follow:  # it has no file yet, so nothing was recorded
             self._store.save(follow)
-        self._watcher.renew()
+        self._watch(added)
 
     def _add(self, added: FollowedLog, begin: Callable[[FollowedLog], None]) -> None:
         with self._lock:
@@ -261,6 +261,10 @@ class Engine:
                 for name in (each.name, each.stem):
                     self._names.setdefault((str(each.parent), name), followed.follow_id)
 
+    def _watch(self, followed: FollowedLog) -> None:
+        if not all(map(self._watcher.watches, followed.folders())):
+            self._watcher.renew()
+
     def _remove(self, removed: FollowedLog) -> None:
         """It has come to rest."""
         with self._lock:
@@ -274,7 +278,6 @@ class Engine:
         removed.close()
         self._looks.forget(removed.follow_id)
         self._turns.forget(removed.follow_id)
-        self._watcher.renew()
 
     def _keep_stopped(self, follow: Follow) -> None:
         stopped = replace(follow, is_stopped=True)
@@ -396,7 +399,7 @@ class Engine:
             self._turns.ask(follow_id)
         if followed.is_there != was_there or followed.file_path != self._files.get(follow_id):
             self._name(followed, Path(followed.follow.path))
-            self._watcher.renew()
+            self._watch(followed)
         return None
 
     def _turn(self, follow_id: str) -> None:

@@ -12,10 +12,11 @@ log = logging.getLogger(__name__)
 
 # Other hosts write there, and the kernel hears nothing of it.
 _SILENT = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "ncpfs")
-_GATHER_MS = 50
-_STEP_MS = 20
+_GATHER_MS = 100
+_STEP_MS = 50
 _TIMEOUT_MS = 5000
 _PAUSE_S = 1.0
+_BEGIN_S = 0.3
 
 
 def _has_events(folder: str) -> bool:
@@ -97,11 +98,12 @@ class Watcher:
             ignore_permission_denied=True,
         )
         self._watched = watched
-        self._on_change(None)
-        is_first = True  # what happened while the watch began is told by nobody
+        # What happens while the watch begins is told by nobody.
+        begun = threading.Timer(_BEGIN_S, self._on_change, (None,))
+        begun.daemon = True
+        begun.start()
         for some in changes:
-            self._on_change(None if is_first else {path for _, path in some})
-            is_first = False
+            self._on_change({path for _, path in some})
             if any(_identity(folder) != one for folder, one in watched.items()):
                 return
 
