@@ -11,6 +11,7 @@ from logpipe.accounting.judge import Accounting, Comparison, Facts, Stage, compa
 from logpipe.contracts.chain import Link, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.feed import Place
+from logpipe.replayer.follow.generation import Generation, Unknown
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 
 
@@ -472,6 +473,34 @@ def test_everything_in_words() -> None:
         "windows: replay a: 1 lines sent and not acknowledged (yet)",
         "windows: replay b: 2,000 lines missing, 0 too many",
         "windows: an agent runs and does not say what it holds in memory",
+    )
+
+
+def of_followed_log(number: int, last: int, state: str, unknown: Unknown | None = None) -> ReplayRecord:
+    generation = Generation("web1-access-0", "/l/access.log", "/l/access.log", "web1", 1, 2, unknown=unknown)
+    return replace(record(f"web1-access-0.g{number}", last, state), generation=generation)
+
+
+def test_what_is_unknown_of_followed_logs_is_counted_and_told() -> None:
+    unknown = Unknown(11, 220, "2026-11-29T10:00", "2026-11-29T11:00", "its file is gone")
+    records = (of_followed_log(1, 10, "done", unknown), of_followed_log(2, 5, "running"))
+    both = stage({one.spec.replay_id: one.digest for one in records})
+    found = judged(both, both, records=records, folded_unknown=2)
+    assert (found.ok, found.lost, found.unknown, found.to_json()["unknown"]) == (True, 0, 3, 3)
+    assert found.sealable == ("web1-access-0.g1",)
+    assert found.details == (
+        "1 files of followed logs are read: 5 lines so far",
+        "followed log /l/access.log: what follows line 10 of web1-access-0.g1 (byte 220) is not known, if "
+        "there was anything: written between 2026-11-29T10:00 and 2026-11-29T11:00; its file is gone",
+        "2 older parts of followed logs are not known",
+    )
+
+
+def test_a_followed_log_that_failed_is_gone_on_with_by_following_it() -> None:
+    failed = replace(of_followed_log(1, 0, "failed"), reason="too few partitions")
+    assert judged(stage(), records=(failed,)).unfinished == (
+        "replay web1-access-0.g1 of file:///a.log failed after line 0: too few partitions; follow it again to "
+        "go on: `make follow LOG=/l/access.log`",
     )
 
 
