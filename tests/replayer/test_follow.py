@@ -372,7 +372,7 @@ class Server(Thread):
     def _rotate(self) -> None:
         log = self.written
         folder, name = log.path.parent, log.path.name
-        for number in range(60, 0, -1):
+        for number in range(500, 0, -1):  # none is deleted
             for suffix in ("", ".gz"):
                 if (old := folder / f"{name}.{number}{suffix}").exists():
                     os.rename(old, folder / f"{name}.{number + 1}{suffix}")

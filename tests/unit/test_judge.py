@@ -499,8 +499,8 @@ def test_what_is_unknown_of_followed_logs_is_counted_and_told() -> None:
 def test_a_followed_log_that_failed_is_gone_on_with_by_following_it() -> None:
     failed = replace(of_followed_log(1, 0, "failed"), reason="too few partitions")
     assert judged(stage(), records=(failed,)).unfinished == (
-        "replay web1-access-0.g1 of file:///a.log failed after line 0: too few partitions; follow it again to "
-        "go on: `make follow LOG=/l/access.log`",
+        "replay web1-access-0.g1 of file:///a.log failed after line 0: too few partitions; follow it "
+        "again to go on: `make follow LOG=/l/access.log`",
     )
 
 

@@ -648,7 +648,7 @@ class FollowedLog:
                 return 0.0
         if part.in_flight is not None:
             self._deliver(part)
-            return 0.0 if part.file and (part.file.size() is None or part.behind_bytes) else LINGER_S
+            return LINGER_S if part.left_at is None and not part.behind_bytes else 0.0
         if part.file is not None and part.file.damage:
             part.loss = f"{part.file.path}: {part.file.damage}"
         if self._is_over(part, now_s):
