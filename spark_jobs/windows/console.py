@@ -78,7 +78,7 @@ def _total_table(dimension: Dimension, rows: Sequence[TopRow], hosts: dict[datet
 def _key_table(dimension: Dimension, rows: Sequence[TopRow], top: int) -> str:
     lines: list[tuple[str, ...]] = []
     for start, window in _windows(rows).items():
-        shown = window[: min(top, dimension.top or top)]
+        shown = window[: min(top, top if dimension.top is None else dimension.top)]
         lines += [(f"{start:%Y-%m-%d %H:%M:%S}", printable(row.key), f"{row.lines:,}") for row in shown]
         hidden = window[0].keys - len(shown)
         if hidden:
@@ -92,7 +92,7 @@ def tables(rows: Sequence[TopRow], top: int) -> str:
     rendered = []
     for dimension in DIMENSIONS:
         mine = [row for row in rows if row.dimension == dimension.name]
-        if not mine:
+        if not mine or dimension.top == 0:
             continue
         if dimension.name == TOTAL:
             rendered.append(_total_table(dimension, mine, hosts))

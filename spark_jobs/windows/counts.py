@@ -12,17 +12,20 @@ from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
-import xxhash
 
 from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest
 from logpipe.settings import TimeMode
 from logpipe.windows.commit import Marks
-from windows.dimensions import DIMENSIONS, MAX_KEY_CHARS, TOTAL
+from windows.dimensions import DIMENSIONS, TOTAL, Dimension
 from windows.identity import Judged, drop_repeats
 from windows.reading import read_lines
 
 LATE = "late"
+_SUMS = ("lines", "sent_bytes", "line_bytes", "hash_sum")
+_NO_ROWS = pl.DataFrame(
+    schema={"bucket_s": pl.Int64, "dimension": pl.String, "key": pl.String} | dict.fromkeys(_SUMS, pl.Int64)
+)
 _AHEAD_MS = 86_400_000  # a time this far ahead of the line's arrival says nothing about the stream's clock
 
 # A task's one row: its partial rows as Arrow IPC, since Spark hands one value over for less than many rows,
@@ -73,23 +76,6 @@ class CountPlan:
     keep: Callable[[pl.DataFrame], None]
 
 
-def _short(key: str) -> str:
-    """Bound a key's length: of a longer one the start and a hash of the whole."""
-    if len(key) <= MAX_KEY_CHARS:
-        return key
-    return f"{key[:MAX_KEY_CHARS]}…{xxhash.xxh64_hexdigest(key.encode())}"
-
-
-def _keyed(lines: pl.DataFrame, key: pl.Expr) -> pl.DataFrame:
-    """Add the column ``key`` and drop the lines that have none."""
-    keyed = lines.select("bucket_s", "sent_bytes", "line_bytes", "hash", key=key.cast(pl.String)).drop_nulls(
-        "key"
-    )
-    if (keyed["key"].str.len_bytes() > MAX_KEY_CHARS).any():
-        return keyed.with_columns(pl.col("key").map_elements(_short, pl.String))
-    return keyed
-
-
 def with_time(lines: pl.DataFrame, plan: CountPlan) -> pl.DataFrame:
     """Add ``dated_ms``, ``bucket_s`` (start of the newest window that holds the line) and ``late``."""
     arrival = pl.col("arrival_ms")
@@ -112,20 +98,37 @@ def count_rows(lines: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns ``bucket_s, dimension, key, lines, sent_bytes, line_bytes, hash_sum`` (modulo 2**64, signed).
     """
-    rows = []
+    rows, by_field = [_NO_ROWS], dict[str, pl.DataFrame]()
     for dimension in DIMENSIONS:
-        rows.append(
-            _keyed(lines, dimension.key)
-            .group_by("bucket_s", "key")
-            .agg(
-                dimension=pl.lit(dimension.name),
-                lines=pl.len().cast(pl.Int64),
-                sent_bytes=pl.col("sent_bytes").sum(),
-                line_bytes=pl.col("line_bytes").sum() if dimension.name == TOTAL else pl.lit(0, pl.Int64),
-                hash_sum=pl.col("hash").sum() if dimension.name == TOTAL else pl.lit(0, pl.Int64),
-            )
-        )
+        if not dimension.has_keys(lines):
+            continue
+        if dimension.derive is None:
+            counted = _by_value(lines, dimension)
+        else:  # what several dimensions are derived from is added up once
+            if dimension.field not in by_field:
+                by_field[dimension.field] = _by_value(lines, dimension)
+            counted = by_field[dimension.field]
+        keyed = counted.with_columns(dimension.of(counted["key"]), dimension=pl.lit(dimension.name))
+        if dimension.derive is not None:
+            keyed = keyed.drop_nulls("key").group_by("bucket_s", "dimension", "key").sum()
+        rows.append(keyed.select(_NO_ROWS.columns))
     return pl.concat(rows)
+
+
+def _by_value(lines: pl.DataFrame, dimension: Dimension) -> pl.DataFrame:
+    """Sums by bucket and value, in the column ``key``, of the lines that have one."""
+    is_total = dimension.name == TOTAL
+    return (
+        lines.select("bucket_s", "sent_bytes", "line_bytes", "hash", key=dimension.value)
+        .drop_nulls("key")
+        .group_by("bucket_s", "key")
+        .agg(
+            lines=pl.len().cast(pl.Int64),
+            sent_bytes=pl.col("sent_bytes").sum(),
+            line_bytes=pl.col("line_bytes").sum() if is_total else pl.lit(0, pl.Int64),
+            hash_sum=pl.col("hash").sum() if is_total else pl.lit(0, pl.Int64),
+        )
+    )
 
 
 def merge_rows(rows: list[pl.DataFrame]) -> pl.DataFrame:

@@ -37,12 +37,14 @@ class DateFiles:
         hdfs: where it is.
         store: reads it.
         scratch: a folder for files that are being written.
+        max_keys: of a window and dimension in a file.
     """
 
-    def __init__(self, hdfs: Hdfs, store: WindowStore, scratch: str) -> None:
+    def __init__(self, hdfs: Hdfs, store: WindowStore, scratch: str, max_keys: int) -> None:
         self._hdfs = hdfs
         self._store = store
         self._scratch = scratch
+        self._max_keys = max_keys
 
     def path(self, file: DateFile) -> str:
         """Where a file is."""
@@ -89,7 +91,7 @@ class DateFiles:
             bounds = [begin_s + _DAY_S * at // slices for at in range(slices + 1)]
             for first_s, last_s in pairwise(bounds):
                 parts = [window_rows.read(file, window_rows.SUMS, first_s, last_s) for file in opened]
-                yield window_rows.added_up(parts).sort(*_ORDER)
+                yield window_rows.capped(window_rows.added_up(parts), self._max_keys).sort(*_ORDER)
         finally:
             for file in opened:
                 file.close()

@@ -36,6 +36,7 @@ class Options:
     max_offsets: int
     identity_days: int
     keep_days: int
+    max_keys: int
     console_interval_s: float
     console_windows: int
     top: int
@@ -47,7 +48,8 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in (
-            "window_s", "slide_s", "idle_s", "max_offsets", "identity_days", "console_windows", "top",
+            "window_s", "slide_s", "idle_s", "max_keys", "max_offsets", "identity_days", "console_windows",
+            "top",
         ):  # fmt: skip
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a number from 1 on")
         for name in ("watermark_s", "keep_days", "trigger_s", "console_interval_s", "replication"):
@@ -139,6 +141,11 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
     windows.add_argument(
         "--idle-s", type=int, default=30, help="in event time: close all windows after so long without a line"
     )
+    windows.add_argument(
+        "--max-keys", type=int, default=settings.windows_keys,
+        help="most keys of a window and dimension in a batch and in a file; of more, those with few lines "
+        "count as (other)",
+    )  # fmt: skip
     output = cli.add_argument_group("output")
     output.add_argument("--windows-topic", help="topic of window rows, compacted (default: <topic>_windows)")
     output.add_argument(

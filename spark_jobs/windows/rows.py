@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from logpipe.windows.commit import FOOTER_KEY, Commit
+from windows.dimensions import MALFORMED, OTHER, TOTAL
 
 KEY = ("start_s", "dimension", "key")
 COUNTS = ("lines", "sent_bytes")
@@ -36,6 +37,23 @@ def added_up(parts: Collection[pl.DataFrame]) -> pl.DataFrame:
     if len(parts) == 1 and next(iter(parts)).is_empty():
         return next(iter(parts))
     return pl.concat(parts).group_by(*KEY).sum()
+
+
+def capped(rows: pl.DataFrame, max_keys: int) -> pl.DataFrame:
+    """Keep of each window and dimension at most so many keys, those with the most lines; the rest is `OTHER`.
+
+    Sums of a dimension stay what they are, and the same rows give the same.
+
+    Args:
+        rows: each window, dimension and key once.
+        max_keys: of which `OTHER` is none.
+    """
+    of_window = ("start_s", "dimension")
+    if rows.height <= max_keys or (rows.group_by(*of_window).len()["len"] <= max_keys).all():
+        return rows
+    place = pl.struct(-pl.col("lines"), "key").rank("ordinal").over(*of_window)
+    is_few = (place > max_keys) & ~pl.col("dimension").is_in([TOTAL, MALFORMED])
+    return added_up([rows.with_columns(key=pl.when(is_few).then(pl.lit(OTHER)).otherwise("key"))])
 
 
 def to_windows(partials: Sequence[pl.DataFrame], window_s: int, slide_s: int) -> pl.DataFrame:

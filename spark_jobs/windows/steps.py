@@ -26,7 +26,7 @@ from windows.marks import Forgetting, Ledger
 from windows.open_windows import News, OpenWindows
 from windows.options import Options
 from windows.reading import Formats
-from windows.rows import COUNTS, added_up, no_rows, to_windows
+from windows.rows import COUNTS, added_up, capped, no_rows, to_windows
 from windows.store import CommitLog
 from windows.topics import Topics
 
@@ -69,7 +69,7 @@ class Steps:
         self._lock = threading.Lock()
         self._sender = Sender(options.bootstrap)
         self._keep = DeadLetters(options.bootstrap, options.dead_letters_topic)
-        self._files = DateFiles(hdfs, commits.store, commits.scratch)
+        self._files = DateFiles(hdfs, commits.store, commits.scratch, options.max_keys)
         self._open: OpenWindows
         self._folds = [commit.folded_before, commit.folded]
         self._untidy: set[str] = set()
@@ -219,6 +219,7 @@ class Steps:
         ranges = [seen for _, seen in results]
         self._check_read(ranges, before)
         rows = to_windows([partials for partials, _ in results], options.window_s, options.slide_s)
+        rows = capped(rows, options.max_keys)
         self._check_topic(before)
         self._check_log(before)
         self.counted_at = time.monotonic()
@@ -274,6 +275,7 @@ class Steps:
         self._published()  # it may be deleting dates that the fold writes to
         before, step = self.commit, self.commit.step + 1
         rows = added_up([self._commits.read(at)[1] for at in range(before.folded + 1, step)])
+        rows = capped(rows, self._options.max_keys)
         self._untidy |= self._files.fold(rows, before.folded + 1, before.step)
         self._folds.append(step)
         while len(self._folds) > 2 and self._folds[1] <= step - FOLD_STEPS:

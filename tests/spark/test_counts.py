@@ -1,17 +1,19 @@
 """Raw records to partial rows, in tiny frames that read as tables."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
 import pytest
+from crawleruseragents import CRAWLER_USER_AGENTS_DATA, is_crawler
 
 from logpipe.contracts.chain import Mark
 from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest, line_hash
 from logpipe.formats.presets import preset
-from windows import counts
+from windows import counts, derived
 from windows.counts import CountPlan, RangeSummary, count_lines, result_of
 from windows.dimensions import DIMENSIONS, Dimension
 
@@ -158,7 +160,9 @@ def test_real_lines_against_plain_counting(nasa_lines: list[bytes]) -> None:
 
 
 def test_adding_a_dimension_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    suffix = Dimension("suffix", "Kinds of file", "suffix", pl.col("target").str.extract(r"\.(\w+)$"))
+    suffix = Dimension(
+        "suffix", "Kinds of file", "suffix", "target", pl.col("target").str.extract(r"\.(\w+)$")
+    )
     monkeypatch.setattr(counts, "DIMENSIONS", (*DIMENSIONS, suffix))
     rows, _ = run(plan(), batch(line(path="/a.gif"), line(path="/b.gif"), line(path="/c")))
     assert (0, "suffix", "gif", 2, 20) in rows
@@ -196,6 +200,82 @@ def test_lines_are_read_by_the_format_of_their_replay() -> None:
     assert (0, "malformed", "format", 2, 0) in rows
     assert dead == [(5, "format", CADDY), (7, "format", line(6, host="b"))]
     assert sum(row[3] for row in rows if row[1] == "total") == len(of_keys)
+
+
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
+def nginx_line(agent: str, latency: str, content: str = "text/html;a=b", referrer: str = "-") -> bytes:
+    fields = {
+        "time": "1995-08-01T00:00:01-04:00", "remote_addr": "h", "host": "www.example",
+        "request": "GET / HTTP/2.0", "status": "200", "body_bytes_sent": "10", "request_time": latency,
+        "http_referer": referrer, "http_user_agent": agent, "ssl_protocol": "TLSv1.3",
+        "content_type": content,
+    }  # fmt: skip
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def test_dimensions_of_what_the_format_has() -> None:
+    lines = [
+        nginx_line(AGENT, "0.001", referrer="https://user@Search.example:8443/?q=www"),
+        nginx_line(AGENT, "0.001", "image/png", "android-app://com.app/x"),
+        nginx_line(GOOGLEBOT, "0.250", "application/problem+json", "nothing"),
+        nginx_line("", "-", ""),
+        b"{}",
+    ]
+    keys: list[bytes | None] = [f"js:{number}".encode() for number in range(1, 6)]
+    rows, _ = run(replace(plan(), formats={"js": Entry("js.log", "nginx_json")}), batch(*lines, keys=keys))
+    found: dict[str, dict[str, int]] = {}
+    for _, dimension, key, count, _ in rows:
+        found.setdefault(str(dimension), {})[str(key)] = int(str(count))
+    assert {name: found[name] for name in found if name not in ("total", "host", "method", "endpoint")} == {
+        "log": {"js.log": 5},
+        "status": {"200": 4},
+        "vhost": {"www.example": 4},
+        "referrer": {"search.example": 1, "com.app": 1},
+        "agent": {"Firefox": 2, "Googlebot": 1},
+        "os": {"Linux": 2, "Other": 1},
+        "bot": {"no bot": 2, "bot": 1},
+        "content": {"page": 1, "image": 1, "data": 1},
+        "tls": {"TLSv1.3": 4},
+        "latency": {"992": 2, "245760": 1},
+        "malformed": {"format": 1},
+    }
+
+
+def test_what_a_format_lacks_has_no_rows_and_costs_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derived, "_parsed", None)
+    monkeypatch.setattr(derived, "_crawlers", None)
+    rows, _ = run(plan(), batch(line(), line(2), b""))
+    assert {row[1] for row in rows} == {"total", "method", "host", "endpoint", "status", "malformed"}
+    combined = line() + b' "http://r.example/" "curl/8.5.0"'
+    with pytest.raises(TypeError):
+        run(plan(), batch(combined))
+
+
+def test_an_agent_that_comes_often_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def bot(agents: pl.Series) -> pl.Series:
+        seen.append(sorted(agents))
+        return agents
+
+    own = Dimension("own", "Own", "own", "user_agent", derive=bot)
+    monkeypatch.setattr(counts, "DIMENSIONS", (own,))
+    combined = [line(second) + b' "-" "agent %d"' % (second % 3) for second in range(60)]
+    later = [each.replace(b"01/Aug", b"02/Aug") for each in combined]
+    rows, _ = run(plan(), batch(*combined, *later))
+    assert seen == [["agent 0", "agent 1", "agent 2"]]
+    assert sum(int(str(row[3])) for row in rows) == 120
+
+
+def test_every_known_crawler_is_told_as_its_library_tells_it() -> None:
+    agents = [agent for each in CRAWLER_USER_AGENTS_DATA for agent in each.get("instances", [])][::7]
+    agents += [AGENT, "", "x" * 10_000, "Mozilla/5.0"]
+    assert derived.bot(pl.Series(agents)).to_list() == [
+        "bot" if is_crawler(agent) else "no bot" for agent in agents
+    ]
 
 
 def test_what_is_read_does_not_depend_on_what_comes_along() -> None:

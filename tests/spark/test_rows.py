@@ -7,6 +7,8 @@ from dataclasses import replace
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logpipe.windows.commit import Commit
 from logpipe.windows.reader import commit_of
@@ -49,6 +51,43 @@ def test_sliding_windows_hold_a_line_several_times() -> None:
 def test_sums_wrap_around_at_64_bits() -> None:
     parts = [frame((0, "total", "", 1), hash_sum=2**63 - 1), frame((0, "total", "", 1), hash_sum=2)]
     assert of(rows.added_up(parts), "lines", "hash_sum") == [(2, -(2**63) + 1)]
+
+
+def test_keys_with_few_lines_are_folded_and_the_sums_stay() -> None:
+    many = frame(
+        (60, "host", "a", 5), (60, "host", "b", 2), (60, "host", "c", 2), (60, "host", "d", 1),
+        (60, "status", "200", 9), (60, "total", "", 10), (120, "host", "c", 1), (120, "host", "d", 1),
+    )  # fmt: skip
+    found = rows.capped(many, 2)
+    assert of(found, "start_s", "dimension", "key", "lines") == [
+        (60, "host", "(other)", 3), (60, "host", "a", 5), (60, "host", "b", 2), (60, "status", "200", 9),
+        (60, "total", "", 10), (120, "host", "c", 1), (120, "host", "d", 1),
+    ]  # fmt: skip
+    assert rows.capped(many, 4) is many
+    assert of(rows.capped(many.reverse(), 2), *found.columns) == of(found, *found.columns)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 60]), st.text("abcdefg", min_size=1, max_size=2), st.integers(1, 9))
+    )
+)
+def test_folding_keeps_sums_and_most_keys(lines: list[tuple[int, str, int]]) -> None:
+    made = rows.added_up([frame(*((start, "host", key, count) for start, key, count in lines))])
+    found = rows.capped(made, 3)
+    by_window = pl.col("lines", "sent_bytes").sum()
+    sums = [each.group_by("start_s").agg(by_window).sort("start_s") for each in (made, found)]
+    assert sums[0].equals(sums[1])
+    kept = found.filter(pl.col("key") != "(other)")
+    assert (kept.group_by("start_s").len()["len"] <= 3).all()
+    assert kept.join(made, on=made.columns, how="anti").is_empty()
+    folded = made.join(kept, on=["start_s", "key"], how="anti")
+    least = kept.group_by("start_s").agg(pl.col("lines").min())
+    assert (
+        (folded.join(least, on="start_s", suffix="_kept").select(pl.col("lines") <= pl.col("lines_kept")))
+        .to_series()
+        .all()
+    )
 
 
 def test_a_file_holds_rows_and_commit() -> None:

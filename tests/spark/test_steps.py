@@ -266,6 +266,30 @@ def test_exact_whatever_crashes(
     assert min(log) == step_name(job.steps.commit.folded_before) > step_name(30)
 
 
+def test_keys_beyond_the_most_are_folded_and_every_line_counts(
+    make_job: Callable[..., Job], nasa_lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_steps, "FOLD_STEPS", 1)
+    monkeypatch.setattr(folds, "FAN_IN", 2)
+    job = make_job("--max-keys", "3")
+    for batch_id in range(4):
+        job.batch(batch_id, *keyed(nasa_lines[batch_id * 50 : batch_id * 50 + 50], first=1 + batch_id * 50))
+        job.restart()
+    job.steps._do(job.steps._close)
+    job.steps._do(job.steps._fold)
+    job.steps.tidy()
+    rows = job.rows()
+    by_dimension: Counter[str] = Counter()
+    for (_, dimension, _), lines in rows.items():
+        by_dimension[dimension] += lines
+    assert {by_dimension[name] for name in ("total", "host", "endpoint", "method", "status")} == {200}
+    assert job.digest() == Digest.of(nasa_lines[:200])
+    assert len(job.files()) == 1
+    hosts = job.store.table(dimension="host").to_pylist()
+    assert len(hosts) == 4, "three and the rest, in one file"
+    assert "(other)" in {row["key"] for row in hosts}
+
+
 def test_a_resend_counts_once_across_batches_and_restarts(
     make_job: Callable[..., Job], nasa_lines: list[bytes]
 ) -> None:

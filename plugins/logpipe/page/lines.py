@@ -116,9 +116,8 @@ class LinesQuestion:
         parsed = columns_of("combined").parse(pl.Series(lines, dtype=pl.Binary))
         holds = pl.lit(True)
         if self.dimension:
-            key = next(one.key for one in DIMENSIONS if one.name == self.dimension).cast(pl.String)
-            whole = self.key if len(self.key) <= _LONG_KEY else self.key[:_LONG_KEY]
-            holds = key.str.starts_with(whole) if len(self.key) > _LONG_KEY else key == whole
+            dimension = next(one for one in DIMENSIONS if one.name == self.dimension)
+            holds = pl.lit(dimension.keys(parsed) == self.key)
         elif self.status_class == "malformed":
             holds = pl.col("reason").is_not_null()
         elif self.status_class:

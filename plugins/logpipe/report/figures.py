@@ -198,7 +198,7 @@ def batches(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
 
 def _keys(requests: pl.DataFrame) -> pl.DataFrame:
     """What is counted of each request."""
-    keys = {one.name: one.key.cast(pl.String) for one in DIMENSIONS if one.name in _KEYED}
+    keys = {one.name: one.keys(requests) for one in DIMENSIONS if one.name in _KEYED}
     first = pl.col("status").str.head(1)
     return requests.select(
         "time_ms",

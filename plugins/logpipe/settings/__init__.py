@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         "arrival",
         description="What dates a line in the windows: its arrival in Kafka, or event, the time in it",
     )
+    windows_keys: int = Field(
+        100_000,
+        ge=1,
+        description="Most keys of a window and dimension; of more, those with few lines count as (other)",
+    )
     watermark_s: int | None = Field(
         None,
         ge=0,
