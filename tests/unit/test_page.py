@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from logpipe.contracts.formats import DEFAULT, Entry
 from logpipe.page.lines import LinesQuestion, _decoded, shown
 from logpipe.page.meter import Arrivals, Meter
 from logpipe.page.traffic import QuestionError
@@ -125,6 +126,33 @@ def test_a_line_is_chosen_as_the_windows_job_counts_it(values, chosen):
     question = LinesQuestion.of({"from": "0", "to": "60"} | values, by_event=False)
     sieve = question.sieve()
     assert [sieve(line) and one for line, one in zip(lines, question.chosen(lines), strict=True)] == chosen
+
+
+CADDY = (
+    b'{"ts":8e8,"request":{"remote_ip":"::1","method":"GET","host":"v","uri":"/c","headers":{"User-Agent":["curl/8"]}},'
+    b'"status":404,"duration":0.25}'
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ({"class": "4xx"}, [True, True, False]),
+        ({"dimension": "vhost", "key": "v"}, [False, True, False]),
+        ({"dimension": "bot", "key": "bot"}, [False, True, False]),
+        ({"dimension": "latency", "key": "245760"}, [False, True, False]),
+        ({"dimension": "host", "key": "h.example"}, [True, False, True]),
+        ({"dimension": "log", "key": "c.log"}, [False, True, False]),
+        ({"dimension": "log", "key": "n.log"}, [False, False, False]),
+    ],
+)
+def test_a_line_is_chosen_by_the_format_of_its_log(values, chosen):
+    site, old = Entry("c.log", "caddy"), Entry("o.log", "combined")
+    lines = [LINE % 1, CADDY, (LINE % 0).replace(b"404", b"200")]
+    question = LinesQuestion.of({"from": "0", "to": "60"} | values, by_event=False)
+    known = [frozenset({old}), frozenset({site}), frozenset({DEFAULT})]
+    assert question.chosen(lines, known) == chosen
+    assert question.chosen(lines, [frozenset({old, site})] * 3) == chosen, "files do not tell which"
 
 
 def test_by_event_a_line_belongs_where_its_own_time_says():

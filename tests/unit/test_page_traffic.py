@@ -1,11 +1,13 @@
 """The page's questions to the windows, held against DuckDB over the very lines that these count."""
 
+import math
 import random
 from collections import Counter
 from datetime import UTC, datetime
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from logpipe.alerts.rules import load
@@ -14,6 +16,7 @@ from logpipe.page.store import Mirror, Snapshot
 from logpipe.page.traffic import Question, QuestionError, Traffic, step_of
 from logpipe.settings import parse
 from logpipe.windows.commit import WindowsError
+from logpipe.windows.latency import SHARES, bucket_us
 
 BEGIN_S = 1_773_100_800  # 2026-03-10 00:00 UTC
 DAYS = 3
@@ -215,3 +218,50 @@ def test_rules_look_at_the_figures_of_the_lines(counted, ago_s):
             GROUP BY host HAVING late > 0 ORDER BY late DESC, host LIMIT 5"""
     ).fetchall()
     assert list(found.hosts) == hosts
+
+
+def test_what_formats_have_is_shown_where_there_is_any(tmp_path):
+    """Tables of the dimensions that the range has, and percentiles of latencies within their error."""
+    chance = random.Random(5)
+    took_us = [int(chance.lognormvariate(9, 1.5)) for _ in range(2000)]
+    rows = Counter()
+    for number, latency_us in enumerate(took_us):
+        at = BEGIN_S + number // 500 * 60
+        rows[at, "latency", str(bucket_us(latency_us))] += 1
+        rows[at, "total", ""] += 1
+        rows[at, "status", "200"] += 1
+        rows[at, "log", f"log{number % 2}"] += 1
+        rows[at, "vhost", f"v{number % 3}"] += 1
+    path = tmp_path / "a.parquet"
+    columns = zip(
+        *[(datetime.fromtimestamp(at, UTC), *key, count, 1) for (at, *key), count in rows.items()],
+        strict=True,
+    )
+    names = ("window_start", "dimension", "key", "lines", "sent_bytes")
+    pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), path)
+    name = "/windows/date=2026-03-10/a.parquet"
+    mirror = Mirror(parse(state_dir=tmp_path / "state"), tmp_path)
+    mirror.take(
+        Snapshot(
+            step=1, committed_at="2026-03-10T00:05:00+00:00", window_s=60, open_from_s=None, lines=2000,
+            late=0, malformed=0, repeats=0, offsets={0: 2000}, topic_id="t", files={name: name},
+        ),
+        {name: path},
+    )  # fmt: skip
+    traffic = Traffic(mirror)
+    asked = {"from": str(BEGIN_S), "to": str(BEGIN_S + 300)}
+    found = traffic.answer(asked, NOW_S)
+    assert [row[0] for row in found["tables"]["vhost"]["rows"]] == ["v0", "v1", "v2"]
+    assert found["tables"].keys() == {"host", "endpoint", "error", "log", "vhost"}
+    latency = found["latency"]
+    parts = [took_us[at : at + 500] for at in range(0, 2000, 500)]
+    for name, share in SHARES.items():
+        *shown, last = latency["ms"][name]
+        assert last is None
+        for value, part in zip([*shown, latency["in_all_ms"][name]], [*parts, took_us], strict=True):
+            true = sorted(part)[math.ceil(share * len(part)) - 1] / 1000
+            assert value == pytest.approx(true, rel=latency["relative_error"])
+    of_log = traffic.answer(asked | {"dimension": "log", "key": "log1"}, NOW_S)
+    assert of_log["totals"]["lines"] == 1000
+    earlier = traffic.answer({"from": str(BEGIN_S - 300), "to": str(BEGIN_S)}, NOW_S)
+    assert (earlier["latency"], earlier["tables"].keys()) == (None, {"host", "endpoint", "error"})

@@ -11,8 +11,8 @@ from logpipe.report.page import change, percent, size
 DAY = date(2026, 3, 10)
 
 
-def figures(folder, *lines):
-    with Figures(folder / "own") as made:
+def figures(folder, *lines, formats=("combined",)):
+    with Figures(folder / "own", formats) as made:
         made.add(batches([list(lines)]))
         return made.result(DAY, ZoneInfo("Europe/Berlin"))
 
@@ -53,6 +53,24 @@ def test_times_at_the_edge_of_time_are_of_another_day(tmp_path):
 def test_visitors_are_addresses_and_agents_where_there_are_any(tmp_path, behinds, visitors):
     lines = [line("10/Mar/2026:00:00:00 +0000", behind=behind) for behind in behinds]
     assert figures(tmp_path, *lines)["visitors"] == visitors
+
+
+def test_lines_of_several_formats_have_what_each_has(tmp_path):
+    caddy = (
+        b'{"ts":1773100800.5,"request":{"remote_ip":"c","method":"GET","host":"v.example","uri":"/c","headers":'
+        b'{"User-Agent":["curl/8.5.0"]},"tls":{"version":772}},"status":500,"size":7,"duration":%s}'
+    )
+    lines = [caddy % b"0.25", caddy % b"0.002", line("10/Mar/2026:00:00:00 +0000"), b"neither"]
+    found = figures(tmp_path, *lines, formats=("combined", "caddy"))
+    assert (found["requests"], found["malformed"], found["reasons"]) == (3, 1, {"format": 1})
+    more = {name: {row["key"]: row["requests"] for row in top["top"]} for name, top in found["more"].items()}
+    assert more == {
+        "vhost": {"v.example": 2}, "agent": {"curl": 2}, "os": {"Other": 2}, "bot": {"bot": 2},
+        "tls": {"TLSv1.3": 2},
+    }  # fmt: skip
+    assert found["latency_ms"]["p50"] == pytest.approx(2, rel=1 / 32)
+    assert found["latency_ms"]["p99"] == pytest.approx(250, rel=1 / 32)
+    assert figures(tmp_path, lines[2])["latency_ms"] is None
 
 
 def test_bytes_that_are_no_utf_8_are_counted_as_the_windows_job_reads_them(tmp_path):

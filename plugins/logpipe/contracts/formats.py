@@ -7,7 +7,7 @@ change under its name. What has none is read as `DEFAULT`.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from logpipe.identity import credited_to
@@ -125,6 +125,14 @@ def prefixes(replay_id: str) -> tuple[str, ...]:
     own = credited_to(replay_id)
     generation = _GENERATION.fullmatch(own)
     return (own, generation[1]) if generation else (own,)
+
+
+def entries_of(
+    replay_ids: Iterable[str], has_anonymous: bool, entries: Mapping[str, Entry]
+) -> frozenset[Entry]:
+    """How lines are read of which is known only that they are of some replays, or of none."""
+    found = {entry_of(replay_id, entries) for replay_id in replay_ids}
+    return frozenset(found | {DEFAULT} if has_anonymous or not found else found)
 
 
 def entry_of(replay_id: str, entries: Mapping[str, Entry]) -> Entry:

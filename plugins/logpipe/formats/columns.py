@@ -1,7 +1,7 @@
 """A column of lines to columns of fields: the regular in native code, the rest by the definition."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -73,6 +73,28 @@ class Columns:
 def columns_of(text: str) -> Columns:
     """What `compiler.compile_format` makes of a text, for columns of lines; kept for the next call."""
     return Columns(compile_format(text))
+
+
+def read_by(texts: Collection[str], lines: pl.Series) -> pl.DataFrame:
+    """Read lines of which is known only that each is of one of some formats: by the first that reads it.
+
+    Formats with more columns come before others. What none reads has the last one's reason.
+
+    Args:
+        texts: One or more formats, see `columns_of`.
+        lines: As of `Columns.parse`.
+
+    Returns:
+        A row a line, in their order, with the columns that one of the formats has.
+    """
+    first, *others = sorted(texts, key=lambda text: (-len(columns_of(text).schema), text))
+    parsed = columns_of(first).parse(lines)
+    if not others:
+        return parsed
+    parsed = parsed.with_row_index("row")
+    malformed = parsed["reason"].is_not_null()
+    rest = read_by(others, lines.filter(malformed)).insert_column(0, parsed["row"].filter(malformed))
+    return pl.concat([parsed.filter(~malformed), rest], how="diagonal").sort("row").drop("row")
 
 
 def line_texts(lines: pl.Series) -> pl.Series:

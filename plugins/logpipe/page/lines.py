@@ -9,22 +9,24 @@ import binascii
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.lines import days, files, final_name
 from logpipe.accounting.topic import end_offsets, offsets_at, records
-from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.clients.kafka import Record, TopicError
+from logpipe.contracts import formats
 from logpipe.contracts.chain import FILE_NAME, Layout, Link, link_name
 from logpipe.contracts.days import day_name
-from logpipe.identity import Identities, Verdict
+from logpipe.contracts.formats import DEFAULT, Entry
+from logpipe.identity import Identities, Verdict, parse_key
 from logpipe.page.store import TIMEOUT_S
-from logpipe.page.traffic import CLASSES, KEYED, QuestionError, number
+from logpipe.page.traffic import CLASSES, KEYED, PLAIN, QuestionError, number
 from logpipe.settings import Settings
 
 PAGE_LINES = 100
@@ -34,6 +36,22 @@ _BATCH = 2000
 _SKEW_S = 3600  # a sender's clock may be ahead of Kafka's by so much
 _ZONES_S = 14 * 3600  # zones are at most so far from UTC
 _LONG_KEY = 512  # `windows.dimensions.MAX_KEY_CHARS`, which costs an import of polars
+
+
+Entries = frozenset[Entry]  # one of which a line is read by
+
+
+class Candidate(NamedTuple):
+    """A line that may be one: its time (0: not known), where it stands, and how it may have to be read."""
+
+    time_ms: int
+    place: str
+    line: bytes
+    entries: Entries
+
+
+def _everything(_: bytes) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +89,13 @@ class LinesQuestion:
         return found
 
     def sieve(self) -> Callable[[bytes], bool]:
-        """Whether a line may be one, told from its bytes; what passes is looked at closely."""
+        """Whether a line of the default format may be one, told from its bytes; what passes is looked at."""
         wanted = [self._key_sieve(), self._day_sieve()]
         tests = [test for test in wanted if test is not None]
         if len(tests) == 2:
             first, second = tests
             return lambda line: first(line) and second(line)
-        return tests[0] if tests else lambda line: True
+        return tests[0] if tests else _everything
 
     def _day_sieve(self) -> Callable[[bytes], bool] | None:
         """The days that a time in the line may name, in whatever zone it is."""
@@ -92,6 +110,8 @@ class LinesQuestion:
         key = self.key[: _LONG_KEY - 1].encode(errors="replace")
         if not key.isascii():  # a line that is no UTF-8 is read as Latin-1
             return None
+        if self.dimension not in ("", *PLAIN):  # what is told of a line stands not as such in it
+            return None
         if self.dimension == "host":
             return lambda line: line.startswith(key)
         if self.dimension == "error":
@@ -104,18 +124,39 @@ class LinesQuestion:
             return lambda line: status in line
         return None
 
-    def chosen(self, lines: list[bytes]) -> list[bool]:
-        """Of each line whether it is one."""
+    def chosen(self, lines: list[bytes], entries: Sequence[Entries] | None = None) -> list[bool]:
+        """Of each line whether it is one.
+
+        Args:
+            lines: their bytes.
+            entries: how each may have to be read, the one that reads it first; None: as the default says.
+        """
         if not (self.dimension or self.status_class or self.by_event):
             return [True] * len(lines)
+        places: dict[Entries, list[int]] = {}
+        for place in range(len(lines)):
+            places.setdefault(entries[place] if entries else frozenset({DEFAULT}), []).append(place)
+        found = [False] * len(lines)
+        for of, some in places.items():
+            for place, is_one in zip(some, self._chosen([lines[each] for each in some], of), strict=True):
+                found[place] = is_one
+        return found
+
+    def _chosen(self, lines: list[bytes], entries: Entries) -> list[bool]:
         import polars as pl
 
-        from logpipe.formats.columns import columns_of
+        from logpipe.formats.columns import read_by
         from windows.dimensions import DIMENSIONS
 
-        parsed = columns_of("combined").parse(pl.Series(lines, dtype=pl.Binary))
+        is_log = self.dimension == "log"
+        own = [entry for entry in entries if not is_log or entry.log == self.key]
+        if not own:
+            return [False] * len(lines)
+        parsed = read_by({entry.format_text for entry in own}, pl.Series(lines, dtype=pl.Binary))
         holds = pl.lit(True)
-        if self.dimension:
+        if is_log:
+            holds = pl.lit(len(own) == len(entries)) | pl.col("reason").is_null()
+        elif self.dimension:
             dimension = next(one for one in DIMENSIONS if one.name == self.dimension)
             holds = pl.lit(dimension.keys(parsed) == self.key)
         elif self.status_class == "malformed":
@@ -134,6 +175,11 @@ class LinesQuestion:
         wanted = [f"day BETWEEN '{first}' AND '{last}'"] if not self.by_event else []
         if self.by_event:
             wanted.append(f"epoch(time) >= {self.first_s} AND epoch(time) < {self.last_s}")
+        if self.dimension not in ("", *PLAIN):
+            return (
+                "SELECT window_start, lines FROM windows\nWHERE "  # noqa: S608 - shown
+                f"dimension = {_quoted(self.dimension)} AND key = {_quoted(self.key)}\nORDER BY window_start;"
+            )
         if self.dimension == "error":
             status, _, endpoint = self.key.partition(" ")
             wanted += [f"status = {_quoted(status)}", f"endpoint = {_quoted(endpoint)}"]
@@ -156,18 +202,19 @@ class _Found:
 
     question: LinesQuestion
     deadline_s: float
-    lines: list[tuple[int, str, bytes]] = field(default_factory=list)  # time (ms), place, bytes
+    lines: list[Candidate] = field(default_factory=list)
     searched: int = 0
 
     @property
     def is_enough(self) -> bool:
         return len(self.lines) >= PAGE_LINES or time.monotonic() > self.deadline_s
 
-    def look(self, batch: list[tuple[int, str, bytes]]) -> int:
+    def look(self, batch: list[Candidate]) -> int:
         """Take the lines of a batch that are asked for; gives how many of it were dealt with."""
         if not batch:
             return 0
-        for place, is_one in enumerate(self.question.chosen([line for _, _, line in batch])):
+        chosen = self.question.chosen([each.line for each in batch], [each.entries for each in batch])
+        for place, is_one in enumerate(chosen):
             if is_one:
                 self.lines.append(batch[place])
                 if len(self.lines) >= PAGE_LINES:
@@ -184,6 +231,17 @@ class LinesReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._entries: dict[str, Entry] = {}
+
+    def _learn(self) -> list[str]:
+        """Read what is new in the registry of formats; what could not be known is told."""
+        try:
+            with closing(Hdfs.of(self._settings, TIMEOUT_S)) as hdfs:
+                folder = formats.folder(self._settings.hdfs_ledger_dir)
+                self._entries = formats.load(hdfs, folder, self._entries)
+        except (HdfsError, formats.EntryError) as error:
+            return [f"The formats of new logs are not known: {error}"]
+        return []
 
     def answer(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Answer a request; `LinesQuestion.of` has its parameters, ``cursor`` goes on.
@@ -194,21 +252,26 @@ class LinesReader:
         """
         question = LinesQuestion.of(values, by_event=self._settings.windows_time == "event")
         plan = _decoded(values["cursor"]) if values.get("cursor") else None
-        notes: list[str] = []
+        notes = self._learn()
         found = _Found(question, time.monotonic() + BUDGET_S)
         if plan is None:
-            plan, notes = self._plan(question)
+            plan, told = self._plan(question)
+            notes += told
         source = "HDFS" if plan["hdfs"] is not None else "the topic"
         if plan["hdfs"] is not None:
             self._read_hdfs(question, plan, found)
         elif plan["topic"]:
             self._read_topic(plan, found)
         is_over = plan["hdfs"] is None and not plan["topic"]
-        found.lines.sort(key=lambda line: line[0])
+        found.lines.sort(key=lambda each: each.time_ms)
         return {
             "lines": [
-                {"place": place, "text": shown(line[:SHOWN_BYTES]), "cut": max(0, len(line) - SHOWN_BYTES)}
-                for _, place, line in found.lines
+                {
+                    "place": each.place,
+                    "text": shown(each.line[:SHOWN_BYTES]),
+                    "cut": max(0, len(each.line) - SHOWN_BYTES),
+                }
+                for each in found.lines
             ],
             "cursor": None if is_over else _encoded(plan),
             "searched": found.searched,
@@ -244,7 +307,7 @@ class LinesReader:
     def _read_topic(self, plan: dict[str, Any], found: _Found) -> None:
         ranges = {int(number): (first, next_) for number, (first, next_) in plan["topic"].items()}
         sieve, identities = found.question.sieve(), Identities()
-        batch: list[tuple[int, str, bytes]] = []
+        batch: list[Candidate] = []
         at: list[Record] = []
         reached = {number: first for number, (first, _) in ranges.items()}
         reading = records(self._settings, ranges)
@@ -252,11 +315,11 @@ class LinesReader:
             for record in reading:
                 found.searched += 1
                 # Of a record that is there twice both pass, and the second is known by the first.
-                if sieve(record.value) and (
-                    identities.judge(record.partition, record.key) is not Verdict.REPEAT
-                ):
+                entry = self._entry(record.key)
+                passes = entry.format_text != DEFAULT.format_text or sieve(record.value)
+                if passes and identities.judge(record.partition, record.key) is not Verdict.REPEAT:
                     place = f"partition {record.partition}, offset {record.offset}"
-                    batch.append((record.timestamp_ms, place, record.value))
+                    batch.append(Candidate(record.timestamp_ms, place, record.value, frozenset({entry})))
                     at.append(record)
                 else:
                     reached[record.partition] = record.offset + 1
@@ -287,30 +350,40 @@ class LinesReader:
         after, offset = plan["hdfs"]
         sieve = question.sieve()
         with closing(Hdfs.of(self._settings, TIMEOUT_S)) as hdfs:
-            for path in self._files(hdfs, question, {int(p): low for p, low in plan["below"].items()}, after):
+            reader = ChainReader(hdfs, self._settings.hdfs_logs_dir)
+            below = {int(p): low for p, low in plan["below"].items()}
+            for path in self._files(hdfs, reader, question, below, after):
                 if path != after:
                     offset = 0
                 if found.is_enough:
                     plan["hdfs"] = [path, offset]
                     return
-                offset = self._read_file(hdfs, path, offset, sieve, found)
+                offset = self._read_file(hdfs, path, offset, sieve, found, self._of_file(reader, path))
                 if offset >= 0:
                     plan["hdfs"] = [path, offset]
                     return
         plan["hdfs"] = None
 
     def _read_file(
-        self, hdfs: Hdfs, path: str, offset: int, sieve: Callable[[bytes], bool], found: _Found
+        self,
+        hdfs: Hdfs,
+        path: str,
+        offset: int,
+        sieve: Callable[[bytes], bool],
+        found: _Found,
+        entries: Entries,
     ) -> int:
         """Where to go on in a file; -1 when it is read to its end."""
         name = "/".join(path.rsplit("/", 2)[1:])
+        if any(entry.format_text != DEFAULT.format_text for entry in entries):
+            sieve = _everything
         for lines, began in _lines_from(hdfs, path, offset):
-            kept: list[tuple[int, str, bytes]] = []
+            kept: list[Candidate] = []
             ends: list[int] = []
             at = began
             for line in lines:
                 if sieve(line):
-                    kept.append((0, f"{name}, byte {at:,}", line))
+                    kept.append(Candidate(0, f"{name}, byte {at:,}", line, entries))
                     ends.append(at + len(line) + 1)
                 at += len(line) + 1
             done = found.look(kept)
@@ -321,10 +394,26 @@ class LinesReader:
                 return at
         return -1
 
-    def _files(self, hdfs: Hdfs, question: LinesQuestion, below: dict[int, int], after: str) -> Iterator[str]:
+    def _entry(self, key: bytes | None) -> Entry:
+        identity = None if key is None else parse_key(key)
+        return DEFAULT if identity is None else formats.entry_of(identity[0], self._entries)
+
+    def _of_file(self, reader: ChainReader, path: str) -> Entries:
+        """How its lines may have to be read, by the replays that its manifest names, or its day's."""
+        if not self._entries:
+            return frozenset({DEFAULT})
+        found = FILE_NAME.fullmatch(path.rpartition("/")[2])
+        link = found and reader.link(int(found[1]), link_name(int(found[2]), int(found[3])))
+        sums = link or reader.sealed(_day_of(path))
+        if sums is None:
+            return frozenset({DEFAULT})
+        return formats.entries_of(sums.replays, bool(sums.anonymous.lines), self._entries)
+
+    def _files(
+        self, hdfs: Hdfs, reader: ChainReader, question: LinesQuestion, below: dict[int, int], after: str
+    ) -> Iterator[str]:
         """Paths of files that may hold lines of the range, in order, from one on."""
         layout = Layout(self._settings.hdfs_logs_dir)
-        reader = ChainReader(hdfs, layout.root)
         first, last = (
             day_name(each * 1000, self._settings.timezone) for each in (question.first_s, question.last_s)
         )

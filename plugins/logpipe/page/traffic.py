@@ -14,10 +14,12 @@ from datetime import date
 from typing import Any
 
 from logpipe.page.store import Mirror, Snapshot, utc_date
+from logpipe.windows.latency import RELATIVE_ERROR, SHARES, percentiles_us
 
 CLASSES = ("2xx", "3xx", "4xx", "5xx", "1xx", "malformed")
-TABLES = ("host", "endpoint", "error")
-KEYED = ("host", "endpoint", "error", "status", "method")
+PLAIN = ("host", "endpoint", "error", "status", "method")  # what stands in a line as it is
+TABLES = ("host", "endpoint", "error", "log", "vhost", "referrer", "agent", "os", "bot", "content", "tls")
+KEYED = (*dict.fromkeys((*PLAIN, *TABLES)), "latency")
 TOP = 12
 YEAR_S = 366 * 86400
 MAX_POINTS = 800
@@ -207,7 +209,12 @@ class Traffic:
         before_s = question.first_s - span_s
         with self._mirror.files(utc_date(before_s), utc_date(question.last_s)) as (snapshot, files):
             series = self._series(question, snapshot, files)
-            tables = {name: self._table(question, snapshot, files, name) for name in TABLES}
+            has = self._dimensions(question, snapshot, files)
+            tables = {
+                name: self._table(question, snapshot, files, name)
+                for name in TABLES
+                if name in PLAIN or name in has
+            }
             return {
                 "commit": {"step": snapshot.step, "committed_at": snapshot.committed_at},
                 "from": question.first_s,
@@ -220,6 +227,7 @@ class Traffic:
                 "totals": self._totals(question, snapshot, files),
                 "methods": self._table(question, snapshot, files, "method"),
                 "tables": tables,
+                "latency": self._latency(question, snapshot, files) if "latency" in has else None,
             }
 
     # ------------------------------------------------------------------ parts
@@ -249,6 +257,44 @@ class Traffic:
                 sent[place[at]] += size or 0
         order = [name for name in (*CLASSES, "lines") if name in lines]
         return {"t": times, "lines": {name: lines[name] for name in order}, "bytes": sent}
+
+    def _dimensions(self, question: Question, snapshot: Snapshot, files: list[str]) -> set[str]:
+        """What the range has rows of: formats differ in what they have."""
+        rows = self._rows(
+            files,
+            f"SELECT DISTINCT dimension FROM rows WHERE {_once(snapshot)} "  # noqa: S608
+            "AND window_start >= to_timestamp(?) AND window_start < to_timestamp(?)",
+            question.first_s, question.last_s,
+        )  # fmt: skip
+        return {name for (name,) in rows}
+
+    def _latency(self, question: Question, snapshot: Snapshot, files: list[str]) -> dict[str, Any]:
+        """Percentiles of all requests with a latency, in ms, in steps and of the range; None: no request."""
+        rows = self._rows(
+            files,
+            f"""
+            SELECT ((epoch(window_start)::BIGINT + ?) // ? * ? - ?)::BIGINT AS began, key::BIGINT AS least_us,
+                   sum(lines)::BIGINT
+            FROM rows WHERE dimension = 'latency' AND key <> '(other)' AND {_once(snapshot)}
+              AND window_start >= to_timestamp(?) AND window_start < to_timestamp(?) GROUP BY ALL
+            """,  # noqa: S608
+            question.shift_s, question.step_s, question.step_s, question.shift_s,
+            question.first_s, question.last_s,
+        )  # fmt: skip
+        by_step: dict[int, list[tuple[int, int]]] = {}
+        for began, least_us, lines in rows:
+            by_step.setdefault(began, []).append((least_us, lines))
+        found = {began: percentiles_us(counts) for began, counts in by_step.items()}
+        steps = range(question.first_s, question.last_s, question.step_s)[:MAX_POINTS]
+        whole = percentiles_us((least_us, lines) for _, least_us, lines in rows)
+        return {
+            "ms": {
+                name: [None if at not in found else found[at][name] / 1000 for at in steps] for name in SHARES
+            },
+            "in_all_ms": {name: value / 1000 for name, value in whole.items()},
+            "lines": sum(lines for _, _, lines in rows),
+            "relative_error": RELATIVE_ERROR,
+        }
 
     def _totals(self, question: Question, snapshot: Snapshot, files: list[str]) -> dict[str, Any]:
         """Sums of the range and of the one before it, of all requests or of the filter's."""

@@ -7,7 +7,9 @@ from datetime import date, timedelta
 from typing import Any
 
 from logpipe.accounting import lines as hdfs_lines
+from logpipe.clients.formats import FormatRegistry
 from logpipe.clients.hdfs import Hdfs, HdfsError, dumps
+from logpipe.contracts import formats
 from logpipe.contracts.days import date_of
 from logpipe.contracts.sealed import REPORT_FILE, REPORT_PAGE, SealedDay
 from logpipe.digest import Digest
@@ -34,7 +36,7 @@ def make_report(settings: Settings, day: date) -> dict[str, Any] | None:
 
     Raises:
         DamagedError: a file holds other lines than it should.
-        HdfsError, ChainError: HDFS, or what stands on it, cannot be read.
+        HdfsError, ChainError, EntryError: HDFS, or what stands on it, cannot be read.
     """
     from logpipe.report.figures import Figures, batches  # polars and jinja2 take a while
     from logpipe.report.page import page_of
@@ -44,7 +46,9 @@ def make_report(settings: Settings, day: date) -> dict[str, Any] | None:
         sealed = place.load()
         if sealed is None or sealed.forgotten_at:
             return None
-        with Figures(settings.state_dir / FOLDER) as figures:
+        known = FormatRegistry(hdfs, settings.hdfs_ledger_dir).load()
+        entries = formats.entries_of(sealed.replays, bool(sealed.anonymous.lines), known)
+        with Figures(settings.state_dir / FOLDER, {entry.format_text for entry in entries}) as figures:
             for file in sealed.files:
                 figures.add(batches(_proved(hdfs, f"{place.folder}/{file.name}", file.text, day)))
             found = figures.result(day, zone_of(settings.timezone))

@@ -5,7 +5,7 @@ What a line says is the windows job's own reading (`logpipe.formats`, `windows.d
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any, Self
 import duckdb
 import polars as pl
 
-from logpipe.formats.columns import columns_of
+from logpipe.formats.columns import read_by
 from logpipe.page.lines import shown
+from logpipe.windows.latency import percentiles_us
 from windows.dimensions import DIMENSIONS
 
 BATCH_BYTES = 4 << 20
@@ -28,7 +29,7 @@ FEW = 20  # methods and status codes; whoever sends lines makes up as many as th
 EXAMPLES = 5  # of each reason
 EXAMPLE_BYTES = 400
 _KEYED = ("host", "endpoint", "error", "method", "status")
-_LONG_KEY = 512
+MORE = ("vhost", "referrer", "agent", "os", "bot", "content", "tls")  # where lines have any
 _QUARTER_MS = 900_000  # offsets of zones are multiples of it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,7 +40,6 @@ CREATE TABLE times (
     quarter BIGINT, class VARCHAR, requests BIGINT, sent_bytes HUGEINT, first_ms BIGINT, last_ms BIGINT
 );
 """
-_KEY = f"CASE WHEN length(k) > {_LONG_KEY} THEN left(k, {_LONG_KEY}) || '…' || left(md5(k), 16) ELSE k END"
 _SUMS = "sum(requests)::BIGINT AS requests, sum(sent_bytes)::HUGEINT AS sent_bytes, min(first_ms) AS first_ms"
 _FOLDS = {
     "counts": f"dimension, key, {_SUMS}",
@@ -69,11 +69,12 @@ class Figures:
 
     Args:
         folder: for what does not fit into memory; nothing else may be in it.
+        formats: of which the lines are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, formats: Collection[str] = ("combined",)) -> None:
         self._folder = folder
-        self._columns = columns_of("combined")
+        self._formats = formats
         self._malformed = Malformed()
         self._folded = dict.fromkeys(_FOLDS, 0)
 
@@ -93,7 +94,7 @@ class Figures:
         """Count lines; a batch is as many as fit into memory."""
         for lines in batches:
             values = pl.Series("value", lines, dtype=pl.Binary)
-            parsed = self._columns.parse(values).with_columns(values)
+            parsed = read_by(self._formats, values).with_columns(values)
             self._malformed.add(parsed.filter(pl.col("reason").is_not_null()))
             self._count(_keys(parsed.filter(pl.col("reason").is_null())))
             for table in _FOLDS:
@@ -101,12 +102,16 @@ class Figures:
 
     def _count(self, requests: pl.DataFrame) -> None:
         self._duck.register("batch", requests.to_arrow())
-        for name in _KEYED:
+        for name in (*_KEYED, *MORE, "latency"):
+            if requests[name].null_count() == requests.height:
+                continue
             self._duck.execute(
-                f"INSERT INTO counts SELECT '{name}', {_KEY}, count(*), sum(sent_bytes), min(time_ms) "  # noqa: S608 - names of ours
+                f"INSERT INTO counts SELECT '{name}', k, count(*), sum(sent_bytes), min(time_ms) "  # noqa: S608 - names of ours
                 f"FROM (SELECT {name} AS k, * FROM batch) WHERE k IS NOT NULL GROUP BY ALL"
             )
-        self._duck.execute("INSERT INTO visitors SELECT DISTINCT md5_number(md5(host) || agent) FROM batch")
+        self._duck.execute(
+            "INSERT INTO visitors SELECT DISTINCT md5_number(md5(host) || user_agent) FROM batch"
+        )
         self._duck.execute(
             "INSERT INTO times SELECT quarter, class, count(*), sum(sent_bytes), min(time_ms), "
             "max(time_ms) FROM batch GROUP BY ALL"
@@ -145,9 +150,18 @@ class Figures:
             "errors": self._top("error", MOST_ERRORS, with_first=True),
             "methods": self._top("method", FEW),
             "statuses": self._top("status", FEW),
+            "more": {name: top for name in MORE if (top := self._top(name, TOP))["distinct"]},
+            "latency_ms": self._latency_ms(),
             "reasons": dict(sorted(self._malformed.reasons.items())),
             "examples": sorted(self._malformed.examples, key=lambda example: str(example["reason"])),
         }
+
+    def _latency_ms(self) -> dict[str, float] | None:
+        """Percentiles of the requests that have a latency, see `logpipe.windows.latency`; None: none has."""
+        counts = self._duck.execute(
+            "SELECT key::BIGINT, sum(requests)::BIGINT FROM counts WHERE dimension = 'latency' GROUP BY key"
+        ).fetchall()
+        return {name: value / 1000 for name, value in percentiles_us(counts).items()} or None
 
     def _hours(self, day: date, zone: tzinfo) -> tuple[list[dict[str, Any]], int]:
         """The hours of the clock, and how many requests have a time of another day."""
@@ -198,13 +212,14 @@ def batches(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
 
 def _keys(requests: pl.DataFrame) -> pl.DataFrame:
     """What is counted of each request."""
-    keys = {one.name: one.keys(requests) for one in DIMENSIONS if one.name in _KEYED}
+    keys = {one.name: one.keys(requests) for one in DIMENSIONS if one.name in (*_KEYED, *MORE, "latency")}
     first = pl.col("status").str.head(1)
+    agent = pl.col("user_agent") if "user_agent" in requests.columns else pl.lit(None, pl.String)
     return requests.select(
         "time_ms",
         "sent_bytes",
         **keys,
-        agent=pl.col("user_agent").fill_null(""),
+        user_agent=agent.fill_null(""),
         quarter=pl.col("time_ms").floordiv(_QUARTER_MS),
         **{"class": pl.when(first.is_in(list("12345"))).then(first + "xx").otherwise(pl.lit("other"))},
     )

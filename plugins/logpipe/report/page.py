@@ -14,6 +14,8 @@ from logpipe.contracts.days import name_of
 from logpipe.contracts.sealed import REPORT_FILE, REPORT_PAGE
 from logpipe.page.lines import shown
 from logpipe.report.figures import CLASSES
+from logpipe.windows.latency import RELATIVE_ERROR
+from windows.dimensions import DIMENSIONS
 
 HERE = Path(__file__).parent
 ROWS = 20  # of a table; the JSON beside it has more
@@ -41,6 +43,8 @@ def page_of(report: dict[str, Any]) -> str:
             "day_before": _Before("the day before", day - timedelta(days=1)),
             "week_before": _Before("the same weekday before", day - timedelta(days=7)),
         },
+        titles={one.name: (one.title, one.column) for one in DIMENSIONS},
+        latency_error=RELATIVE_ERROR,
         weekday=f"{day:%A}",
         json_name=REPORT_FILE,
     )

@@ -1,11 +1,12 @@
 // The two charts of the traffic. uPlot draws; stacking, labels in UTC and open windows are done here.
 
-import { bytes, clock, day, instant, minute, shift, short } from "./format.js";
+import { bytes, clock, day, instant, millis, minute, shift, short } from "./format.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 export const COLOURS = {
   "2xx": "ok", "3xx": "moved", "4xx": "refused", "5xx": "failed", "1xx": "moved", malformed: "odd", lines: "ok",
 };
+export const LATENCY = { p50: "ok", p95: "refused", p99: "failed" };
 const FONT = "12px system-ui, sans-serif";
 
 /** Each series on top of those before it. */
@@ -53,7 +54,7 @@ function openGround(plot, from) {
 }
 
 export class Charts {
-  /** @param {{requests: Element, bytes: Element, zoomed: Function, pointed: Function, picked: Function}} places */
+  /** @param {{requests: Element, bytes: Element, latency: Element, zoomed: Function, pointed: Function, picked: Function}} places */
   constructor(places) {
     this.places = places;
     this.plots = [];
@@ -63,13 +64,15 @@ export class Charts {
   draw(answer) {
     const { t, lines, bytes: sent } = answer.series;
     const names = Object.keys(lines);
-    const shape = [names.join(), answer.step_s, document.documentElement.className, answer.from, answer.to, shift()].join("|");
+    const shape = [names.join(), answer.step_s, document.documentElement.className, answer.from, answer.to, shift(), Boolean(answer.latency)].join("|");
     const tops = stacked(names.map((name) => lines[name]));
     const data = [t, ...tops.reverse()]; // the highest is drawn first
+    const took = answer.latency && [t, ...Object.values(answer.latency.ms)];
     this.answer = answer;
     if (shape === this.shape) {
       this.plots[0].setData(data);
       this.plots[1].setData([t, sent]);
+      if (took) this.plots[2].setData(took);
       return;
     }
     this.shape = shape;
@@ -86,6 +89,11 @@ export class Charts {
         paths: uPlot.paths.stepped({ align: 1 }),
       }], false),
     ];
+    if (took) {
+      this.plots.push(this.#plot(this.places.latency, 110, millis, took, Object.keys(answer.latency.ms).map((name) => ({
+        label: name, stroke: colour(LATENCY[name]), width: 1.5, points: { show: t.length < 3 }, spanGaps: false,
+      })), false));
+    }
   }
 
   #plot(place, height, format, data, series, isFirst) {
@@ -141,7 +149,7 @@ export class Charts {
   }
 
   fit() {
-    for (const [number, place] of [this.places.requests, this.places.bytes].entries()) {
+    for (const [number, place] of [this.places.requests, this.places.bytes, this.places.latency].entries()) {
       const plot = this.plots[number];
       if (plot && Math.abs(plot.width - place.clientWidth) > 1) plot.setSize({ width: place.clientWidth, height: plot.height });
     }

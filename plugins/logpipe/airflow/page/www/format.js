@@ -18,6 +18,10 @@ export const count = (value) => (value === null || value === undefined ? "–" :
 export const short = (value) =>
   value === null || value === undefined ? "–" : value < 10000 ? count(value) : SHORT.format(value);
 
+/** Milliseconds, to three digits. */
+export const millis = (value) => (value === null || value === undefined ? "–"
+  : value < 1000 ? `${Number(value.toPrecision(3))} ms` : `${Number((value / 1000).toPrecision(3))} s`);
+
 export function bytes(value) {
   if (value === null || value === undefined) return "–";
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];

@@ -1,8 +1,8 @@
 // The traffic: what is asked, and how its answer is drawn. One set of filters holds for all of it.
 
-import { Charts, COLOURS, pointTime } from "./charts.js";
+import { Charts, COLOURS, LATENCY, pointTime } from "./charts.js";
 import { by, el, fill, say } from "./dom.js";
-import { bytes, change, count, instant, setZone, share, shift, short, zoneName } from "./format.js";
+import { bytes, change, count, instant, millis, setZone, share, shift, short, zoneName } from "./format.js";
 import { showLines } from "./lines.js";
 
 const RANGES = [[900, "15 m"], [3600, "1 h"], [21600, "6 h"], [86400, "24 h"], [604800, "7 d"], [2592000, "30 d"], [31536000, "1 y"]];
@@ -10,8 +10,11 @@ const LABELS = {
   "2xx": "2xx answered", "3xx": "3xx elsewhere", "4xx": "4xx refused", "5xx": "5xx failed", "1xx": "1xx",
   malformed: "malformed", lines: "requests",
 };
-const TABLES = { endpoint: "Endpoints", host: "Hosts", error: "Errors" };
-const NAMES = { host: "host", endpoint: "endpoint", error: "error", status: "status", method: "method" };
+const TABLES = {
+  endpoint: "Endpoints", host: "Hosts", error: "Errors", log: "Logs", vhost: "Virtual hosts", referrer: "Referrers",
+  agent: "Agents", os: "Systems", bot: "Bots", content: "Contents", tls: "TLS",
+};
+const NAMES = { vhost: "virtual host", os: "system" }; // where they are not the dimension's own
 const UNKNOWN = { lines: 0, bytes: 0, errors_4xx: 0, errors_5xx: 0, malformed: 0 };
 
 const bar = (part, whole) => el("span.fillbar", { style: { width: `${whole ? Math.max(0.5, (100 * part) / whole) : 0}%` }, "aria-hidden": "true" });
@@ -25,7 +28,7 @@ export class Traffic {
     this.dimension = "";
     this.key = "";
     this.charts = new Charts({
-      requests: by("plot-requests"), bytes: by("plot-bytes"),
+      requests: by("plot-requests"), bytes: by("plot-bytes"), latency: by("plot-latency"),
       zoomed: (span) => this.#set({ span }), pointed: (at) => this.#legend(at), picked: (at) => this.#lines(at),
     });
     this.#remember();
@@ -85,7 +88,7 @@ export class Traffic {
     const chip = (text, values) => el("button.chip", { type: "button", title: "Drop this filter", onclick: () => this.#set(values) }, el("span", {}, text), " ✕");
     fill(by("filter-list"),
       this.status && chip(LABELS[this.status], { status: "" }),
-      this.dimension && chip(`${NAMES[this.dimension]} ${this.key}`, { dimension: "", key: "" }));
+      this.dimension && chip(`${NAMES[this.dimension] || this.dimension} ${this.key}`, { dimension: "", key: "" }));
   }
 
   #filter(dimension, key) {
@@ -95,11 +98,12 @@ export class Traffic {
 
   draw(answer) {
     this.answer = answer;
+    by("latency").hidden = !answer.latency; // what is hidden has no width to draw in
     this.charts.draw(answer);
     this.#tiles();
     this.#legend(null);
     this.#note();
-    fill(by("table-list"), ...Object.entries(TABLES).map(([name, title]) => this.#table(name, title)), this.#methods());
+    fill(by("table-list"), ...Object.entries(TABLES).filter(([name]) => this.answer.tables[name]).map(([name, title]) => this.#table(name, title)), this.#methods());
     if (!by("plot-rows").hidden) this.#rows();
   }
 
@@ -136,6 +140,13 @@ export class Traffic {
         onclick: () => this.#set({ status: this.status === name ? "" : name, dimension: "", key: "" }),
       }, el("i.swatch", { "data-colour": COLOURS[name] }), LABELS[name], " ", el("b", {}, count(value(series.lines[name]))))),
       el("span.key", {}, el("i.swatch", { "data-colour": "sent" }), "sent ", el("b", {}, bytes(value(series.bytes)))));
+    const { latency } = this.answer;
+    if (!latency) return;
+    const isAll = at === null || at === undefined;
+    fill(by("latency-list"),
+      el("span.when", { title: `Each is off by at most ${(100 * latency.relative_error).toFixed(1)} %` }, `${count(latency.lines)} requests with a latency took at most`),
+      ...Object.keys(latency.ms).map((name) => el("span.key", {}, el("i.swatch", { "data-colour": LATENCY[name] }), `${name} `,
+        el("b", {}, millis(isAll ? latency.in_all_ms[name] : latency.ms[name][at])))));
   }
 
   #note() {
@@ -185,13 +196,15 @@ export class Traffic {
   #rows() {
     const { series, step_s: step } = this.answer;
     const names = Object.keys(series.lines);
-    const head = ["time", ...names.map((name) => LABELS[name]), "bytes sent"];
+    const took = Object.entries(this.answer.latency ? this.answer.latency.ms : {});
+    const head = ["time", ...names.map((name) => LABELS[name]), "bytes sent", ...took.map(([name]) => `latency ${name}`)];
     fill(by("plot-rows"), el("table", {},
       el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))),
       el("tbody", {}, ...series.t.map((at, number) => el("tr", {},
         el("th", { scope: "row" }, pointTime(at, step)),
         ...names.map((name) => el("td.number", {}, count(series.lines[name][number]))),
-        el("td.number", {}, count(series.bytes[number])))).reverse())));
+        el("td.number", {}, count(series.bytes[number])),
+        ...took.map(([, ms]) => el("td.number", {}, millis(ms[number]))))).reverse())));
   }
 
   #key(event) {
