@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from logpipe.alerts.conditions import looks
-from logpipe.alerts.facts import Added, Counts, Facts, Heal, HostLines, Used, Window, WindowFacts
+from logpipe.alerts.facts import Added, Counts, Facts, Heal, HostLines, Latency, Used, Window, WindowFacts
 from logpipe.alerts.rules import FILE, WEEK_S, RulesError, load
 from logpipe.alerts.state import KEPT, State, advance
 from logpipe.settings import PROJECT_DIR
@@ -104,8 +104,8 @@ def firing(facts: Facts, state: State | None = None, rules=RULES) -> set[str]:
     return set(advance(rules, looks(rules, facts), state or State(), facts.at_s).firing)
 
 
-def of_windows(rows, now_s=NOON_S, since_s=JULY_S, hosts=()):
-    return Facts(now_s, WindowFacts(1, now_s, since_s, Counts(rows), hosts))
+def of_windows(rows, now_s=NOON_S, since_s=JULY_S, hosts=(), latency=None):
+    return Facts(now_s, WindowFacts(1, now_s, since_s, Counts(rows), hosts, latency))
 
 
 def test_each_burn_needs_both_its_times():
@@ -141,6 +141,13 @@ def test_silence_is_held_against_the_same_hour_of_the_week():
     holiday = load().model_copy(update={"silence": RULES.silence.model_copy(update={"weeks": 2})})
     two = of_windows([*usual, *windows(1, now_s=now_s - 2 * WEEK_S)])
     assert firing(two, rules=holiday) == set(), "the week with the fewest lines counts"
+
+
+def test_requests_take_long_by_their_percentile_where_there_is_one():
+    for requests, ms, told in ((200, 5000, {"latency"}), (199, 5000, set()), (200, 4999, set())):
+        found = Latency(requests, {"p50": 1, "p95": ms, "p99": 9000})
+        assert firing(of_windows(windows(), latency=found)) == told
+    assert firing(of_windows(windows(), latency=None)) == set()
 
 
 def test_a_host_surges_by_its_share_and_by_what_it_had_before():
@@ -274,6 +281,6 @@ def test_the_defaults_tell_nobody_and_watch_everything():
     assert RULES.notify == ()
     assert set(RULES.names()) == {
         "errors.fast", "errors.middle", "errors.slow", "silence", "lag", "heals", "accounting", "malformed",
-        "surge", "disk", "retention", "days", "watcher",
+        "surge", "latency", "disk", "retention", "days", "watcher",
     }  # fmt: skip
     assert json.loads(State().to_json())["firing"] == {}

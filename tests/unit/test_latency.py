@@ -2,11 +2,13 @@
 
 import math
 
+import duckdb
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logpipe.page.sql import latencies
 from logpipe.windows.latency import (
     EXACT_BELOW_US,
     RELATIVE_ERROR,
@@ -44,6 +46,22 @@ def test_percentiles_are_off_by_no_more_than_is_stated(numbers):
     for name, share in SHARES.items():
         true = sorted(numbers)[math.ceil(share * len(numbers)) - 1]
         assert abs(found[name] - true) <= RELATIVE_ERROR * true
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.integers(0, 10**9).map(bucket_us), st.integers(1, 99), min_size=1, max_size=20))
+def test_the_view_of_sql_says_the_same(counts):
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE windows (window_start INT, dimension TEXT, key TEXT, lines BIGINT)")
+        rows = [(1, "latency", str(key), lines) for key, lines in counts.items()]
+        connection.executemany(
+            "INSERT INTO windows VALUES (?, ?, ?, ?)",
+            [*rows, (1, "latency", "(other)", 9), (1, "total", "", 9)],
+        )
+        connection.execute(latencies())
+        (found,) = connection.execute("SELECT * FROM latencies").fetchall()
+    told = percentiles_us(counts.items())
+    assert found == (1, sum(counts.values()), *(pytest.approx(told[name] / 1000) for name in SHARES))
 
 
 def test_no_requests_have_no_percentiles():

@@ -50,6 +50,7 @@ def looks(rules: Rules, facts: Facts) -> Iterator[Look]:
         by_windows: list[tuple[str, Callable[[Rules, WindowFacts], Iterator[Condition]]]] = [
             *((f"errors.{name}", _burn(name)) for name in rules.errors.burns),
             ("silence", _silence), ("malformed", _malformed), ("surge", _surge),
+            ("latency", _latency),
         ]  # fmt: skip
         for name, find in by_windows:
             if (rule := rules.rule(name)) is not None:
@@ -127,6 +128,14 @@ def _surge(rules: Rules, windows: WindowFacts) -> Iterator[Condition]:
         is_so = host.lines >= max(rule.least_lines, rule.share * lines, rule.factor * usual)
         told = f"{host.lines:,} of {lines:,} lines in {_span(rule.for_s)}; {usual:,.0f} before"
         yield Condition(f"surge {host.host}", f"Host {host.host} surges", told, is_so)
+
+
+def _latency(rules: Rules, windows: WindowFacts) -> Iterator[Condition]:
+    rule, found = rules.latency, windows.latency
+    if found is not None and found.requests >= rule.least_requests:
+        ms = found.ms[rule.percentile]
+        told = f"{rule.percentile} of {found.requests:,} requests in {_span(rule.for_s)} is {ms:,.0f} ms"
+        yield Condition("latency", "Requests take long", told, ms >= rule.ms)
 
 
 # ---------------------------------------------------------------------- by what the stages say

@@ -1,7 +1,7 @@
 """What is known when rules are looked at: exact windows as of a commit, and what the stages say."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -73,6 +73,13 @@ class HostLines(NamedTuple):
     before: int
 
 
+class Latency(NamedTuple):
+    """Requests that have a latency, and their percentiles ``p50``, ``p95``, ``p99`` in milliseconds."""
+
+    requests: int
+    ms: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class WindowFacts:
     """The windows at a commit.
@@ -83,6 +90,7 @@ class WindowFacts:
         since_s: the windows reach back so far.
         counts: those of the times that `Rules.ranges` names.
         hosts: those with the most lines in the time of the rule ``surge``.
+        latency: of the time of the rule ``latency``; None: no request has any.
     """
 
     step: int
@@ -90,6 +98,7 @@ class WindowFacts:
     since_s: int
     counts: Counts
     hosts: tuple[HostLines, ...] = ()
+    latency: Latency | None = None
 
 
 class Heal(NamedTuple):

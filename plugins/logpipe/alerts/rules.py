@@ -108,6 +108,15 @@ class Surge(Rule):
     least_lines: Lines
 
 
+class Latency(Rule):
+    """So long requests take: a percentile of their latency, where the log's format has one."""
+
+    for_s: Span
+    percentile: Literal["p50", "p95", "p99"]
+    ms: float = Field(gt=0)
+    least_requests: Lines
+
+
 class Level(Rule):
     """So much of something that is finite is used up."""
 
@@ -142,6 +151,7 @@ class Rules(_Part):
     accounting: Accounting
     malformed: Malformed
     surge: Surge
+    latency: Latency
     disk: Level
     retention: Level
     days: Days

@@ -348,8 +348,8 @@ def sql(
     """Open DuckDB with a view of the windows at the newest commit, and one of the lines on HDFS.
 
     windows: window_start, dimension, key, lines, sent_bytes. lines: day (as the folder, 26-11-23), host,
-    time, method, endpoint, status, sent_bytes, line, file; ask for days, and others are not read. Times are
-    in UTC.
+    time, method, endpoint, status, sent_bytes, referrer, user_agent, line, file; ask for days, and others
+    are not read. latencies: window_start, requests, p50_ms, p95_ms, p99_ms. Times are in UTC.
 
     Example: logpipe sql "SELECT key, sum(lines) FROM windows WHERE dimension = 'status' GROUP BY key"
     """

@@ -23,7 +23,7 @@ from logpipe.accounting.judge import Accounting
 from logpipe.accounting.watch import Observation
 from logpipe.alerts import rules as alert_rules
 from logpipe.alerts.conditions import looks
-from logpipe.alerts.facts import Added, Counts, Facts, HostLines, Used, Window, WindowFacts
+from logpipe.alerts.facts import Added, Counts, Facts, HostLines, Latency, Used, Window, WindowFacts
 from logpipe.alerts.rules import Rules, RulesError
 from logpipe.alerts.state import Alert, Change, State, advance
 from logpipe.page.flow import Flow
@@ -33,6 +33,7 @@ from logpipe.page.traffic import Traffic
 from logpipe.page.watched import Heard
 from logpipe.settings import WATERMARKS_S, Settings
 from logpipe.windows.commit import WindowsError
+from logpipe.windows.latency import percentiles_us
 
 log = logging.getLogger(__name__)
 
@@ -309,14 +310,25 @@ def read_windows(traffic: Traffic, rules: Rules, now_s: int) -> WindowFacts:
         now_s - surge.for_s - surge.before_s, now_s,
         f"""SELECT key, coalesce(sum(lines) FILTER (window_start >= to_timestamp(?)), 0)::BIGINT AS late,
                    coalesce(sum(lines) FILTER (window_start < to_timestamp(?)), 0)::BIGINT
-            FROM all_rows WHERE dimension = 'host' GROUP BY key HAVING late > 0 ORDER BY late DESC, key
-            LIMIT {_HOSTS}""",  # noqa: S608 - a number of ours
+            FROM all_rows WHERE dimension = 'host' AND key <> '(other)' GROUP BY key HAVING late > 0
+            ORDER BY late DESC, key LIMIT {_HOSTS}""",  # noqa: S608 - a number of ours
         now_s - surge.for_s, now_s - surge.for_s,
     )  # fmt: skip
+    took = traffic.between(
+        now_s - rules.latency.for_s, now_s,
+        """SELECT key::BIGINT, sum(lines)::BIGINT FROM all_rows
+           WHERE dimension = 'latency' AND key <> '(other)' GROUP BY key""",
+    )  # fmt: skip
+    ms = {name: value / 1000 for name, value in percentiles_us(took).items()}
     step, first = traffic.reaches_back()
     since_s = int(datetime.combine(first, datetime.min.time(), UTC).timestamp()) if first else now_s
     return WindowFacts(
-        step, now_s, since_s, Counts(windows.values()), tuple(HostLines(*row) for row in hosts)
+        step,
+        now_s,
+        since_s,
+        Counts(windows.values()),
+        tuple(HostLines(*row) for row in hosts),
+        Latency(sum(lines for _, lines in took), ms) if ms else None,
     )
 
 

@@ -15,12 +15,12 @@ PER_DOUBLING = 16
 EXACT_BELOW_US = 2 * PER_DOUBLING
 RELATIVE_ERROR = 1 / (2 * PER_DOUBLING)
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_BITS = PER_DOUBLING.bit_length()  # that a bucket's number keeps
+BITS = PER_DOUBLING.bit_length()  # that a bucket's number keeps
 
 
 def width_us(least_us: int) -> int:
     """How many numbers a bucket holds, in microseconds."""
-    return 1 << max(0, least_us.bit_length() - _BITS)
+    return 1 << max(0, least_us.bit_length() - BITS)
 
 
 def bucket_us(latency_us: int) -> int:
@@ -34,8 +34,8 @@ def buckets(latencies_us: "pl.Series") -> "pl.Series":
     import polars as pl
 
     digits = 64 - latencies_us.bitwise_leading_zeros().cast(pl.Int64)
-    width = pl.Series([1 << bits for bits in range(64 - _BITS)], dtype=pl.Int64).gather(
-        (digits - _BITS).clip(0)
+    width = pl.Series([1 << bits for bits in range(64 - BITS)], dtype=pl.Int64).gather(
+        (digits - BITS).clip(0)
     )
     return latencies_us // width * width
 
