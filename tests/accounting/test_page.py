@@ -9,6 +9,8 @@ import duckdb
 import httpx
 import pytest
 
+from logpipe.clients.formats import FormatRegistry
+from logpipe.clients.hdfs import Hdfs
 from logpipe.formats.presets import preset
 from logpipe.hosts.layout import Layout
 from logpipe.page import lines as page_lines
@@ -244,6 +246,39 @@ def test_what_retention_took_from_the_topic_comes_from_the_files_whose_manifests
         **{"from": noon, "to": noon + 60, "dimension": "host", "key": "host5.example.org"},
     )
     assert sorted(texts) == sorted(line.decode() for line in LINES if line.startswith(b"host5."))
+
+
+def test_lines_are_found_by_the_format_of_their_log_in_the_topic_and_in_files(pipeline, kafka):
+    caddy = (
+        b'{"ts":8e8,"request":{"remote_ip":"::1","method":"GET","host":"v%d","uri":"/"},"status":200,"size":7,'
+        b'"duration":0.25}'
+    )
+    pipeline.send("a", LINES[:300])
+    pipeline.send("site.g2", [caddy % (number % 3) for number in range(150)])
+    registry = FormatRegistry(Hdfs.of(pipeline.settings), pipeline.settings.hdfs_ledger_dir)
+    registry.put("site", "site.log", "caddy")
+    pipeline.write()
+    asked = [
+        ({"dimension": "vhost", "key": "v1"}, 50),
+        ({"dimension": "log", "key": "site.log"}, 150),
+        ({"dimension": "log", "key": "another"}, 0),
+        ({"dimension": "latency", "key": "245760"}, 150),
+        ({"class": "malformed"}, 0),
+        ({}, 450),
+    ]
+    for chosen, count in asked:
+        texts, sources = read_all(
+            LinesReader(pipeline.settings), **{"from": now_s() - 300, "to": now_s() + 60} | chosen
+        )
+        assert (chosen, len(texts), sources) == (chosen, count, {"the topic"})
+    for partition in range(PARTITIONS):
+        kafka.forget_before(pipeline.name, partition, len(pipeline.topic[partition]))
+    noon = NOON_MS // 1000
+    for chosen, count in asked:
+        texts, sources = read_all(
+            LinesReader(pipeline.settings), **{"from": noon - 60, "to": noon + 60} | chosen
+        )
+        assert (chosen, len(texts), sources) == (chosen, count, {"HDFS"})
 
 
 def test_parameters_that_cannot_work_are_refused(client):
