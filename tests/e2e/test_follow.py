@@ -1,0 +1,46 @@
+"""`make follow`: a log that a real nginx writes, by the command line and the DAG."""
+
+import json
+
+import pytest
+
+from logpipe.clients.airflow import FOLLOW_DAG
+from logpipe.formats.presets import NGINX_JSON
+from tests.waiting import wait_until
+from tests.web_servers import ask, missing, running
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+REQUESTS = 50
+
+
+def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
+    pipeline, airflow, epoch, tmp_path_factory
+):
+    if missing("nginx"):
+        pytest.skip(missing("nginx"))
+    _, before = pipeline.verify()
+    with running("nginx", tmp_path_factory.mktemp("shop"), NGINX_JSON, ["combined"]) as server:
+        log = str(server.log("combined"))
+        answer = pipeline.command("follow", log, "--format", "nginx")
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert f"{log}: following, format nginx" in answer.stdout
+        (run_id,) = airflow.active_runs(FOLLOW_DAG)
+        for number in range(REQUESTS):
+            ask(server.port, b"GET /%d HTTP/1.0\r\n\r\n" % number)
+
+        def arrived():
+            status, verified = pipeline.verify()
+            assert status == 0
+            return verified["windows"] == verified["hdfs"] == before["source"] + REQUESTS
+
+        wait_until(arrived, 60)
+        (followed,) = json.loads(pipeline.command("status", "--json").stdout)["follows"]
+        assert (followed["path"], followed["state"], followed["lines"]) == (log, "following", REQUESTS)
+        assert airflow.run_state(FOLLOW_DAG, run_id) == "running"
+
+        answer = pipeline.command("unfollow", log)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        wait_until(lambda: airflow.run_state(FOLLOW_DAG, run_id) == "success", 60)
+    status, after = pipeline.verify()
+    assert (status, after["source"]) == (0, before["source"] + REQUESTS)
