@@ -74,7 +74,7 @@ APACHE_TIMED = '%{%Y-%m-%dT%H:%M:%S}t %{msec_frac}t %a \\"%m\\" \\"%U%q\\" %>s %
 PROGRAMS = {"nginx": "nginx", "apache": "apache2", "caddy": "caddy"}
 # The logs that each can write, by the name of the file, with the server's name of the format.
 LOGS = {
-    "nginx": {"combined": "combined", "json": "as_json", "timed": "timed"},
+    "nginx": {"combined": "combined", "json": "as_json", "timed": "timed", "twin": "combined"},
     "apache": {name: name for name in ("common", "combined", "vhost_combined", "timed")},
     "caddy": {"caddy": "json"},
 }

@@ -143,7 +143,11 @@ class Site:
         folder = self.server.folder.parent
         self._state = folder / f"{self.server.name}.logrotate-state"
         self._conf = folder / f"{self.server.name}.logrotate"
-        names = " ".join(map(str, self.logs))
+        self.rotates(self.logs)
+
+    def rotates(self, logs: Sequence[Path]) -> None:
+        """Have logrotate take these logs only."""
+        names = " ".join(map(str, logs))
         script = ""
         if self.rotation != "copytruncate":
             # With a file compressed at once, who still writes to it would lose lines to gzip: nginx' own

@@ -13,7 +13,12 @@ LOGS = {"nginx": ["combined", "json"], "apache": ["combined", "vhost_combined"],
 
 @pytest.mark.parametrize(
     ("server", "rotation"),
-    [("nginx", "dateext"), ("nginx", "compress"), ("apache", "delaycompress"), ("caddy", "own")],
+    [
+        pytest.param("nginx", "dateext", marks=pytest.mark.slow),
+        pytest.param("nginx", "compress", marks=pytest.mark.slow),
+        ("apache", "delaycompress"),
+        pytest.param("caddy", "own", marks=pytest.mark.slow),
+    ],
 )
 def test_what_a_server_wrote_is_known_whatever_was_rotated(tmp_path, server, rotation):
     if lacking := not_installed(server):
