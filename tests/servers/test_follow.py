@@ -96,4 +96,4 @@ def test_all_servers_for_minutes(plane: DataPlane, written: Expected, tmp_path: 
         campaign = Campaign(
             seed + round_, rotations, rotated=15, kills=7, power_cuts=2, duration_s=90, requests_per_s=600
         )
-        run(plane, tmp_path / str(round_), campaign, written, audits=False)
+        run(plane, tmp_path / str(round_), campaign, written)

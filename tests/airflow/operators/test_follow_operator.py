@@ -1,6 +1,8 @@
 """Logs followed by the real replayer, kept by a real process host; what it sends to is a matter of others."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +19,10 @@ from logpipe.airflow.operators.follow import (
     UnfollowLogOperator,
 )
 from logpipe.airflow.triggers.follow import FollowTrigger
+from logpipe.clients.errors import UnreachableError
 from logpipe.clients.replayer import ReplayRefusedError
 from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -72,9 +76,16 @@ def after(trigger: FollowTrigger, act: Any) -> dict[str, Any]:
     async def payload() -> Any:
         watching = asyncio.create_task(anext(aiter(trigger.run())))
         await asyncio.to_thread(act)
-        return (await asyncio.wait_for(watching, 60)).payload
+        return (await asyncio.wait_for(watching, 120)).payload
 
     return asyncio.run(payload())  # type: ignore[no-any-return]
+
+
+def unfollowed(follow_id: str) -> bool:
+    try:
+        return bool(ReplayerHook().get_conn().unfollow(follow_id))
+    except UnreachableError:
+        return False
 
 
 def test_a_log_is_followed_until_it_is_unfollowed(host: ProcessHostUnderTest, tmp_path: Path) -> None:
@@ -98,16 +109,24 @@ def test_a_log_that_is_not_there_is_waited_for_also_by_a_replayer_that_dies(
 
     def kill_and_unfollow() -> None:
         ProcessHostHook().get_conn().kill("replayer")
-        replayer = ReplayerHook().get_conn()
-        while True:
-            try:
-                replayer.unfollow(trigger.follow_id)
-                return
-            except OSError:
-                pass
+        wait_until(lambda: unfollowed(trigger.follow_id), 60, "the log to be unfollowed")
 
     assert ReplayerHook().get_conn().followed(trigger.follow_id)["state"] == "waiting"
     assert after(trigger, kill_and_unfollow)["record"]["state"] == "stopped"
+
+
+def test_a_replayer_that_hangs_is_healed(host: ProcessHostUnderTest, tmp_path: Path) -> None:
+    trigger = Run(tmp_path / "hung.log").trigger()
+    trigger.hung_after_s, trigger.start_s, trigger.poll_interval_s = 1, 15, 0.2
+    hung = ProcessHostHook().get_conn().state("replayer").pid
+
+    def hang_and_unfollow() -> None:
+        os.kill(hung, signal.SIGSTOP)
+        process_host = ProcessHostHook().get_conn()
+        wait_until(lambda: process_host.state("replayer").pid not in {0, hung}, 60, "another replayer")
+        wait_until(lambda: unfollowed(trigger.follow_id), 60, "the log to be unfollowed")
+
+    assert after(trigger, hang_and_unfollow)["record"]["state"] == "stopped"
 
 
 def test_a_replayer_that_is_stopped_ends_the_task_well(host: ProcessHostUnderTest, tmp_path: Path) -> None:

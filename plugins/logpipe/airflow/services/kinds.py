@@ -265,36 +265,42 @@ class Replayer(Service):
     Attributes:
         replayer_conn_id: connection to it.
         replay_id: a replay that it has to get on with; empty for none.
-        stall_after_s: it hangs when it acknowledges nothing of that replay for so long, without a reason; at
-            another pace than ``max`` it may wait by itself.
+        follow_id: a followed log that it has to get on with; empty for none.
+        stall_after_s: it hangs when it acknowledges nothing of these for so long, without a reason; a replay
+            at another pace than ``max`` may wait by itself, and so may a log of which all is sent.
     """
 
     service: str = "replayer"
     replayer_conn_id: str = ReplayerHook.default_conn_name
     replay_id: str = ""
+    follow_id: str = ""
     stall_after_s: float = 120
 
     def __post_init__(self) -> None:
         self.expect_start(0)
 
     def expect_start(self, start_s: float) -> None:
-        """A replay that has just been taken up may take its time."""
+        """What has just been taken up may take its time."""
         self._lines = Movement(time.monotonic() + start_s)
 
     def look_closer(self) -> None:
-        """See whether the replay moves."""
-        if not self.replay_id:
+        """See whether the replay, or the followed log, moves."""
+        if not self.replay_id and not self.follow_id:
             return
+        replayer = ReplayerHook(self.replayer_conn_id).get_conn()
         try:
-            record = ReplayerHook(self.replayer_conn_id).get_conn().record(self.replay_id)
+            record = replayer.record(self.replay_id) if self.replay_id else replayer.followed(self.follow_id)
         except ClientError as error:  # it answers, only not this: its disk is full, or HDFS is away
-            log.info("The replay's progress is not known: %s", error)
+            log.info("The replayer's progress is not known: %s", error)
             self.expect_start(0)
             return
-        lines, may_wait = record["lines"], record["reason"] or record["pace"] != "max"
-        still_s = self._lines.still_s(lines, moving=bool(may_wait) or record["state"] != "running")
+        if self.replay_id:
+            may_wait = record["pace"] != "max" or record["state"] != "running"
+        else:
+            may_wait = not record["bytes_behind"]
+        still_s = self._lines.still_s(record["lines"], moving=bool(record["reason"]) or may_wait)
         if still_s >= self.stall_after_s:
-            raise HungError(f"it has acknowledged nothing behind line {lines} for {still_s:.0f} s")
+            raise HungError(f"it has acknowledged nothing behind line {record['lines']} for {still_s:.0f} s")
 
     def probe(self) -> str:
         """Return how many replays run."""

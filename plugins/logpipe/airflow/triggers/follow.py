@@ -1,7 +1,8 @@
 """Waiting for the end of the following of a log."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from logpipe.airflow.services import kinds
 from logpipe.airflow.triggers.replay import ReplayerTrigger
 from logpipe.clients.replayer import Record
 
@@ -23,6 +24,10 @@ class FollowTrigger(ReplayerTrigger):
 
     def __str__(self) -> str:
         return f"the following {self.follow_id}"
+
+    @property
+    def _kept(self) -> kinds.Replayer:
+        return replace(super()._kept, follow_id=self.follow_id)
 
     def _record(self) -> Record:
         return self._replayer.followed(self.follow_id)
