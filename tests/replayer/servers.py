@@ -37,6 +37,7 @@ class Faults:
         self.drop_after_bytes = 0
         self.transfers = 0
         self.ranges: list[int] = []
+        self.queries: list[str] = []
 
 
 class _DroppingFile:
@@ -76,6 +77,7 @@ def ftp_server(
     bytes_per_s: int = 0,
     can_seek: bool = True,
     tells_size: bool = True,
+    says_it_is_at: str | None = None,
 ) -> Iterator[int]:
     """Serves a folder to one user; gives the port."""
     logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
@@ -95,6 +97,7 @@ def ftp_server(
     authorizer.add_user(USER, USER_PASSWORD, str(folder))
     attributes: dict[str, Any] = {
         "authorizer": authorizer, "abstracted_fs": Files, "use_sendfile": False, "proto_cmds": commands,
+        "masquerade_address": says_it_is_at,
     }  # fmt: skip
     if certificate:
         attributes |= {"certfile": str(certificate), "tls_control_required": True, "tls_data_required": True}
@@ -142,7 +145,10 @@ def web_server(
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = folder / self.path.lstrip("/")
+            name, _, query = self.path.partition("?")
+            path = folder / name.lstrip("/")
+            if query:
+                faults.queries.append(query)
             if self.headers.get("Authorization") != token:
                 return self.send_error(401)
             if redirect_to:

@@ -103,7 +103,7 @@ def test_what_was_checked_is_what_is_read(root: Path) -> None:
     (root / "other/a.log").write_text("not for you")
     plain = door(root)
     with pytest.raises(SourceRefusedError, match=r"other/a\.log"):
-        Swapped(plain.roots, plain.closed).open(str(root / "logs/web/a.log"))
+        Swapped(plain.roots, plain.closed, plain.network).open(str(root / "logs/web/a.log"))
 
 
 @pytest.mark.parametrize(

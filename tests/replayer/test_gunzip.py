@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logpipe.replayer.errors import SourceDamagedError, SourceError
-from logpipe.replayer.gunzip import MAX_BLOCK_BYTES, PlainBlock, gunzip, is_gzip
+from logpipe.replayer.gunzip import MAX_BLOCK_BYTES, PlainBlock, UnpackLimits, gunzip, is_gzip
 
 CONTENT = b"".join(b"line %d\n" % number for number in range(50_000))
+
+LIMITS = UnpackLimits(1, 10**9)
 
 
 def cut(content: bytes, size: int) -> list[bytes]:
@@ -22,22 +24,38 @@ def test_members_follow_each_other_at_any_block_boundary(
     compressed = b"".join(gzip.compress(member) for member in members) + b"\0" * padding
     plain = b"".join(members)
     if plain:
-        assert b"".join(block.plain for block in gunzip(cut(compressed, size))) == plain
+        assert b"".join(block.plain for block in gunzip(cut(compressed, size), LIMITS)) == plain
     else:
         with pytest.raises(SourceError, match="holds nothing"):
-            list(gunzip(cut(compressed, size)))
+            list(gunzip(cut(compressed, size), LIMITS))
 
 
 def test_blocks_are_bounded_however_well_they_were_compressed() -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
-    sizes = [len(block.plain) for block in gunzip([bomb])]
+    sizes = [len(block.plain) for block in gunzip([bomb], LIMITS)]
     assert sum(sizes) == 50_000_000
     assert max(sizes) <= MAX_BLOCK_BYTES
 
 
+@pytest.mark.parametrize(
+    ("line", "limits", "setting"),
+    [
+        (b"\0" * 999 + b"\n", UnpackLimits(1, 10**9), "1073741824 bytes.*LOGPIPE_MAX_UNPACKED_GB"),
+        (b"\n" * 1000, UnpackLimits(1, 10**7), "10000000 lines.*LOGPIPE_MAX_UNPACKED_LINES"),
+    ],
+)
+def test_a_bomb_is_given_up_behind_what_it_may_unfold_to(
+    line: bytes, limits: UnpackLimits, setting: str
+) -> None:
+    member = gzip.compress(line * 100_000)
+    with pytest.raises(SourceError, match=setting):
+        for _ in gunzip([member] * 11, limits):
+            pass
+
+
 def test_progress_is_counted_in_bytes_of_the_source() -> None:
     compressed = gzip.compress(random.Random(1).randbytes(200_000))
-    counts = [block.source_bytes for block in gunzip([compressed])]
+    counts = [block.source_bytes for block in gunzip([compressed], LIMITS)]
     assert counts == sorted(counts)
     assert counts[-1] == len(compressed)
     assert len(counts) > 5
@@ -48,7 +66,7 @@ def test_a_cut_file_gives_everything_up_to_the_cut(missing: int) -> None:
     compressed = gzip.compress(CONTENT)[:-missing]
     blocks: list[PlainBlock] = []
     with pytest.raises(SourceDamagedError, match="cut short"):
-        blocks.extend(gunzip(cut(compressed, 1000)))
+        blocks.extend(gunzip(cut(compressed, 1000), LIMITS))
     plain = b"".join(block.plain for block in blocks)
     assert CONTENT.startswith(plain)
     assert len(plain) > len(CONTENT) - 20 * missing - 1
@@ -66,7 +84,7 @@ def test_damage_is_told(damage: str) -> None:
     else:
         compressed += b"garbage"
     with pytest.raises(SourceDamagedError, match="damaged"):
-        list(gunzip([bytes(compressed)]))
+        list(gunzip([bytes(compressed)], LIMITS))
 
 
 def test_is_gzip() -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from logpipe.replayer.errors import SourceChangedError, SourceError, SourceRefusedError
-from logpipe.replayer.front_door import FrontDoor
+from logpipe.replayer.front_door import FrontDoor, check_source
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.raw_reader import RawReader, source_of
 from logpipe.replayer.sources import SourceVersion
@@ -36,8 +36,10 @@ def faults() -> Faults:
     return Faults()
 
 
-def reader(url: str, login: Login = LOGIN, **options: object) -> RawReader:
-    source = source_of(SourceUrl.parse(url), FrontDoor.of(parse()), login)
+def reader(
+    url: str, login: Login = LOGIN, *, hosts: str = "public,localhost", **options: object
+) -> RawReader:
+    source = source_of(SourceUrl.parse(url), FrontDoor.of(parse(source_hosts=hosts)), login)
     return RawReader(source, Halt(), **options)  # type: ignore[arg-type]
 
 
@@ -252,13 +254,61 @@ def test_a_gzip_file_goes_on_in_the_middle_after_a_drop(folder: Path, faults: Fa
     ],
     ids=["ftp", "ftps", "http", "mapped", "v6", "a name that resolves there"],
 )
-def test_a_link_local_address_is_never_asked(url: str) -> None:
+def test_a_link_local_address_is_not_asked(url: str) -> None:
     refused = failure(url, patience_s=99.0, first_contact_patience_s=99.0)
     assert isinstance(refused, SourceRefusedError)
-    assert "link-local address, which is never asked" in refused.reason
+    assert "is a link-local address, which is not asked for a log" in refused.reason
+    assert "LOGPIPE_SOURCE_HOSTS" in refused.reason
 
 
-def test_a_redirect_to_a_link_local_address_is_not_followed(folder: Path, faults: Faults) -> None:
-    with web_server(folder, faults, redirect_to="http://169.254.169.254/a.log") as port:
+@pytest.mark.parametrize("target", ["http://169.254.169.254/a.log", "http://127.0.0.1:{port}/a.log"])
+def test_a_redirect_is_followed_only_to_where_one_may_ask(folder: Path, faults: Faults, target: str) -> None:
+    with (
+        web_server(folder, faults) as inner,
+        web_server(folder, faults, redirect_to=target.format(port=inner)) as port,
+    ):
         refused = failure(f"http://localhost:{port}/a.log", first_contact_patience_s=99.0)
     assert isinstance(refused, SourceRefusedError)
+    assert not faults.transfers
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "http"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
+def test_this_machine_is_not_asked_unless_it_is_listed(
+    folder: Path, faults: Faults, scheme: str, host: str
+) -> None:
+    """Nothing is connected to: what would listen there has not heard of it."""
+    with (ftp_server if scheme == "ftp" else web_server)(folder, faults) as port:
+        url = f"{scheme}://{host}:{port}/a.log"
+        door = FrontDoor.of(parse(source_hosts="public"))
+        raw = RawReader(source_of(SourceUrl.parse(url), door, LOGIN), Halt(), first_contact_patience_s=99.0)
+        with pytest.raises(SourceRefusedError, match=r"a loopback address.*LOGPIPE_SOURCE_HOSTS"):
+            list(raw)
+        with pytest.raises(SourceRefusedError, match=r"a loopback address.*LOGPIPE_SOURCE_HOSTS"):
+            check_source(url, parse(source_hosts="public"))
+
+
+def test_the_settings_own_log_may_be_asked_for_at_its_port_only(folder: Path, faults: Faults) -> None:
+    with ftp_server(folder, faults) as port:
+        own = parse(source_hosts="public", ftp_port=port)
+        for host in ("localhost", "127.0.0.1"):
+            check_source(f"ftp://{host}:{port}/a.log", own)
+            url = SourceUrl.parse(f"ftp://{host}:{port}/a.log")
+            assert b"".join(RawReader(source_of(url, FrontDoor.of(own), LOGIN), Halt())) == CONTENT
+        with pytest.raises(SourceRefusedError):
+            check_source("ftp://localhost:22/a.log", own)
+
+
+def test_an_ftp_server_sends_nobody_to_another_address(folder: Path, faults: Faults) -> None:
+    with ftp_server(folder, faults, says_it_is_at="169.254.169.254") as port:
+        assert b"".join(reader(f"ftp://127.0.0.1:{port}/a.log", hosts="127.0.0.1")) == CONTENT
+
+
+def test_a_query_that_is_secret_comes_with_the_login(folder: Path, faults: Faults) -> None:
+    with web_server(folder, faults) as port:
+        login = Login(LOGIN.user, LOGIN.password, "X-Amz-Signature=hidden-word")
+        assert b"".join(reader(f"http://localhost:{port}/a.log?part=1", login)) == CONTENT
+        assert faults.queries == ["part=1&X-Amz-Signature=hidden-word"]
+        reason = failure(f"http://localhost:{port}/absent.log", login=login).reason
+    assert "404" in reason
+    assert "hidden-word" not in reason

@@ -6,7 +6,8 @@ from logpipe.replayer.urls import Login, SourceUrl
 def test_user_and_path_are_decoded() -> None:
     url = SourceUrl.parse("ftp://me%40home@host:2121/logs/a%20b.gz")
     assert (url.user, url.host, url.port, url.path) == ("me@home", "host", 2121, "/logs/a b.gz")
-    assert url.without_user == "ftp://host:2121/logs/a%20b.gz"
+    assert url.asked() == "ftp://host:2121/logs/a%20b.gz"
+    assert url.shown == "ftp://***@host:2121/logs/a%20b.gz"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import chain
 from logpipe.replayer.errors import SourceError
 from logpipe.replayer.follow.files import read_again
 from logpipe.replayer.front_door import FrontDoor
-from logpipe.replayer.gunzip import gunzip, is_gzip, pass_through
+from logpipe.replayer.gunzip import UnpackLimits, gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import load_records, load_sums
 from logpipe.replayer.ledger import INTERVAL_S, Copies, LedgerError
@@ -105,7 +105,7 @@ def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, 
             if number >= last:
                 return
     except SourceError as error:
-        raise SourceGoneError(f"{record.spec.url} cannot be read again: {error}") from None
+        raise SourceGoneError(f"{record.to_json()['url']} cannot be read again: {error}") from None
 
 
 def _lines(record: ReplayRecord, settings: Settings) -> Iterator[object]:
@@ -121,7 +121,8 @@ def _of_replay(record: ReplayRecord, settings: Settings) -> Iterator[bytes]:
     reader = RawReader(source, Halt(), pinned=record.version, patience_s=PATIENCE_S)
     blocks = iter(reader)
     head = next(blocks, b"")
-    plain = (gunzip if is_gzip(head) else pass_through)(chain([head], blocks))
+    whole = chain([head], blocks)
+    plain = gunzip(whole, UnpackLimits.of(settings)) if is_gzip(head) else pass_through(whole)
     try:
         for block in plain:
             yield block.plain

@@ -245,7 +245,7 @@ class Flow:
         meter = self._meters.get(f"replay {record.spec.replay_id}")
         return {
             "id": record.spec.replay_id,
-            "url": record.spec.url,
+            "url": told["url"],
             "pace": record.spec.pace,
             "profile": record.spec.profile,
             "limit": limit,

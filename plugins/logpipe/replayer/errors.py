@@ -1,17 +1,19 @@
 """What can go wrong with a source or a sink, told apart by what to do about it."""
 
+from logpipe.settings.redaction import redacted
+
 
 class SourceError(Exception):
     """A source can't be read.
 
     Attributes:
-        reason: what happened, without the URL (the replay adds it, with the password masked).
+        reason: what happened, without the URL (the replay adds it) and without what is secret in others.
         transient: whether trying again by itself may help.
     """
 
     def __init__(self, reason: str, *, transient: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = redacted(reason)
+        super().__init__(self.reason)
         self.transient = transient
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from fsspec.implementations.ftp import FTPFileSystem
 
 from logpipe.replayer.errors import SourceError, SourceRefusedError
-from logpipe.replayer.front_door import LinkLocalAddressError, connect
+from logpipe.replayer.front_door import AddressRefusedError, NetworkDoor
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
 from logpipe.replayer.urls import Login, SourceUrl
 
@@ -40,7 +40,7 @@ def ftp_errors(doing: str) -> Iterator[None]:
                 f"the FTP server has no such file, or does not let it be read ({reply})"
             ) from error
         raise SourceError(f"{doing} was refused by the FTP server ({reply})") from error
-    except LinkLocalAddressError as error:
+    except AddressRefusedError as error:
         raise SourceRefusedError(str(error)) from error
     except ssl.SSLCertVerificationError as error:
         raise SourceError(
@@ -58,14 +58,15 @@ def ftp_errors(doing: str) -> Iterator[None]:
 
 
 class _Plain(FTP):
-    """ftplib's client, which asks no link-local address. A transfer goes to the address of the control."""
+    """ftplib's client behind the door. A transfer goes to the control's address, whatever a reply names."""
 
     timeout: float
+    door: NetworkDoor
 
     def connect(self, host: str = "", port: int = 0, *_: Any, **__: Any) -> str:
         """Connect and read the greeting."""
         self.host, self.port = host, port
-        self.sock = connect(host, port, self.timeout)
+        self.sock = self.door.connect(host, port, self.timeout)
         self.af = self.sock.family
         self.file = self.sock.makefile("r", encoding=self.encoding)
         self.welcome = self.getresp()
@@ -79,13 +80,18 @@ class _WithTls(_Plain, ftplib.FTP_TLS):
 class _Server(FTPFileSystem):
     """fsspec's FTP, with the server's certificate checked (fsspec and ftplib leave it unchecked)."""
 
-    ftp: FTP
+    ftp: _Plain
+
+    def __init__(self, door: NetworkDoor, host: str, **options: Any) -> None:
+        self._door = door
+        super().__init__(host, **options)
 
     def _connect(self) -> None:
         options = {"timeout": self.timeout, "encoding": self.encoding}
         self.ftp = (
             _WithTls(**options, context=ssl.create_default_context()) if self.tls else _Plain(**options)
         )
+        self.ftp.door = self._door
         self.ftp.connect(self.host, self.port)
         self.ftp.login(*self.cred)
 
@@ -118,8 +124,11 @@ class FtpStream:
 class FtpSource:
     """A file named by an ftp:// or ftps:// URL; without a user the login is anonymous."""
 
-    def __init__(self, url: SourceUrl, login: Login | None, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
+    def __init__(
+        self, url: SourceUrl, login: Login | None, door: NetworkDoor, timeout_s: float = NETWORK_TIMEOUT_S
+    ) -> None:
         self._url = url
+        self._door = door
         self._login = login
         self._timeout_s = timeout_s
 
@@ -127,9 +136,10 @@ class FtpSource:
         """Log in, ask for size and time, and begin the transfer."""
         with ftp_errors("connecting"):
             server = _Server(
+                self._door,
                 self._url.host,
                 port=self._url.port or ftplib.FTP_PORT,
-                username=self._login.user if self._login else self._url.user,
+                username=(self._login.user if self._login else "") or self._url.user,
                 password=self._login.password if self._login else None,
                 timeout=self._timeout_s,
                 tls=self._url.scheme == "ftps",

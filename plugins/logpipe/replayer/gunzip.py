@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from logpipe.replayer.errors import SourceDamagedError, SourceError
+from logpipe.settings import Settings
 
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_STEP_BYTES = 16 * 1024  # of gzip input at a time, so that progress is seen within a small file too
@@ -37,16 +38,45 @@ def pass_through(blocks: Iterable[bytes], offset: int = 0) -> Iterator[PlainBloc
         yield PlainBlock(block, offset)
 
 
-def gunzip(blocks: Iterable[bytes]) -> Iterator[PlainBlock]:
+@dataclass(frozen=True, slots=True)
+class UnpackLimits:
+    """How much a gzip file may unfold to; one that says nothing is a bomb of kilobytes to a full disk."""
+
+    gigabytes: int
+    lines: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "UnpackLimits":
+        """Those of the settings."""
+        return cls(settings.max_unpacked_gb, settings.max_unpacked_lines)
+
+    def check(self, plain_bytes: int, lines: int) -> None:
+        """Look at what was unfolded so far.
+
+        Raises:
+            SourceError: it is too much; the message names the setting.
+        """
+        for found, most, unit, setting in (
+            (plain_bytes, self.gigabytes * 2**30, "bytes", "LOGPIPE_MAX_UNPACKED_GB"),
+            (lines, self.lines, "lines", "LOGPIPE_MAX_UNPACKED_LINES"),
+        ):
+            if found > most:
+                raise SourceError(
+                    f"the gzip file unfolds to more than {most} {unit}: if it is no bomb, raise {setting}"
+                )
+
+
+def gunzip(blocks: Iterable[bytes], limits: UnpackLimits) -> Iterator[PlainBlock]:
     """Decompress a gzip file of one or more members; zero bytes may pad its end.
 
     Raises:
+        SourceError: it holds nothing, or more than the limits.
         SourceDamagedError: it is cut short, broken, or followed by something else; everything that could be
             decompressed in steps of `GZIP_STEP_BYTES` before the damage has been given out.
     """
     decompressor: zlib._Decompress | None = None
     done = 0
-    plain_bytes = 0
+    plain_bytes = lines = 0
     for block in blocks:
         for begin in range(0, len(block), GZIP_STEP_BYTES):
             step = block[begin : begin + GZIP_STEP_BYTES]
@@ -66,6 +96,8 @@ def gunzip(blocks: Iterable[bytes]) -> Iterator[PlainBlock]:
                     ) from error
                 if plain:
                     plain_bytes += len(plain)
+                    lines += plain.count(b"\n")
+                    limits.check(plain_bytes, lines)
                     yield PlainBlock(plain, done)
                 if decompressor.eof:
                     step = decompressor.unused_data

@@ -10,17 +10,18 @@ default is five minutes), only one on silence.
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.http import HTTPFileSystem
 
 from logpipe.replayer.errors import SourceChangedError, SourceError, SourceRefusedError
-from logpipe.replayer.front_door import LinkLocalAddressError, must_not_be_link_local
+from logpipe.replayer.front_door import AddressRefusedError, NetworkDoor
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
 from logpipe.replayer.urls import Login, SourceUrl
 
@@ -53,7 +54,7 @@ def http_errors(doing: str) -> Iterator[None]:
         raise SourceError("the URL is not valid") from error
     except (aiohttp.ClientError, FSTimeoutError, OSError) as error:
         if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
-            error.os_error, LinkLocalAddressError
+            error.os_error, AddressRefusedError
         ):
             raise SourceRefusedError(str(error.os_error)) from error
         text = str(error) or f"nothing arrived in time ({type(error).__name__})"
@@ -110,29 +111,68 @@ class _Session:
             self._files.close_session(self._files.loop, session)
 
 
-def _socket_to(address: tuple[Any, ...]) -> socket.socket:
-    """A socket for an address that is about to be connected to, after a redirect as well."""
-    family, kind, protocol, _, place = address
-    must_not_be_link_local(str(place[0]))
-    return socket.socket(family, kind, protocol)
+class _CheckedResolver(aiohttp.ThreadedResolver):
+    """Looks names up for a session, after a redirect as well, and gives only what may be asked."""
+
+    def __init__(self, door: NetworkDoor) -> None:
+        super().__init__()
+        self._door = door
+        self._given: set[tuple[str, int]] = set()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of a name.
+
+        Raises:
+            AddressRefusedError: none of them may be asked.
+        """
+        allowed, refusal = [], None
+        for found in await super().resolve(host, port, family):
+            try:
+                self._door.check(host, port, found["host"])
+            except AddressRefusedError as error:
+                refusal = error
+            else:
+                allowed.append(found)
+                self._given.add((found["host"], port))
+        if refusal and not allowed:
+            raise refusal
+        return allowed
+
+    def socket_to(self, address: tuple[Any, ...]) -> socket.socket:
+        """A socket for an address that is about to be connected to; one that was no name is checked here."""
+        family, kind, protocol, _, place = address
+        host, port = str(place[0]), int(place[1])
+        if (host, port) not in self._given:
+            self._door.check(host, port, host)
+        return socket.socket(family, kind, protocol)
 
 
-async def _client(**options: Any) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_socket_to), **options)
+def _client_through(door: NetworkDoor) -> Callable[..., Awaitable[aiohttp.ClientSession]]:
+    async def client(**options: Any) -> aiohttp.ClientSession:
+        resolver = _CheckedResolver(door)
+        connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=resolver.socket_to)
+        return aiohttp.ClientSession(connector=connector, **options)
+
+    return client
 
 
 class HttpSource:
     """A file named by an http:// or https:// URL; user and password become basic authentication."""
 
-    def __init__(self, url: SourceUrl, login: Login | None, timeout_s: float = NETWORK_TIMEOUT_S) -> None:
+    def __init__(
+        self, url: SourceUrl, login: Login | None, door: NetworkDoor, timeout_s: float = NETWORK_TIMEOUT_S
+    ) -> None:
         self._url = url
+        self._door = door
         self._login = login or (Login(url.user, "") if url.user is not None else None)
         self._timeout_s = timeout_s
 
     def open(self, offset: int) -> HttpStream | BehindTheEnd:
         """Send the GET, with a Range from the offset on."""
         files = HTTPFileSystem(
-            get_client=_client,
+            get_client=_client_through(self._door),
             client_kwargs={
                 "auto_decompress": False,
                 "timeout": aiohttp.ClientTimeout(
@@ -142,14 +182,15 @@ class HttpSource:
             skip_instance_cache=True,
         )
         headers = {"Accept-Encoding": "identity"}
-        if self._login:  # aiohttp drops it where a redirect leads to another host
+        if self._login and self._login.user:  # aiohttp drops it where a redirect leads to another host
             headers["Authorization"] = aiohttp.encode_basic_auth(self._login.user, self._login.password)
         if offset:
             headers["Range"] = f"bytes={offset}-"
         try:
             with http_errors("asking for the file"):
                 # A size is passed so that fsspec does not ask for it by a request of its own.
-                file = files.open(self._url.without_user, "rb", block_size=0, size=1, headers=headers)
+                asked = self._url.asked(self._login.query if self._login else "")
+                file = files.open(asked, "rb", block_size=0, size=1, headers=headers)
         except BaseException as error:
             close_quietly(_Session(files))
             refusal = error.__cause__

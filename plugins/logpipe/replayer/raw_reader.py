@@ -26,14 +26,14 @@ def source_of(url: SourceUrl, door: FrontDoor, login: Login | None = None) -> So
 
     Args:
         url: of the source.
-        door: which files may be read.
+        door: which files may be read, and which servers be asked.
         login: for a server that asks for one.
     """
     if url.scheme == "file":
         return FileSource(url, door)
     if url.scheme in ("ftp", "ftps"):
-        return FtpSource(url, login)
-    return HttpSource(url, login)
+        return FtpSource(url, login, door.network)
+    return HttpSource(url, login, door.network)
 
 
 class RawReader:

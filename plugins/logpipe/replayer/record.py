@@ -16,6 +16,7 @@ from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.pin import Pin
 from logpipe.replayer.sources import SourceVersion
 from logpipe.replayer.urls import Login, SourceUrl
+from logpipe.settings.redaction import redacted
 
 State = Literal["running", "done", "failed", "stopped"]
 PROFILES = ("memory", "durable")
@@ -168,6 +169,7 @@ class ReplayRecord:
         """The record as others see it."""
         return {
             **self.spec.to_json(),
+            "url": redacted(self.spec.url),
             "state": self.state,
             "reason": self.reason,
             **self.digest.to_json(),
@@ -190,6 +192,7 @@ class ReplayRecord:
         """The record with what a resume needs on top."""
         return {
             **self.to_json(),
+            "url": self.spec.url,
             "resume": {
                 "offset_bytes": self.place.offset,
                 "is_compressed": self.is_compressed,

@@ -16,7 +16,7 @@ from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import BATCH_LINES, Batch, LineFeed, SetAside
 from logpipe.replayer.front_door import FrontDoor
-from logpipe.replayer.gunzip import PlainBlock, gunzip, is_gzip, pass_through
+from logpipe.replayer.gunzip import PlainBlock, UnpackLimits, gunzip, is_gzip, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import Journal
 from logpipe.replayer.ledger import LedgerError
@@ -187,7 +187,7 @@ class Replay:
 
     def _set_aside(self, item: SetAside) -> None:
         reason = f"longer than {self._settings.max_line_bytes} bytes"
-        self._insist(lambda: self._dead_letters.add(item, source=self._url.text, reason=reason))
+        self._insist(lambda: self._dead_letters.add(item, source=self._url.shown, reason=reason))
         self._change(set_aside=self._record.set_aside + 1, place=item.end)
         self._save()
 
@@ -220,7 +220,7 @@ class Replay:
             self._change(version=raw.version, is_compressed=is_compressed)
             blocks = chain([head], blocks)
         return (
-            gunzip(blocks)
+            gunzip(blocks, UnpackLimits.of(self._settings))
             if self._record.is_compressed
             else pass_through(blocks, self._record.place.pin.offset)
         )
@@ -286,9 +286,9 @@ class Replay:
                 if text is None:
                     self._troubles.pop(part, None)
                 else:
-                    self._troubles[part] = f"{self._url.text}: {text}" if part == "source" else text
+                    self._troubles[part] = f"{self._url.shown}: {text}" if part == "source" else text
             if text and part == "source":
-                log.warning("%s: %s", self._url.text, text)
+                log.warning("%s: %s", self._url.shown, text)
 
         return note
 
@@ -323,7 +323,7 @@ class Replay:
         digest = self._record.digest
         self._finish(
             state="failed",
-            reason=f"{self._url.text}: {reason} ({digest.lines} lines were sent and acknowledged)",
+            reason=f"{self._url.shown}: {reason} ({digest.lines} lines were sent and acknowledged)",
         )
 
     def _finish_halted(self) -> None:

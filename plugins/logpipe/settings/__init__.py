@@ -17,8 +17,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from logpipe.settings.redaction import redacted, secret_in
+from logpipe.settings.source_hosts import PUBLIC, SourceHosts
+
 PROJECT_DIR = Path(__file__).resolve().parents[3]
-PASSWORD_IN_URL = re.compile(r"(?<=://)([^/?#\s]*?):[^/?#\s]*(?=@)")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Cron = Annotated[str, Field(pattern=r"^$|^(\S+ ){4}\S+$")]
@@ -182,6 +184,18 @@ class Settings(BaseSettings):
         description="Folders, with colons between them, below which files may be replayed, but for hidden "
         "ones and the state folder; empty: `/var/log`, the project's folder, the home of who runs it",
     )
+    source_hosts: str = Field(
+        PUBLIC,
+        description="Servers that may be asked for a log besides that of `LOGPIPE_SOURCE_URL`, with commas: "
+        "names, addresses, networks, each with `:port` if only that; `public` stands for all addresses "
+        "of the Internet, so that loopback, link-local and private ones have to be named",
+    )
+    max_unpacked_gb: int = Field(
+        100, ge=1, description="A gz file is given up behind so many unpacked gigabytes (2^30 bytes)"
+    )
+    max_unpacked_lines: int = Field(
+        1_000_000_000, ge=1, description="A gz file is given up behind so many lines"
+    )
     pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
     profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
     max_line_bytes: int = Field(
@@ -253,9 +267,9 @@ class Settings(BaseSettings):
 
     @field_validator("source_url")
     @classmethod
-    def _has_no_password(cls, url: str) -> str:
-        if PASSWORD_IN_URL.search(url):
-            raise ValueError("it holds a password: put that into the connection LOGPIPE_SOURCE_CONN_ID")
+    def _has_no_secret(cls, url: str) -> str:
+        if found := secret_in(url):
+            raise ValueError(f"it holds {found}: put that into the connection LOGPIPE_SOURCE_CONN_ID")
         return url
 
     @field_validator("file_roots")
@@ -266,6 +280,12 @@ class Settings(BaseSettings):
                 "expected absolute folders with colons between them, such as /var/log:/data/logs"
             )
         return folders
+
+    @field_validator("source_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: str) -> str:
+        SourceHosts.parse(hosts)
+        return hosts
 
     @model_validator(mode="after")
     def _shift_ports(self) -> "Settings":
@@ -389,7 +409,7 @@ def parse(**overrides: Any) -> Settings:
         lines = []
         for item in error.errors():
             field = "_".join(str(part) for part in item["loc"]).upper()
-            value = PASSWORD_IN_URL.sub(r"\1:***", str(item["input"]))
+            value = redacted(str(item["input"]))
             name = f"LOGPIPE_{field}={value}: " if field else ""
             lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
         raise SettingsError("\n".join(lines)) from None

@@ -1,11 +1,13 @@
-"""User and password for the server of a log, from an Airflow connection."""
+"""What the server of a log asks for, from an Airflow connection."""
 
 from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
+from airflow.sdk.log import mask_secret
+
+from logpipe.replayer.urls import PORTS
 
 _OWN = ("process_host_default", "replayer_default")  # theirs is the pipeline itself
-_PORTS = {"ftp": 21, "ftps": 21, "http": 80, "https": 443}
 
 
 class SourceLoginError(RuntimeError):
@@ -13,7 +15,10 @@ class SourceLoginError(RuntimeError):
 
 
 def source_login(conn_id: str | None, url: str) -> dict[str, str] | None:
-    """Return ``user`` and ``password`` of a connection, None without one.
+    """Return ``user``, ``password`` and ``query`` of a connection, None without one.
+
+    The query is ``query`` of the connection's extra: the signature of a presigned URL. Airflow's logs and
+    rendered fields mask it from then on, as they do the password.
 
     They go to the connection's own host, and its port if it names one: who may start a replay is not by that
     given the passwords of all connections.
@@ -30,10 +35,16 @@ def source_login(conn_id: str | None, url: str) -> dict[str, str] | None:
             f"Connection {conn_id} is for host {connection.host!r}, not for {parts.hostname!r} of the URL: "
             "its password goes nowhere else; give the connection of that host"
         )
-    if connection.port and connection.port != (parts.port or _PORTS.get(parts.scheme)):
+    if connection.port and connection.port != (parts.port or PORTS.get(parts.scheme)):
         raise SourceLoginError(
             f"Connection {conn_id} is for port {connection.port} of {connection.host}, not for the URL's"
         )
-    if not connection.login:
-        raise SourceLoginError(f"Connection {conn_id} has no login: enter user and password there")
-    return {"user": connection.login, "password": connection.password or ""}
+    query = str(connection.extra_dejson.get("query", ""))
+    if not connection.login and not query:
+        raise SourceLoginError(
+            f'Connection {conn_id} has no login: enter user and password there, or {{"query": "…"}} as its '
+            "extra"
+        )
+    for secret in filter(None, (connection.password, query)):
+        mask_secret(secret)
+    return {"user": connection.login or "", "password": connection.password or "", "query": query}

@@ -1,10 +1,26 @@
 """What a person can set in the trigger forms, checked by Airflow before a run starts."""
 
+import re
+from urllib.parse import urlsplit
+
 from airflow.sdk import Param
 
 from logpipe.settings import Settings
+from logpipe.settings.redaction import secret_pattern
+from logpipe.settings.source_hosts import PUBLIC
 
-_URL = r"^((ftps?|https?)://(?![^/?#]*:[^/?#]*@).+|file://(localhost)?/(?!\.)(?!.*/\.).+)$"
+_NOT_PUBLIC = (
+    r"(localhost|0\.|10\.|127\.|169\.254\.|172\.(1[6-9]|2[0-9]|3[01])\.|192\.168\.|\[(::|f[cde]))[^/]*/"
+)
+
+
+def _url_pattern(conf: Settings) -> str:
+    """What can be told of a URL by its looks; names are looked up by the task `source`."""
+    own = re.escape("{0.scheme}://{0.netloc}/".format(urlsplit(conf.replay_url)))
+    closed = rf"(?!{own})(ftps?|https?)://([^/?#]*@)?{_NOT_PUBLIC}"
+    door = rf"(?!{closed})" if conf.source_hosts == PUBLIC else ""
+    secret = rf"(?!.*{secret_pattern()})"
+    return rf"^{door}{secret}((ftps?|https?)://.+|file://(localhost)?/(?!\.)(?!.*/\.).+)$"
 
 
 def profile_param(conf: Settings) -> Param:
@@ -33,14 +49,16 @@ def replay_params(conf: Settings) -> dict[str, Param]:
         "url": Param(
             conf.replay_url,
             type="string",
-            pattern=_URL,
-            description="The log, plain or gz: ftp://, ftps://, http:// or https:// without a password, or "
-            "file:/// below LOGPIPE_FILE_ROOTS and in no hidden folder",
+            pattern=_url_pattern(conf),
+            description="The log, plain or gz: ftp://, ftps://, http:// or https:// without a password or "
+            "signature, at a public address or one of LOGPIPE_SOURCE_HOSTS; or file:/// below "
+            "LOGPIPE_FILE_ROOTS and in no hidden folder",
         ),
         "source_conn_id": Param(
             conf.source_conn_id or None,
             type=["null", "string"],
-            description="Connection with user and password for the log's server; empty when it asks for none",
+            description="Connection with user and password, or a signed query, for the log's server; empty "
+            "when it asks for none",
         ),
         "pace": Param(
             conf.pace,

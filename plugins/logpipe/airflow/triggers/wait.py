@@ -73,11 +73,13 @@ class SourceFileTrigger(WaitTrigger):
         from logpipe import settings
         from logpipe.airflow.hooks.source_login import SourceLoginError, source_login
         from logpipe.replayer.errors import SourceError, SourceRefusedError
-        from logpipe.replayer.front_door import FrontDoor
+        from logpipe.replayer.front_door import FrontDoor, check_source
         from logpipe.replayer.raw_reader import source_of
         from logpipe.replayer.urls import Login, SourceUrl
+        from logpipe.settings.redaction import redacted
 
         try:
+            check_source(self.url, settings.load())
             login = source_login(self.source_conn_id, self.url)
             door = FrontDoor.of(settings.load())
             source = source_of(SourceUrl.parse(self.url), door, Login(**login) if login else None)
@@ -89,7 +91,7 @@ class SourceFileTrigger(WaitTrigger):
             return WaitEvent(False, str(error), refused=True)
         except SourceError as error:
             reason = error.reason
-        return WaitEvent(False, f"{self.url} cannot be read: {reason}")
+        return WaitEvent(False, f"{redacted(self.url)} cannot be read: {reason}")
 
 
 @dataclass(kw_only=True, eq=False)
