@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("tests")
 # Logs of the tests stand in temporary folders; what a test starts finds it in its environment.
 os.environ.setdefault("LOGPIPE_FILE_ROOTS", tempfile.gettempdir())
 # And their servers are on this machine.
-os.environ.setdefault("LOGPIPE_SOURCE_HOSTS", "public,localhost")
+os.environ.setdefault("LOGPIPE_SOURCE_HOSTS", "public,127.0.0.0/8,::1")
 
 # Airflow reads its configuration when it is imported, which is after this.
 _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="logpipe-airflow-")

@@ -531,6 +531,8 @@ def test_what_may_not_be_read_is_refused(replayer: ReplayerProcess) -> None:
         (f"file://{secrets}", "stands in the state folder"),
         ("file:///etc/hostname", "LOGPIPE_FILE_ROOTS"),
         ("ftp://reader:hidden-word@localhost/a.log", "Airflow connection"),
+        ("https://localhost/a.log?sig=hidden-word", "Airflow connection"),
+        ("http://169.254.169.254/a.log", "LOGPIPE_SOURCE_HOSTS"),
     ):
         status, refused = replayer.request("POST", "/replays", {**spec, "url": url})
         assert (status, told in refused["error"]) == (422, True), refused

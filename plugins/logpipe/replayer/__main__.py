@@ -11,6 +11,7 @@ from logpipe.replayer.registry import Registry
 from logpipe.replayer.service import PASSWORD, Service
 from logpipe.replayer.sums import KEEP_DAYS
 from logpipe.serving import USER, read_password, serve
+from logpipe.settings.redaction import redacted
 
 _CONFIGURATION_ERROR = 2
 
@@ -29,7 +30,8 @@ what it does
 how to talk to it (user {USER}, password from {PASSWORD} in secrets.json)
   curl -u {USER}:PASSWORD localhost:9010/replays --json \\
     '{{"replay_id": "first", "url": "file:///path/to/access.log.gz", "pace": "max", "profile": "memory"}}'
-                                        with "login": {{"user": "me", "password": "…"}} for the log's server
+                                        with "login": {{"user": "me", "password": "…"}} for the log's server,
+                                        and "query": "…" in it for a URL that is signed
   curl -u {USER}:PASSWORD localhost:9010/replays/first            lines, bytes, digest, state, reason
   curl -u {USER}:PASSWORD -X POST localhost:9010/replays/first/stop
   curl -u {USER}:PASSWORD localhost:9010/replays/first/seal --json '{{"sealed_at": "2026-01-31T00:00:00Z"}}'
@@ -47,10 +49,18 @@ settings, from the environment
   LOGPIPE_HOST, LOGPIPE_REPLAYER_PORT (9010), LOGPIPE_THRIFT_PORT (9998), LOGPIPE_NETCAT_PORT (9999),
   LOGPIPE_KAFKA_BOOTSTRAP (localhost:9092) and LOGPIPE_TOPIC (apache_logs), to ask for its partitions,
   LOGPIPE_STATE_DIR, LOGPIPE_MAX_LINE_BYTES (1048576),
-  LOGPIPE_FILE_ROOTS, the folders of files that may be replayed
+  LOGPIPE_FILE_ROOTS, the folders of files that may be replayed, LOGPIPE_SOURCE_HOSTS, servers
 
 SIGTERM ends it within eight seconds with what is in flight recorded and copied; replays stay running.
 """
+
+
+class _Redacting(logging.Formatter):
+    """Libraries name the URLs that they asked, tracebacks too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line without the secrets of the URLs in it."""
+        return redacted(super().format(record))
 
 
 def main() -> int:
@@ -61,9 +71,9 @@ def main() -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each copy of a record
     try:
         current = settings.load()

@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
@@ -22,7 +24,7 @@ from logpipe.clients.replayer import ReplayRefusedError
 from tests.airflow.real_parts import ProcessHostUnderTest, connect
 from tests.machine import Kafka, Service
 from tests.machine import agent as flume_agent
-from tests.replayer.servers import LOGIN, Faults, ftp_server
+from tests.replayer.servers import LOGIN, Faults, ftp_server, web_server
 
 pytestmark = pytest.mark.integration
 
@@ -238,6 +240,34 @@ def test_a_login_reaches_the_server_and_stands_nowhere_else(
     assert LOGIN.password not in str(shown)
     kept = [path for path in host.folder.rglob("*") if path.is_file() and LOGIN.password in path.read_text()]
     assert [path.name for path in kept] == [f"{final['replay_id']}.login"]
+
+
+def test_a_signed_query_reaches_the_server_and_stands_nowhere_else(
+    host: ProcessHostUnderTest, log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in what Airflow keeps, not in a command line, and not where a replay fails with the URL in hand."""
+    secret, faults = token_hex(), Faults()
+    query = f"X-Amz-Signature={secret}"
+    connect(
+        monkeypatch, "logs", host="localhost", login=LOGIN.user, password=LOGIN.password,
+        extra={"query": query},
+    )  # fmt: skip
+    done, failed = Run("tenth"), Run("eleventh")
+    with web_server(tmp_path, faults) as port:
+        url = f"http://localhost:{port}/{Path(log).name}"
+        final = done.execute(url, source_conn_id="logs", limit=300, first_look_s=30)
+        with pytest.raises(ReplayFailedError, match="404") as missing:
+            failed.execute(f"http://localhost:{port}/absent.log", source_conn_id="logs", first_look_s=30)
+    with pytest.raises(ReplayRefusedError, match="Airflow connection") as refused:
+        Run("twelfth").execute(f"{url}?{query}", source_conn_id="logs")
+    assert final["lines"] == 300
+    assert set(faults.queries) == {query}
+    commands = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    shown = [final, done.pushed, failed.pushed, missing.value, refused.value, commands]
+    assert secret not in str(shown)
+    kept = [path for path in host.folder.rglob("*") if path.is_file() and secret in path.read_text()]
+    assert {path.suffix for path in kept} == {".login"}
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
 
 
 def test_a_refused_value_is_named(host: ProcessHostUnderTest, log: str) -> None:
