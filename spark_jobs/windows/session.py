@@ -70,6 +70,9 @@ def _on_this_machine(options: Options, jars: list[Path]) -> dict[str, str]:
         "spark.port.maxRetries": "0",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
+        # Other users of the machine reach its ports: they look, and end no job; its RPC takes none of theirs.
+        "spark.ui.killEnabled": "false",
+        "spark.authenticate": "true",
         "spark.jars": ",".join(map(str, jars)),
     }
 

@@ -67,10 +67,7 @@ def connect_stores(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
 def connect_process_host(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Define the connection to the process host of a copy."""
     password = Layout.of(settings).secrets()["process_host_password"]
-    connect(
-        monkeypatch, "process_host_default", host="127.0.0.1", port=settings.supervisor_port, login=USER,
-        password=password,
-    )  # fmt: skip
+    connect(monkeypatch, "process_host_default", host=settings.process_host, login=USER, password=password)
 
 
 @dataclass(frozen=True)

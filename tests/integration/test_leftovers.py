@@ -128,6 +128,8 @@ def test_a_command_with_other_ports_does_not_take_a_copy_that_runs_for_one_that_
     wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     ftp = pid_of(stack, "ftp")
     other = Stack(own_settings(stack.settings.state_dir))
-    with pytest.raises(ProcessHostError, match=f"listens at {stack.settings.supervisor_port}, not at"):
+    with pytest.raises(
+        ProcessHostError, match=f"LOGPIPE_SUPERVISOR_PORT is {stack.settings.supervisor_port} there"
+    ):
         other.host.end_leftovers()
     assert pid_of(stack, "ftp") == ftp

@@ -37,7 +37,9 @@ def test_the_process_host_hands_the_ports_on_as_they_are(current):
     parser.read_string(supervisor_conf(current, layout, SERVICES))
     assert f'LOGPIPE_NETCAT_PORT="{current.netcat_port}"' in parser["supervisord"]["environment"]
     assert 'LOGPIPE_PORT_OFFSET="0"' in parser["supervisord"]["environment"]
-    assert parser["inet_http_server"]["port"].startswith("127.0.0.1:")
+    assert "inet_http_server" not in parser
+    assert parser["unix_http_server"]["file"] == f"{layout.state_dir}/host.sock"
+    assert parser["unix_http_server"]["chmod"] == "0600"
 
 
 def test_a_taken_port_is_an_error_that_names_service_port_and_setting(current):

@@ -1,5 +1,6 @@
 """``logpipe``: the commands on one pipeline, wherever it runs; `make` stands before it."""
 
+import os
 import sys
 from datetime import date
 from enum import StrEnum
@@ -100,6 +101,7 @@ def _target(context: typer.Context) -> "MachineTarget | ClusterTarget | InsideTa
         return InsideTarget(settings, console)
     from logpipe.cli.machine import MachineTarget
 
+    os.umask(0o077)  # what it writes stands in the state folder, and is nobody else's
     return MachineTarget(settings, console)
 
 

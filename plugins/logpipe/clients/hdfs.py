@@ -116,6 +116,7 @@ class Hdfs:
     def _take(self, client: WebHdfs, timeout_s: float) -> None:
         client._timeout = timeout_s
         client._session.trust_env = False
+        client._session.headers["X-XSRF-HEADER"] = ""  # no browser sends it for a page of somebody else's
         for scheme in ("http://", "https://"):
             client._session.mount(scheme, requests.adapters.HTTPAdapter(_THREADS, _THREADS))
         self._client = client
@@ -196,6 +197,10 @@ class Hdfs:
     def set_owner(self, path: str, owner: str, group: str) -> None:
         """Give a file or folder to another user, which only HDFS's superuser may."""
         self._ask("PUT", "SETOWNER", path, owner=owner, group=group)
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Say who may do what with a file or folder, as chmod does."""
+        self._ask("PUT", "SETPERMISSION", path, permission=f"{mode:o}")
 
     def write(self, path: str, content: bytes | Iterable[bytes], *, overwrite: bool = False) -> None:
         """Write a file; it is not there as a whole until this returns: write elsewhere and rename.

@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import socket
 import time
 import xmlrpc.client
 from collections.abc import Sequence
@@ -81,15 +82,32 @@ class Launch:
     stopped: tuple[str, ...]  # other variants that had to go first
 
 
+class _OverSocket(http.client.HTTPConnection):
+    """HTTP to a server that listens at a path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 class _Transport(xmlrpc.client.Transport):
     accept_gzip_encoding = False
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, path: str = "") -> None:
         super().__init__()
         self._timeout_s = timeout_s
+        self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         connection = super().make_connection(host)
+        if self._path and not isinstance(connection, _OverSocket):
+            connection = _OverSocket(self._path)
+            self._connection = host, connection
         connection.timeout = self._timeout_s
         return connection
 
@@ -110,9 +128,9 @@ class ProcessHost:
     group with a process per variant, of which at most one runs.
 
     Args:
-        hosts: where a supervisord has its HTTP server.
-        port: of that.
-        user: with ``password``, as in supervisord's ``[inet_http_server]``.
+        hosts: where a supervisord has its HTTP server, or the path of its socket on this machine.
+        port: of the first kind.
+        user: with ``password``, as in supervisord's configuration of the server.
         timeout_s: for each answer.
         scheme: only http is supervisord's own.
         known_as: where the address stands, for messages.
@@ -121,7 +139,7 @@ class ProcessHost:
     def __init__(
         self,
         hosts: Sequence[str],
-        port: int,
+        port: int | None,
         user: str = "",
         password: str = "",
         *,
@@ -145,28 +163,33 @@ class ProcessHost:
             ProcessHostError: it refuses login and password.
             xmlrpc.client.Fault: it refuses the call.
         """
-        address = f"{host or self._chosen or self.hosts[0]}:{self._port}/RPC2"
-        shown = f"{self._scheme}://{address}{self._known_as}"
+        place = host or self._chosen or self.hosts[0]
+        path = place if place.startswith("/") else ""
+        address = f"{'localhost' if path else self._at(place)}/RPC2"
+        shown = f"{path or f'{self._scheme}://{address}'}{self._known_as}"
         # A proxy is one connection, and no two threads may share it: one proxy a call.
         url = f"{self._scheme}://{self._login}{address}"
         try:
-            with xmlrpc.client.ServerProxy(url, transport=_Transport(self._timeout_s)) as server:
+            with xmlrpc.client.ServerProxy(url, transport=_Transport(self._timeout_s, path)) as server:
                 return getattr(server.supervisor, method)(*arguments)
         except xmlrpc.client.ProtocolError as error:
             if error.errcode == http.HTTPStatus.UNAUTHORIZED:
                 raise ProcessHostError(
                     f"The process host at {shown} refused login and password: they must equal those of "
-                    "supervisord's [inet_http_server]"
+                    "supervisord's configuration"
                 ) from None
             raise UnreachableError(f"{shown} answered {method} with HTTP {error.errcode}") from None
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == _SHUTTING_DOWN:
                 raise UnreachableError(f"The process host at {shown} is shutting down") from None
             raise
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):  # a socket that is gone, or was left behind
             raise NobodyListensError(f"No process host listens at {shown}") from None
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise UnreachableError(f"No answer from the process host at {shown}: {error!r}") from None
+
+    def _at(self, place: str | None) -> str:
+        return f"{place}" if place and place.startswith("/") else f"{place}:{self._port}"
 
     # ------------------------------------------------------------------ looking
 
@@ -224,7 +247,7 @@ class ProcessHost:
         if not processes:
             known = ", ".join(sorted({process.service for process in everything}))
             raise ProcessHostError(
-                f"The process host at {self._chosen}:{self._port}{self._known_as} keeps no service "
+                f"The process host at {self._at(self._chosen)}{self._known_as} keeps no service "
                 f"{service!r}, only: {known}"
             )
         return processes
@@ -255,7 +278,7 @@ class ProcessHost:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != tolerated:
                 raise ProcessHostError(
-                    f"The process host at {self._chosen}:{self._port}{self._known_as} refused {method} of "
+                    f"The process host at {self._at(self._chosen)}{self._known_as} refused {method} of "
                     f"{_full_name(service, variant)}: {fault.faultString}"
                 ) from None
 

@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, CONF_DIR, Layout, write_private
+from logpipe.hosts.services import PROCESS_HOST
 from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
 
 KAFKA = "kafka/server.properties"
@@ -41,7 +42,9 @@ def write_all(settings: Settings, layout: Layout) -> None:
     passwords = layout.airflow_dir / "passwords.json"  # Airflow adds those of users that it is told of
     known = json.loads(passwords.read_text()) if passwords.exists() else {}
     write_private(passwords, json.dumps(known | {AIRFLOW_USER: secrets["airflow_admin_password"]}))
-    found = connections(settings, secrets, lambda service: settings.host)
+    found = connections(
+        settings, secrets, lambda service: settings.process_host if service is PROCESS_HOST else settings.host
+    )
     write_private(layout.airflow_dir / "connections.json", json.dumps(found, indent=2))
 
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from logpipe.clients.airflow import Airflow
 from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout
-from logpipe.hosts.services import SERVICES, Connection, Service
+from logpipe.hosts.services import PROCESS_HOST, SERVICES, Connection, Service
 from logpipe.settings import Settings
 
 Connections = dict[str, dict[str, object]]
@@ -52,7 +52,8 @@ def client(kind: Callable[..., Client], service: Service, settings: Settings, la
     assert service.connection is not None
     secrets = layout.secrets() if layout.secrets_file.exists() else {}
     password = secrets.get(service.connection.secret, "none")
-    return kind([settings.bind_address], settings.port(service.connection.port), USER, password)
+    host = settings.process_host if service is PROCESS_HOST else settings.bind_address
+    return kind([host], settings.port(service.connection.port), USER, password)
 
 
 def airflow_of(settings: Settings, layout: Layout) -> Airflow:

@@ -172,9 +172,11 @@ class Layout:
         return (self.conf_dir, self.logs_dir, self.airflow_dir, self.kafka_dir, self.hadoop_dir)
 
     def make_dirs(self) -> None:
-        """Create the folders, readable by their owner only."""
+        """Create the folders, readable by their owner only, and close those that were there before."""
         for path in (self.state_dir, *self._folders):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(PermissionError):  # a disk that is mounted there may be another user's
+                path.chmod(0o700)
 
     def secrets(self) -> dict[str, str]:
         """Read the secrets; generate those that do not exist yet."""

@@ -148,7 +148,8 @@ def _chains(settings: Settings) -> dict[int, Chain]:
 def _processes(settings: Settings, hosts: Sequence[str]) -> Callable[[], list[Process]]:
     def ask() -> list[Process]:
         password = read_password(settings.state_dir, "process_host_password")
-        host = ProcessHost(hosts, settings.supervisor_port, USER, password, timeout_s=TIMEOUT_S)
+        places = [settings.process_host if host == settings.host else host for host in hosts]
+        host = ProcessHost(places, settings.supervisor_port, USER, password, timeout_s=TIMEOUT_S)
         return host.processes()
 
     return ask

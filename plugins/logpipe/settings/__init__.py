@@ -9,6 +9,7 @@ import os
 import re
 from datetime import timedelta, timezone, tzinfo
 from functools import cache
+from ipaddress import ip_address
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,12 +54,25 @@ def zone_of(name: str) -> tzinfo:
         raise ValueError("there is no time zone of this name; Europe/Berlin or GMT+05:45 are some") from None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine to itself, by its looks: no name is looked up."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Settings(BaseSettings):
     """The pipeline's settings on one machine. Ports and names default to the original's."""
 
     model_config = SettingsConfigDict(env_prefix="LOGPIPE_", frozen=True, extra="ignore")
 
     host: str = Field("localhost", description="Host that every service listens on and is reached at")
+    listen_beyond_loopback: bool = Field(
+        False,
+        description="Whether `LOGPIPE_HOST` may be no loopback address: most services ask nobody for a "
+        "password, so whoever reaches them reads, writes and deletes",
+    )
     port_offset: int = Field(0, ge=0, le=50000, description="Added to every port that is left at its default")
     state_dir: Path = Field(PROJECT_DIR / ".state", description="Data, logs and secrets of this copy")
 
@@ -81,7 +95,9 @@ class Settings(BaseSettings):
     page_port: Port = Field(9011, description="The service behind the page inside Airflow")
     spark_ui_port: Port = Field(4040, description="Page and REST API of the Spark job")
     ftp_port: Port = Field(2121, description="FTP server with the bundled log")
-    supervisor_port: Port = Field(9001, description="Process host (supervisord), XML-RPC")
+    supervisor_port: Port = Field(
+        9001, description="Process host (supervisord), XML-RPC; on loopback it has a socket instead"
+    )
 
     # Kafka
     topic: str = Field(DEFAULT_TOPIC, pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="Topic of log lines")
@@ -337,6 +353,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _stay_on_loopback(self) -> "Settings":
+        """Refuse to be reached by others unless that was asked for by name."""
+        if not self.listen_beyond_loopback and not is_loopback(self.host):
+            raise ValueError(
+                f"LOGPIPE_HOST is {self.host}, which is no loopback address: whoever reaches it could read, "
+                "write and delete everything, since most services ask for no password. Leave it at "
+                "localhost, or say LOGPIPE_LISTEN_BEYOND_LOOPBACK=1 where the network keeps others away"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
         """Refuse settings that are fine by themselves and cannot work together."""
         if self.window_s % self.slide_s:
@@ -371,6 +398,13 @@ class Settings(BaseSettings):
     def bind_address(self) -> str:
         """What a server listens on: loopback by its number where that is the host, or else the host."""
         return "127.0.0.1" if self.host == "localhost" else self.host
+
+    @property
+    def process_host(self) -> str:
+        """Where the process host is asked: its socket on this machine, or else the host."""
+        if not is_loopback(self.host):
+            return self.host
+        return str(self.state_dir.expanduser().resolve() / "host.sock")
 
     @property
     def file_root_folders(self) -> list[Path]:

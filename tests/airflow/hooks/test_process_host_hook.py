@@ -100,8 +100,7 @@ def test_a_wrong_password_is_said(
     connect(
         monkeypatch,
         "other",
-        host="127.0.0.1",
-        port=process_host.settings.supervisor_port,
+        host=process_host.settings.process_host,
         login="logpipe",
         password="wrong-one",
     )
@@ -120,7 +119,7 @@ def test_of_several_hosts_the_one_that_answers_takes_over(
 ) -> None:
     """Nothing listens at the first host: what is not up on the second one is started there."""
     connect(
-        monkeypatch, "process_host_default", host="127.0.0.9, 127.0.0.1",
+        monkeypatch, "process_host_default", host=f"127.0.0.9, {process_host.settings.process_host}",
         port=process_host.settings.supervisor_port, login="logpipe",
         password=process_host.secrets["process_host_password"],
     )  # fmt: skip

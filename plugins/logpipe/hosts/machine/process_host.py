@@ -1,5 +1,6 @@
 """The process host of this machine (supervisord): starting and ending it; `client` asks it."""
 
+import os
 import re
 import subprocess
 import time
@@ -17,6 +18,7 @@ from logpipe.settings import Settings
 
 START_TIMEOUT_S = 20.0
 SHUTDOWN_TIMEOUT_S = 90.0
+LONGEST_SOCKET = 99  # of the 107 that Linux has: supervisord makes it under a name with its pid behind
 
 
 class Supervisord:
@@ -36,22 +38,21 @@ class Supervisord:
         """Whether this copy's process host answers.
 
         Raises:
-            ProcessHostError: another program, or another copy's process host, has the port; or this copy's
-                runs at another one.
+            ProcessHostError: something else answers there, or this copy runs with other ports.
         """
+        self._refuse_other_ports()
         try:
             return bool(self.client.call("getState")["statename"] == "RUNNING")
         except NobodyListensError:
-            self._refuse_another_port()
             return False
         except ClientError as error:
             raise ProcessHostError(
-                f"Port {self._settings.supervisor_port} belongs to another program, or to another copy's "
-                f"process host ({error}): set LOGPIPE_SUPERVISOR_PORT or LOGPIPE_PORT_OFFSET, or stop it."
+                f"{self._settings.process_host} belongs to something else than this copy's process host "
+                f"({error}): stop that, or set LOGPIPE_STATE_DIR to a folder of this copy's own"
             ) from None
 
-    def _refuse_another_port(self) -> None:
-        """A command with other ports would take a running copy for a stopped one, and delete its data."""
+    def _refuse_other_ports(self) -> None:
+        """A command with other ports would ask for the services of a running copy where they are not."""
         place, own_port = self._layout.state_dir, self._settings.supervisor_port
         try:
             pid = int((place / "supervisord.pid").read_text())
@@ -59,12 +60,12 @@ class Supervisord:
             command = psutil.Process(pid).cmdline()
         except (OSError, ValueError, psutil.Error):
             return
-        port = re.search(r"^port=\S+:(\d+)$", conf, re.MULTILINE)
+        port = re.search(r'\bLOGPIPE_SUPERVISOR_PORT="(\d+)"', conf)
         if str(self._layout.supervisor_conf) in command and port and int(port[1]) != own_port:
             raise ProcessHostError(
-                f"The copy in {place} runs with other ports: its process host (process {pid}) listens at "
-                f"{port[1]}, not at {own_port}. Set LOGPIPE_PORT_OFFSET, or LOGPIPE_SUPERVISOR_PORT, to what "
-                "it was started with."
+                f"The copy in {place} runs with other ports: LOGPIPE_SUPERVISOR_PORT is {port[1]} there (its "
+                f"process host is process {pid}), not {own_port}. Set LOGPIPE_PORT_OFFSET, or "
+                "LOGPIPE_SUPERVISOR_PORT, to what it was started with."
             )
 
     def end_leftovers(self) -> int:
@@ -78,6 +79,13 @@ class Supervisord:
             if write_private(self._layout.supervisor_conf, conf):
                 self._update()
             return
+        place = self._settings.process_host
+        length_bytes = len(os.fsencode(place))
+        if place.startswith("/") and length_bytes > LONGEST_SOCKET:
+            raise ProcessHostError(
+                f"{place} is too long for the process host's socket, {length_bytes} bytes, expected at most "
+                f"{LONGEST_SOCKET}: set LOGPIPE_STATE_DIR to a folder with a shorter path"
+            )
         self._layout.make_dirs()
         write_private(self._layout.supervisor_conf, conf)
         command = [str(PYTHON), "-m", "supervisor.supervisord", "-c", str(self._layout.supervisor_conf)]

@@ -20,7 +20,7 @@ from logpipe.hosts import configuration
 from logpipe.hosts.environment import service_environment
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.process_host import Supervisord
-from logpipe.hosts.services import SERVICES, Kind, Preparation, Service
+from logpipe.hosts.services import PROCESS_HOST, SERVICES, Kind, Preparation, Service
 from logpipe.settings import PROJECT_DIR, Settings
 
 READY_TIMEOUT_S = 180.0
@@ -84,7 +84,7 @@ class Stack:
             f"Port {port} of {service.name} is taken by another program: stop it, or set "
             f"LOGPIPE_{_setting(name).upper()} (or LOGPIPE_PORT_OFFSET for all ports)."
             for service in self.services
-            if service.name not in running
+            if service.name not in running and not _has_socket(service, self.settings)
             for name in service.ports
             if not _port_is_free(port := self.settings.port(name))
         ]
@@ -211,6 +211,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             env=os.environ | service_environment(self.settings) | due.environment,
             cwd=PROJECT_DIR,
+            umask=0o077,
         )
         if answer.returncode:
             tail = "\n".join((answer.stdout + answer.stderr).splitlines()[-12:])
@@ -226,6 +227,7 @@ class Stack:
         with closing(Hdfs(self.settings.webhdfs_url, superuser)) as hdfs:
             hdfs.make_folder(home)
             hdfs.set_owner(home, user, user)
+            hdfs.set_mode(home, 0o700)
 
     # ------------------------------------------------------------------ status
 
@@ -308,6 +310,10 @@ class StartProgress:
 
     def fail(self, service: str, reason: str) -> None:
         """It is not, and will not be."""
+
+
+def _has_socket(service: Service, settings: Settings) -> bool:
+    return service is PROCESS_HOST and settings.process_host.startswith("/")
 
 
 def _setting(port: str) -> str:

@@ -14,7 +14,12 @@ def supervisor_conf(settings: Settings, layout: Layout, services: Iterable[Servi
     It holds the host's password, so it is written with mode 600.
     """
     password = layout.secrets()["process_host_password"]
-    address = f"{settings.bind_address}:{settings.supervisor_port}"
+    place = settings.process_host
+    login = {"username": USER, "password": password}
+    if place.startswith("/"):
+        server = _section("unix_http_server", {"file": place, "chmod": "0600", **login})
+    else:
+        server = _section("inet_http_server", {"port": f"{place}:{settings.supervisor_port}", **login})
     text = _section(
         "supervisord",
         {
@@ -27,7 +32,7 @@ def supervisor_conf(settings: Settings, layout: Layout, services: Iterable[Servi
             "environment": _environment(service_environment(settings)),
         },
     )
-    text += _section("inet_http_server", {"port": address, "username": USER, "password": password})
+    text += server
     text += _section(
         "rpcinterface:supervisor",
         {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
