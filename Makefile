@@ -15,7 +15,7 @@ ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tes
 .DEFAULT_GOAL := help
 COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
-.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock docs cluster-jars
+.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
@@ -58,10 +58,10 @@ machine:
 	@bin/install venv requirements.txt requirements-dev.txt
 	@touch $@
 
-build/jars/flume/.made: java/pom.xml flume/pom.xml $(shell find flume/src/main -name '*.java') | machine
+build/jars/flume/.made: java/pom.xml java/sums/flume flume/pom.xml $(shell find flume/src/main -name '*.java') | machine
 	@bin/install jars flume
 
-build/jars/%/.made: java/pom.xml java/%/pom.xml | machine
+build/jars/%/.made: java/pom.xml java/%/pom.xml java/sums/% | machine
 	@bin/install jars $*
 
 build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
@@ -107,9 +107,19 @@ soak: install-dev ## Run for HOURS=… (1) at PACE=… with random kills; fails 
 		$${MAKE_AIRFLOW:+--airflow} $${MAKE_FOLLOW:+--follow} $${MAKE_JSON:+--json="$$MAKE_JSON"}
 
 lock: install-dev ## Compile requirements.in and requirements-dev.in anew
-	$(VENV)/uv pip compile -q requirements.in --override overrides.txt -o requirements.txt
-	$(VENV)/uv pip compile -q requirements-dev.in --override overrides.txt -o requirements-dev.txt
-	cd docker && ../$(VENV)/uv pip compile -q requirements.in --override ../overrides.txt -o requirements.txt
+	$(VENV)/uv pip compile -q --generate-hashes requirements.in --override overrides.txt -o requirements.txt
+	$(VENV)/uv pip compile -q --generate-hashes requirements-dev.in --override overrides.txt -o requirements-dev.txt
+	cd docker && ../$(VENV)/uv pip compile -q --generate-hashes requirements.in --override ../overrides.txt -o requirements.txt
+
+lock-jars: | machine ## List the jars of java/pom.xml anew, with their SHA-256, in java/sums
+	@for module in $(MODULES) yarn; do NEW_SUMS=1 bin/install jars $$module || exit; done
+
+sbom: install-dev ## Bills of material (CycloneDX, JSON) of the Python packages and of the jars, in build/sbom
+	@mkdir -p build/sbom
+	@$(VENV)/cyclonedx-py environment .venv --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom/python.json
+	@mvn -B -q -C -f java/pom.xml org.cyclonedx:cyclonedx-maven-plugin:makeAggregateBom -DoutputFormat=json -DoutputName=jars \
+		-DoutputReactorProjects=false -DincludeTestScope=false -DoutputDirectory=$(abspath build/sbom)
+	@ls -l build/sbom/*.json
 
 docs: install-dev ## Write docs/settings.md from the settings, and the picture of the rooms from the imports
 	@$(VENV)/python -m logpipe.settings > docs/settings.md

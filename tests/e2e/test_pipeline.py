@@ -4,9 +4,15 @@ import gzip
 import os
 import signal
 import socket
+from contextlib import closing, suppress
+from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
+from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.settings import is_loopback
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -72,6 +78,8 @@ def test_a_source_that_is_not_there_fails_with_url_and_reason(pipeline, first_ru
         ("file://{state}/secrets.json", "stands in the state folder"),
         ("file:///etc/hostname", "LOGPIPE_FILE_ROOTS"),
         ("ftp://reader:hidden-word@localhost/a.log", "CONNECTION="),
+        ("https://example.org/a.log?X-Amz-Signature=hidden-word", "CONNECTION="),
+        ("http://localhost:9870/jmx", "LOGPIPE_SOURCE_HOSTS"),
     ],
 )
 def test_what_may_not_be_read_is_refused_before_anything_starts(pipeline, url, told):
@@ -106,3 +114,57 @@ def test_a_killed_service_comes_back(pipeline, first_run):
         return service["healthy"] and service["pid"] != pid
 
     wait_until(is_back, 30)
+
+
+def test_nobody_else_reads_what_it_keeps(pipeline, first_run):
+    """Whatever wrote it: this project's Python, the JVMs, Airflow, the database."""
+    seen, open_to_others = 0, []
+    for folder, _, files in os.walk(pipeline.state_dir):
+        for path in (Path(folder), *(Path(folder, name) for name in files)):
+            with suppress(FileNotFoundError):  # it runs
+                seen += 1
+                if not path.is_symlink() and path.lstat().st_mode & 0o077:
+                    open_to_others.append(str(path))
+    assert seen > 300
+    assert open_to_others == []
+    settings = pipeline.settings()
+    with (
+        closing(Hdfs(settings.webhdfs_url, "somebody")) as hdfs,
+        pytest.raises(HdfsError, match="Permission"),
+    ):
+        hdfs.list(settings.hdfs_logs_dir)
+
+
+def test_it_listens_on_loopback_only(pipeline, first_run):
+    host = psutil.Process(int((pipeline.state_dir / "supervisord.pid").read_text()))
+    listening = {
+        (connection.laddr.ip, connection.laddr.port): process.name()
+        for process in (host, *host.children(recursive=True))
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    settings = pipeline.settings()
+    ports = {port for _, port in listening}
+    assert {settings.kafka_port, settings.namenode_port, settings.airflow_port, settings.netcat_port} <= ports
+    assert settings.supervisor_port not in ports
+    assert {
+        at: name for at, name in listening.items() if not is_loopback(at[0].removeprefix("::ffff:"))
+    } == {}
+
+
+def test_a_page_of_somebody_elses_writes_nothing_to_hdfs(pipeline, first_run):
+    """What a browser on this machine would send for it: no header that has to be asked for before."""
+    settings = pipeline.settings()
+    browser = {"User-Agent": "Mozilla/5.0", "Origin": "https://elsewhere.example.org"}
+    for address in (settings.webhdfs_url, f"http://localhost:{settings.datanode_http_port}"):
+        url = f"{address}/webhdfs/v1/user/bigdata/x?op=CREATE&user.name=bigdata&overwrite=true"
+        answer = httpx.put(url, headers=browser, content=b"x")
+        assert answer.status_code == 400, answer.text
+        assert "X-XSRF-HEADER" in answer.text
+
+
+def test_the_sparks_page_ends_nothing(pipeline, first_run):
+    api = f"http://localhost:{pipeline.settings().spark_ui_port}/api/v1/applications"
+    (application,) = httpx.get(api).json()
+    found = dict(httpx.get(f"{api}/{application['id']}/environment").json()["sparkProperties"])
+    assert (found["spark.ui.killEnabled"], found["spark.authenticate"]) == ("false", "true")

@@ -40,7 +40,7 @@ class Supervisord:
         Raises:
             ProcessHostError: something else answers there, or this copy runs with other ports.
         """
-        self._refuse_other_ports()
+        self._refuse_other_ways()
         try:
             return bool(self.client.call("getState")["statename"] == "RUNNING")
         except NobodyListensError:
@@ -51,8 +51,8 @@ class Supervisord:
                 f"({error}): stop that, or set LOGPIPE_STATE_DIR to a folder of this copy's own"
             ) from None
 
-    def _refuse_other_ports(self) -> None:
-        """A command with other ports would ask for the services of a running copy where they are not."""
+    def _refuse_other_ways(self) -> None:
+        """A command with other ports, or of another version, would take a running copy for a dead one."""
         place, own_port = self._layout.state_dir, self._settings.supervisor_port
         try:
             pid = int((place / "supervisord.pid").read_text())
@@ -60,12 +60,20 @@ class Supervisord:
             command = psutil.Process(pid).cmdline()
         except (OSError, ValueError, psutil.Error):
             return
+        if str(self._layout.supervisor_conf) not in command:
+            return
         port = re.search(r'\bLOGPIPE_SUPERVISOR_PORT="(\d+)"', conf)
-        if str(self._layout.supervisor_conf) in command and port and int(port[1]) != own_port:
+        if port and int(port[1]) != own_port:
             raise ProcessHostError(
                 f"The copy in {place} runs with other ports: LOGPIPE_SUPERVISOR_PORT is {port[1]} there (its "
                 f"process host is process {pid}), not {own_port}. Set LOGPIPE_PORT_OFFSET, or "
                 "LOGPIPE_SUPERVISOR_PORT, to what it was started with."
+            )
+        if self._settings.process_host not in conf:
+            raise ProcessHostError(
+                f"The copy in {place} runs, and its process host (process {pid}) listens elsewhere than at "
+                f"{self._settings.process_host}: another version, or another LOGPIPE_HOST, started it. "
+                "Stop it with that"
             )
 
     def end_leftovers(self) -> int:
