@@ -133,3 +133,26 @@ def test_a_command_with_other_ports_does_not_take_a_copy_that_runs_for_one_that_
     ):
         other.host.end_leftovers()
     assert pid_of(stack, "ftp") == ftp
+
+
+def test_a_copy_that_another_version_runs_is_left_alone(stack):
+    """Its process host listens elsewhere: it is not taken for one that was killed."""
+    stack.host.client.start("ftp")
+    wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
+    ftp = pid_of(stack, "ftp")
+    conf = stack.layout.supervisor_conf
+    now = conf.read_text()
+    conf.write_text(now.replace("host.sock", "another.sock"))
+    try:
+        with pytest.raises(ProcessHostError, match="another version"):
+            stack.host.end_leftovers()
+    finally:
+        conf.write_text(now)
+    assert pid_of(stack, "ftp") == ftp
+
+
+def test_a_state_folder_with_too_long_a_path_is_refused_with_the_way_out(tmp_path):
+    place = tmp_path / ("long" * 25)
+    made = Stack(own_settings(place))
+    with pytest.raises(ProcessHostError, match=r"too long.*LOGPIPE_STATE_DIR"):
+        made.host.start()

@@ -1,6 +1,7 @@
 """What installs the pipeline: it names what is missing, and leaves nothing that is half there."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ from logpipe.settings import PROJECT_DIR
 
 # What a Maven that copies one jar does: its last argument is where to.
 HALF = 'jars=${@: -1}; mkdir -p "${jars#-Djars=}/kafka"; touch "${jars#-Djars=}/kafka/a.jar"'
-TOOLS = ("bash", "awk", "df", "dirname", "head", "mkdir", "mv", "realpath", "rm", "tail", "touch")
+TOOLS = (
+    "bash", "awk", "df", "diff", "dirname", "head", "mkdir", "mv", "realpath", "rm", "sha256sum", "tail",
+    "touch",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -30,8 +34,8 @@ def program(path, script):
     path.chmod(0o755)
 
 
-def install(tools, *arguments, python=sys.executable):
-    environment = {"PATH": str(tools), "PYTHON": python, "BUILD_DIR": str(tools.parent / "build")}
+def install(tools, *arguments, python=sys.executable, **more):
+    environment = {"PATH": str(tools), "PYTHON": python, "BUILD_DIR": str(tools.parent / "build"), **more}
     command = [str(PROJECT_DIR / "bin" / "install"), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -71,6 +75,34 @@ def test_jars_are_moved_to_their_place_when_all_are_there(tools):
     old = tools.parent / "build" / "jars" / "kafka" / "old.jar"
     old.parent.mkdir(parents=True)
     old.touch()
-    answer = install(tools, "jars", "kafka")
+    listed = {"JAR_SUMS": str(tools.parent)}
+    assert install(tools, "jars", "kafka", NEW_SUMS="1", **listed).returncode == 0
+    answer = install(tools, "jars", "kafka", **listed)
     assert answer.returncode == 0, answer.stderr
     assert {path.name for path in old.parent.iterdir()} == {"a.jar", ".made"}
+
+
+@pytest.mark.parametrize(
+    "other", ["echo x > ${jars#-Djars=}/kafka/a.jar", "touch ${jars#-Djars=}/kafka/b.jar"]
+)
+def test_a_jar_that_is_another_one_or_came_along_is_not_taken(tools, other):
+    program(tools / "java", "echo 'openjdk version \"17.0.2\"' >&2")
+    program(tools / "javac", "")
+    program(tools / "mvn", HALF)
+    listed = {"JAR_SUMS": str(tools.parent)}
+    assert install(tools, "jars", "kafka", NEW_SUMS="1", **listed).returncode == 0
+    before = (tools.parent / "build/jars/kafka/.made").stat().st_mtime_ns
+    program(tools / "mvn", f"{HALF}; folder=${{jars#-Djars=}}/kafka; {other}")
+    answer = install(tools, "jars", "kafka", **listed)
+    assert answer.returncode == 1
+    assert "The jars of kafka are not those of" in answer.stderr
+    assert f"{other[-5:]}\n" in answer.stderr
+    assert (tools.parent / "build/jars/kafka/.made").stat().st_mtime_ns == before
+
+
+def test_everything_that_is_installed_is_known_by_its_hash():
+    for name in ("requirements.txt", "requirements-dev.txt", "docker/requirements.txt"):
+        text = (PROJECT_DIR / name).read_text()
+        packages = re.findall(r"^[a-z0-9.-]+==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+        assert len(packages) == len(re.findall(r"^\w\S*==", text, re.MULTILINE)) > 0, name
+        assert "://" not in text

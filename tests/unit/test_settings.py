@@ -68,3 +68,17 @@ def test_an_error_names_the_variable_and_the_value(values, message):
 
 def test_the_table_in_the_docs_is_what_the_settings_are():
     assert (settings.PROJECT_DIR / "docs" / "settings.md").read_text() == table()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "my-machine", "localhost.example.org"])
+def test_a_host_that_others_reach_has_to_be_asked_for_by_name(host):
+    with pytest.raises(
+        settings.SettingsError, match=f"LOGPIPE_HOST is {host}.*LOGPIPE_LISTEN_BEYOND_LOOPBACK=1"
+    ):
+        settings.parse(host=host)
+    assert settings.parse(host=host, listen_beyond_loopback=True).bind_address == host
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.5.6", "::1"])
+def test_loopback_needs_no_word(host):
+    assert settings.parse(host=host).process_host.endswith("/host.sock")
