@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from logpipe.hosts.layout import AIRFLOW_USER, Layout
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import AirflowClient
 from tests.ports import free_port, free_ports
+from tests.replayer.servers import LOGIN
 
 # What other tests do here on purpose is not told of.
 NO_ALERTS = "".join(
@@ -39,6 +41,8 @@ class Pipeline:
     environment: dict[str, str]
     state_dir: Path
     messages_port: int  # whom Airflow's connection for messages leads to
+    server_port: int  # where a log's server may be
+    signature: str  # what that asks for, besides the tests' user and password, by the connection `signed`
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
@@ -71,7 +75,7 @@ class Pipeline:
 def own_copy(state_dir: Path, file_roots: Path) -> Iterator[Pipeline]:
     """A copy with ports of its own; stopped at the end, and nothing of it may be left behind."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
-    messages_port = free_port()
+    messages_port, server_port, signature = free_port(), free_port(), token_hex()
     receiver = {"path": f"json://127.0.0.1:{messages_port}/", "tag": "all"}
     rules = state_dir.with_name("alerts.toml")
     rules.write_text(NO_ALERTS)
@@ -81,10 +85,20 @@ def own_copy(state_dir: Path, file_roots: Path) -> Iterator[Pipeline]:
         "LOGPIPE_FILE_ROOTS": str(file_roots),
         "LOGPIPE_ALERTS_FILE": str(rules),
         "AIRFLOW_CONN_APPRISE_DEFAULT": json.dumps({"conn_type": "apprise", "extra": {"config": [receiver]}}),
+        "LOGPIPE_SOURCE_HOSTS": f"public,localhost:{server_port}",
+        "AIRFLOW_CONN_SIGNED": json.dumps(
+            {
+                "conn_type": "http",
+                "host": "localhost",
+                "login": LOGIN.user,
+                "password": LOGIN.password,
+                "extra": {"query": f"X-Amz-Signature={signature}"},
+            }
+        ),
         # Somebody who may look and not act; Airflow makes up the password.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
     }
-    copy = Pipeline(environment, state_dir, messages_port)
+    copy = Pipeline(environment, state_dir, messages_port, server_port, signature)
     try:
         yield copy
     finally:

@@ -4,6 +4,7 @@ import gzip
 import os
 import signal
 import socket
+import subprocess
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.settings import is_loopback
+from tests.replayer.servers import LOGIN, Faults, web_server
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -133,6 +135,23 @@ def test_nobody_else_reads_what_it_keeps(pipeline, first_run):
         pytest.raises(HdfsError, match="Permission"),
     ):
         hdfs.list(settings.hdfs_logs_dir)
+
+
+def test_what_a_server_asks_for_stands_in_one_file(pipeline, first_run, tmp_path):
+    """Not in Airflow's database (parameters, rendered fields, XCom), logs, records, topic, HDFS, the page."""
+    (tmp_path / "a.log").write_bytes(b"one\ntwo\n")
+    faults = Faults()
+    url = f"http://localhost:{pipeline.server_port}/a.log"
+    with web_server(tmp_path, faults, port=pipeline.server_port):
+        answer = pipeline.command("replay", "--url", url, "--connection", "signed", "--pace", "max")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert set(faults.queries) == {f"X-Amz-Signature={pipeline.signature}"}
+    secrets = (pipeline.signature, LOGIN.password)
+    assert not any(secret in answer.stdout + answer.stderr for secret in secrets)
+    for secret in secrets:
+        looked = ["grep", "-rlaF", "--devices=skip", secret, str(pipeline.state_dir)]
+        found = subprocess.run(looked, capture_output=True, text=True, timeout=120).stdout.split()
+        assert {Path(path).suffix for path in found} == {".login"}, secret
 
 
 def test_it_listens_on_loopback_only(pipeline, first_run):

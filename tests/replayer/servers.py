@@ -133,6 +133,7 @@ def web_server(
     status: int = 0,
     end: Literal["length", "chunks", "close"] = "length",
     redirect_to: str = "",
+    port: int = 0,
 ) -> Iterator[int]:
     """Serves a folder to one user; gives the port.
 
@@ -140,6 +141,7 @@ def web_server(
         status: every request is answered by it; 0: none.
         end: how a client learns where a file ends.
         redirect_to: where every request is sent on to.
+        port: 0: any.
     """
     token = "Basic " + base64.b64encode(f"{USER}:{USER_PASSWORD}".encode()).decode()
 
@@ -197,7 +199,7 @@ def web_server(
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Nothing."""
 
-    server = ThreadingHTTPServer(("localhost", 0), Handler)
+    server = ThreadingHTTPServer(("localhost", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
