@@ -36,11 +36,14 @@ how to talk to it (user {USER}, password from {PASSWORD} in secrets.json)
   curl -u {USER}:PASSWORD -X POST localhost:9010/replays/first/stop
   curl -u {USER}:PASSWORD localhost:9010/replays/first/seal --json '{{"sealed_at": "2026-01-31T00:00:00Z"}}'
                                                                  equal everywhere: not to change any more
+  curl -u {USER}:PASSWORD localhost:9010/follows --json '{{"log": "/var/log/nginx/access.log"}}'
+                                                                 follow it as it is written; /follows/ID/stop
   curl localhost:9010/health                                     no password
 
 where things are, below LOGPIPE_STATE_DIR
   secrets.json                the password
-  replays/ID.json             one record a replay
+  replays/ID.json             one record a replay, and a file of a followed log
+  follows/ID.json             one a followed log
   replays/sums.json           what is left of those that were sealed and ended {KEEP_DAYS} days ago
   (copies of the records      below LOGPIPE_HDFS_LEDGER_DIR on HDFS, in replays)
   dead_letters/ID.jsonl       lines over LOGPIPE_MAX_LINE_BYTES, which are not sent

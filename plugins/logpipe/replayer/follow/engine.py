@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from logpipe.clients.hdfs import HdfsError
+from logpipe.contracts.formats import DEFAULT
 from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO, take
 from logpipe.formats.fields import FormatError
@@ -68,7 +68,7 @@ class Engine:
         settings: where agent 1 and the topic are.
         records: the registry.
         register_format: ``(prefix, log, format)``: called before a log's first line is sent; raises
-            HdfsError while it cannot be done.
+            SinkUnavailableError while it cannot be done.
     """
 
     def __init__(
@@ -161,8 +161,7 @@ class Engine:
                 return self._of_pattern(asked.follow_id), True
             if same := self._same_file(asked):
                 return [same.to_json()], False
-            self._check(asked)
-            self._begin(asked)
+            self._begin(self._checked(asked))
             return [self._logs[asked.follow_id].to_json()], True
 
     def get(self, follow_id: str) -> dict[str, Any] | None:
@@ -209,8 +208,8 @@ class Engine:
         self._senders.end(_STOP_WAIT_S)
         self._lookers.end(0.5)
 
-    def _check(self, asked: Follow) -> None:
-        """Refuse what can never be followed; what may become one day is waited for."""
+    def _checked(self, asked: Follow) -> Follow:
+        """Refuse what can never be followed, and tell the format; what may become one day is waited for."""
         self.door.check(asked.path)
         if asked.format != AUTO:
             compile_format(asked.format)
@@ -219,18 +218,25 @@ class Engine:
         except SourceError as error:
             raise ValueError(error.reason) from None
         except OSError:
-            return  # not there yet, or no permission: its state says so
+            return asked  # not there yet, or no permission: its state says so
         try:
             head = file.read(0, _LOOKED_AT_BYTES)
             if b"\0" in head[:4096] or file.size() is None:
                 raise ValueError(f"{asked.log} is a binary file, expected lines of text")
         except OSError:
-            return
+            return asked
         finally:
             file.close()
         lines = head.split(b"\n")[:-1]
-        if asked.format != AUTO and any(lines):
-            take(asked.format, lines)
+        if not any(lines) or asked.taken_format:
+            return asked
+        try:
+            found = take(asked.format, lines).name
+        except FormatError:
+            if asked.format != AUTO:
+                raise
+            return asked  # the lines that are sent may tell
+        return replace(asked, format=found) if asked.format == AUTO else asked
 
     def _same_file(self, asked: Follow) -> FollowedLog | None:
         """The log that reads this file by another name."""
@@ -321,7 +327,7 @@ class Engine:
             try:
                 if before is not None:
                     follow = _again(follow, before)
-                self._check(follow)
+                follow = self._checked(follow)
             except ValueError as error:
                 log.warning("%s fits %s and is not followed: %s", path, pattern.path, error)
             else:
@@ -486,20 +492,21 @@ class Engine:
         """Tell the format by a log's first lines, and register it before they are sent.
 
         Lines are sent whatever they look like: those that do not parse are counted as such, and kept.
+
+        Raises:
+            SinkUnavailableError: HDFS is away.
+            SinkError: the log is registered with another format.
         """
         taken, warning = follow.format, ""
         try:
-            taken = take(follow.format, lines).name if follow.format == AUTO else follow.format
-            if follow.format != AUTO:
-                take(follow.format, lines)
+            found = take(follow.format, lines).name
+            taken = found if taken == AUTO else taken
         except FormatError as error:
-            warning = str(error)
-        if taken != AUTO:
-            try:
-                self._register_format(follow.follow_id, follow.path, taken)
-            except HdfsError as error:
-                raise SinkUnavailableError(f"readers are to know the format first: {error}") from None
-        return ("" if taken == AUTO else taken), warning
+            taken = DEFAULT.format_text if taken == AUTO else taken
+            warning = f"its lines are read as {taken}: {error}"
+        with self._gate.tries():
+            self._register_format(follow.follow_id, follow.path, taken)
+        return taken, warning
 
     def must_be_open(self) -> None:
         """Raise SinkUnavailableError while the agent is away, so that one log tries and not all."""
