@@ -231,6 +231,34 @@ def test_a_truncated_file_is_told_with_what_is_unknown(follower: Follower, tmp_p
     assert len(follower.state(followed["follow_id"])["unknown"]) == 2
 
 
+def test_of_a_file_that_lost_its_end_nothing_is_sent_twice(follower: Follower, tmp_path: Path) -> None:
+    """As a power cut leaves it, where the server had not synced what it wrote."""
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(60)
+    left = log.path.stat().st_size
+    log.write(40)
+    follower.wait_for(followed["follow_id"], 100)
+    os.truncate(log.path, left)
+    log.write(10)
+    follower.must_hold(followed["follow_id"], log.lines)
+    assert len(follower.state(followed["follow_id"])["unknown"]) == 1
+
+
+def test_a_file_that_comes_back_goes_on(follower: Follower, tmp_path: Path) -> None:
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(10)
+    follower.wait_for(followed["follow_id"], 10)
+    os.rename(log.path, tmp_path / "elsewhere")
+    wait_until(lambda: ended(follower, f"{followed['follow_id']}.g1"), 20, "its end")
+    os.rename(tmp_path / "elsewhere", log.path)
+    log.write(5)
+    follower.must_hold(followed["follow_id"], log.lines)
+    log.write(5)
+    follower.must_hold(followed["follow_id"], log.lines)
+
+
 def test_a_pattern_takes_files_that_come(follower: Follower, tmp_path: Path) -> None:
     first = Written(tmp_path / "first.log")
     first.write(5)

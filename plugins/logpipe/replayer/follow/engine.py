@@ -636,3 +636,5 @@ class Gate:
             elif isinstance(error, SinkUnavailableError):
                 self.wait_s = self._backoff.next_pause_s() or 0.1
                 self._reason, self._try_at_s = str(error), time.monotonic() + self.wait_s
+            else:  # of this log alone: another one may try
+                self._try_at_s = 0.0

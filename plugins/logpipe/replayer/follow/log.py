@@ -527,7 +527,7 @@ class FollowedLog:
     @staticmethod
     def _is_current(part: Part, identity: tuple[int, int]) -> bool:
         is_it = part.file is not None and part.file.identity == identity and not part.is_truncated
-        return is_it and part.ended_at is None and not part.is_late
+        return is_it and part.ended_at is None
 
     def _leave(self, identity: tuple[int, int] | None, now_s: float) -> None:
         for part in self._parts:
@@ -557,10 +557,29 @@ class FollowedLog:
             file.close()
             self._trouble = f"{self._path} is a binary file, expected lines of text"
             return
-        begin = last_line_end(file) if at_end else self._sent_before(file, known)
+        if at_end:
+            begin = last_line_end(file)
+        else:
+            begin = max(self._sent_before(file, known), self._left_of(file, head))
+        for part in list(self._parts):  # it has come back: its end is not watched any more
+            if part.ended_at is not None and part.file and part.file.identity == file.identity:
+                self._drop(part)
         self._trouble = self._reason = ""
         self._append(file, begin=begin)
         self._is_there, self._look_again_at = True, time.monotonic() + _LOOK_AGAIN_S
+
+    def _left_of(self, file: OpenLog, head: bytes) -> int:
+        """Where to go on in a file that begins as one that was sent: it came back, or lost its end."""
+        return max(
+            (
+                last_line_end(file, offset)
+                for generation, offset in self._known.values()
+                if file.identity == (generation.device, generation.inode)
+                and generation.head.size_bytes
+                and generation.head.fits(head)
+            ),
+            default=0,
+        )
 
     def _append(
         self,
@@ -828,7 +847,7 @@ class FollowedLog:
                 rest += len(block)
             if rest:  # the same bytes are sent again after a kill, whatever is added meanwhile
                 changed = part.record.changed(generation=replace(generation, cut=offset + rest))
-                self._office.save(changed)
+                self._office.save(changed, is_new=True)
                 part.record = changed
                 return
         self._finish(part, "done", None)
@@ -928,7 +947,8 @@ class FollowedLog:
         assert file is not None
         found = find(part.generation, part.record.place.offset, self._office.door, but=file.identity)
         part.loss = (
-            f"{self._path} was truncated (copytruncate): what was written between "
+            f"{self._path} was truncated (copytruncate; or a power cut took its end): what was written "
+            "between "
             + ("the copy and the truncation" if found else "the last reading and the truncation")
             + " cannot be known"
         )
@@ -968,9 +988,10 @@ def _is_of(old: Rotated, generation: Generation) -> bool:
     return abs(old.written_at - generation.written_at) < _SAME_TIME_S
 
 
-def last_line_end(file: OpenLog) -> int:
-    """Offset behind the last line end that a file has now; 0 when it has none."""
+def last_line_end(file: OpenLog, most: int | None = None) -> int:
+    """Offset behind the last line end that a file has now, up to an offset; 0 when it has none."""
     size = file.size() or 0
+    size = size if most is None else min(size, most)
     while size:
         begin = max(0, size - 65536)
         found = file.read(begin, size - begin).rfind(b"\n")
