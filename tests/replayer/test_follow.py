@@ -235,11 +235,12 @@ def test_of_a_file_that_lost_its_end_nothing_is_sent_twice(follower: Follower, t
     """As a power cut leaves it, where the server had not synced what it wrote."""
     log = Written(tmp_path / "access.log")
     followed = follower.follow(log.path)
-    log.write(60)
+    log.write(100)
     left = log.path.stat().st_size
     log.write(40)
-    follower.wait_for(followed["follow_id"], 100)
+    follower.wait_for(followed["follow_id"], 140)
     os.truncate(log.path, left)
+    wait_until(lambda: follower.state(followed["follow_id"])["unknown"], 20, "what is unknown")
     log.write(10)
     follower.must_hold(followed["follow_id"], log.lines)
     assert len(follower.state(followed["follow_id"])["unknown"]) == 1

@@ -78,6 +78,7 @@ def main() -> int:
     handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each copy of a record
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # a line for each change of a followed log
     try:
         current = settings.load()
         password = read_password(current.state_dir, PASSWORD)

@@ -196,8 +196,8 @@ class FollowedLog:
     @property
     def file_path(self) -> str:
         """Of the file that it is now, links resolved."""
-        newest = self._parts[-1:]
-        return newest[0].generation.file if newest else str(self._path)
+        newest = _newest(list(self._parts))
+        return newest.generation.file if newest else str(self._path)
 
     def to_json(self) -> dict[str, Any]:
         """As others see it."""
@@ -206,7 +206,7 @@ class FollowedLog:
             live = [part for part in self._parts if part.ended_at is None]
             digest = sum((part.record.digest for part in live), start=self._ended)
             behind = sum(part.behind_bytes for part in live)
-            current = live[-1] if live else None
+            current = _newest(live)
             failed = next((part.record for part in live if part.record.state == "failed"), None)
             since, rates = self._behind_since, list(self._rates)
             unknown = list(self._unknown)
@@ -512,7 +512,6 @@ class FollowedLog:
             current = next((part for part in self._parts if self._is_current(part, identity)), None)
             if current is not None:
                 current.left_at = None
-                self._parts.sort(key=lambda part: part.left_at is None)
                 if status.st_size != current.seen_bytes:
                     current.seen_bytes, current.grew_at = status.st_size, now_s
                 if current.behind_bytes and self._behind_since is None:
@@ -630,7 +629,7 @@ class FollowedLog:
             InterruptedReplayError: the replayer halts.
         """
         with self._lock:
-            parts = list(self._parts)
+            parts = sorted(self._parts, key=lambda part: part.left_at is None)  # old ones first
         for part in parts:
             try:
                 wait_s = self._turn_of(part)
@@ -982,6 +981,11 @@ class FollowedLog:
                     part.file.close()
                     part.file = None
             self._parts.clear()
+
+
+def _newest(parts: list[Part]) -> Part | None:
+    """The file that the path is, or was last."""
+    return max(parts, key=lambda part: (part.left_at is None, part.left_at or 0.0), default=None)
 
 
 def _is_of(old: Rotated, generation: Generation) -> bool:
