@@ -91,7 +91,7 @@ class Office(Protocol):
         """Records of a log's generations that are kept, in their order."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Part:
     """A file that is read.
 
@@ -919,14 +919,14 @@ class FollowedLog:
         assert part.ended_at is not None
         if part.file is None:
             return False
-        size = part.file.size() or 0
-        if size > part.record.place.offset:
-            begin, file = part.record.place.offset, part.file
-            with self._lock:
+        with self._lock:
+            if part not in self._parts or part.file is None:
+                return False
+            if (part.file.size() or 0) > part.record.place.offset:
                 self._parts.remove(part)
-            late = self._append(file, begin=begin, is_late=True)
-            late.left_at = now_s
-            return True
+                late = self._append(part.file, begin=part.record.place.offset, is_late=True)
+                late.left_at = now_s
+                return True
         if now_s - part.ended_at >= self._office.settings.follow_reopen_s:
             with self._lock:
                 self._drop(part)
