@@ -951,11 +951,11 @@ class FollowedLog:
             + ("the copy and the truncation" if found else "the last reading and the truncation")
             + " cannot be known"
         )
-        file.close()
         with self._lock:
             part.is_truncated = True
             part.left_at = part.grew_at = time.monotonic() - _LONG_AGO_S
             part.file, part.ordered = found or (None, part.ordered)
+            file.close()
         with self._looking:
             self._look()
 
