@@ -28,6 +28,7 @@ class Dimension:
         key: Gives a line's key from these columns; a line whose key is null is not counted here. Malformed
             lines have nulls everywhere but in ``reason`` and ``time_ms``. None: the field.
         derive: Makes keys of distinct values of ``key``; null: not counted here.
+        is_bounded: There are few keys, whoever sends lines: none of them is ever folded into `OTHER`.
         top: Show only this many keys with the most lines on the console; None shows all, 0 none.
     """
 
@@ -37,6 +38,7 @@ class Dimension:
     field: str
     key: pl.Expr | None = None
     derive: Callable[[pl.Series], pl.Series] | None = None
+    is_bounded: bool = False
     top: int | None = 10
 
     def has_keys(self, lines: pl.DataFrame) -> bool:
@@ -79,21 +81,23 @@ def _short(key: str) -> str:
 _ERROR = pl.when(pl.col("status") >= "400").then(pl.format("{} {}", "status", "target"))
 
 DIMENSIONS = (
-    Dimension(TOTAL, "Total requests", "", "", pl.lit(""), top=None),
+    Dimension(TOTAL, "Total requests", "", "", pl.lit(""), is_bounded=True, top=None),
     Dimension("log", "Logs", "log", "log"),
     Dimension("method", "Methods", "method", "method"),
     Dimension(HOST, "IP traffic", "ip", "host"),
     Dimension("endpoint", "Endpoints", "endpoint", "target"),
-    Dimension("status", "Status codes", "status", "status", top=20),
+    Dimension("status", "Status codes", "status", "status", is_bounded=True, top=20),
     # Which request fails, and how: `status` alone would repeat the table of status codes.
     Dimension("error", "Errors", "error", "status", _ERROR),
     Dimension("vhost", "Virtual hosts", "host", "vhost"),
     Dimension("referrer", "Referrers", "site", "referrer", derive=derived.site),
     Dimension("agent", "Agents", "agent", "user_agent", derive=derived.family),
     Dimension("os", "Operating systems", "system", "user_agent", derive=derived.system),
-    Dimension("bot", "Bots", "bot", "user_agent", derive=derived.bot),
-    Dimension("content", "Contents", "kind", "content_type", derive=derived.kind),
+    Dimension("bot", "Bots", "bot", "user_agent", derive=derived.bot, is_bounded=True),
+    Dimension("content", "Contents", "kind", "content_type", derive=derived.kind, is_bounded=True),
     Dimension("tls", "TLS", "protocol", "tls_protocol"),
-    Dimension("latency", "Latencies", "from us on", "latency_us", derive=derived.bucket, top=0),
-    Dimension(MALFORMED, "Malformed lines", "reason", "reason", top=None),
+    Dimension(
+        "latency", "Latencies", "from us on", "latency_us", derive=derived.bucket, is_bounded=True, top=0
+    ),
+    Dimension(MALFORMED, "Malformed lines", "reason", "reason", is_bounded=True, top=None),
 )

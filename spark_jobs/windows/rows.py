@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from logpipe.windows.commit import FOOTER_KEY, Commit
-from windows.dimensions import MALFORMED, OTHER, TOTAL
+from windows.dimensions import DIMENSIONS, OTHER
 
+_BOUNDED = [dimension.name for dimension in DIMENSIONS if dimension.is_bounded]
 KEY = ("start_s", "dimension", "key")
 COUNTS = ("lines", "sent_bytes")
 SUMS = (*COUNTS, "line_bytes", "hash_sum")
@@ -51,8 +52,12 @@ def capped(rows: pl.DataFrame, max_keys: int) -> pl.DataFrame:
     of_window = ("start_s", "dimension")
     if rows.height <= max_keys or (rows.group_by(*of_window).len()["len"] <= max_keys).all():
         return rows
-    place = pl.struct(-pl.col("lines"), "key").rank("ordinal").over(*of_window)
-    is_few = (place > max_keys) & ~pl.col("dimension").is_in([TOTAL, MALFORMED])
+    place = (
+        pl.struct(other=pl.col("key") == OTHER, few=-pl.col("lines"), key="key")
+        .rank("ordinal")
+        .over(*of_window)
+    )
+    is_few = (place > max_keys) & ~pl.col("dimension").is_in(_BOUNDED)
     return added_up([rows.with_columns(key=pl.when(is_few).then(pl.lit(OTHER)).otherwise("key"))])
 
 

@@ -317,7 +317,7 @@ def read_windows(traffic: Traffic, rules: Rules, now_s: int) -> WindowFacts:
     took = traffic.between(
         now_s - rules.latency.for_s, now_s,
         """SELECT key::BIGINT, sum(lines)::BIGINT FROM all_rows
-           WHERE dimension = 'latency' AND key <> '(other)' GROUP BY key""",
+           WHERE dimension = 'latency' GROUP BY key""",
     )  # fmt: skip
     ms = {name: value / 1000 for name, value in percentiles_us(took).items()}
     step, first = traffic.reaches_back()

@@ -69,7 +69,7 @@ def latencies() -> str:
         CREATE VIEW latencies AS
         WITH counted AS (
           SELECT window_start, key::BIGINT AS least_us, lines FROM windows
-          WHERE dimension = 'latency' AND key <> '(other)'),
+          WHERE dimension = 'latency'),
         summed AS (
           SELECT *, sum(lines) OVER (PARTITION BY window_start ORDER BY least_us) AS reached,
                  sum(lines) OVER (PARTITION BY window_start) AS requests FROM counted)

@@ -275,7 +275,7 @@ class Traffic:
             f"""
             SELECT ((epoch(window_start)::BIGINT + ?) // ? * ? - ?)::BIGINT AS began, key::BIGINT AS least_us,
                    sum(lines)::BIGINT
-            FROM rows WHERE dimension = 'latency' AND key <> '(other)' AND {_once(snapshot)}
+            FROM rows WHERE dimension = 'latency' AND {_once(snapshot)}
               AND window_start >= to_timestamp(?) AND window_start < to_timestamp(?) GROUP BY ALL
             """,  # noqa: S608
             question.shift_s, question.step_s, question.step_s, question.shift_s,
