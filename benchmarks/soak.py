@@ -47,6 +47,8 @@ from logpipe.windows.reader import of_settings
 KILLED = tuple(name for name in services_of("store", "stream") if name != "ftp")
 SETTLED_S = 45
 ROUND_S, ROTATED_EVERY_S = 60, 7.0
+# A file that was rotated away is held open for an hour: here the hours go by faster.
+FOLLOWING = {"follow_end_s": 10.0, "follow_reopen_s": 60.0}
 LAST_REPLAY_S = 1800  # so long may the last one take to end
 # A metric may grow from its second quarter to its last by this share and this much on top.
 LIMITS = {
@@ -302,7 +304,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="logpipe-soak-"))
-    plane = DataPlane(own_settings(folder / "state", roll_interval_s=30))
+    settings = own_settings(folder / "state", roll_interval_s=30, **(FOLLOWING if options.follow else {}))
+    plane = DataPlane(settings)
     try:
         result = soak(plane, options)
     finally:
