@@ -21,7 +21,7 @@ the log is followed on, from where it was, as soon as a replayer runs.
 | `provision_topic` | the topic exists with another shape | verifies it again |
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `hosts` | the connection to the replayer is missing | reads it again |
-| `follow` | the log may not be read, or is none; its format is another | goes on behind the last line sent |
+| `follow` | the log may not be read, or is none; its format is another | supervises it again |
 """
 
 from airflow.sdk import DAG, cross_downstream

@@ -146,10 +146,16 @@ def test_what_is_no_log_is_refused_with_the_reason(host: ProcessHostUnderTest, t
     assert str(tmp_path) not in {record["log"] for record in ReplayerHook().get_conn().follows()}
 
 
-def test_a_failure_names_the_log(tmp_path: Path) -> None:
-    record = {"state": "failed", "log": "/var/log/x.log", "reason": "it is a binary file", "follow_id": "x"}
-    with pytest.raises(FollowFailedError, match=r"/x\.log is followed no longer: it is a binary"):
-        Run(tmp_path).operator.execute_complete({}, {"record": record})
+def test_a_log_that_turns_out_to_be_none_fails_the_task_with_the_reason(
+    host: ProcessHostUnderTest, tmp_path: Path
+) -> None:
+    log = tmp_path / "binary.log"
+    run = Run(log)
+    trigger = run.trigger()
+    trigger.patience_s = 0.5
+    payload = after(trigger, lambda: log.write_bytes(b"\0" * 100))
+    with pytest.raises(FollowFailedError, match=rf"{log} cannot be followed: .*binary"):
+        run.operator.execute_complete(run.context, payload)
 
 
 def test_the_hosts_are_those_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ class FollowLogOperator(ReplayerWorkTask):
     With ``supervise`` the task stays, deferred, for as long as the log is followed, and heals the replayer;
     each heal stands in the log and in XCom ``heals``. Then the task is the following: mark it failed or
     succeeded, and the log is followed no longer; clear it, and the next try takes over. It succeeds when the
-    log is unfollowed or the replayer is stopped, and fails when the log cannot be followed.
+    log is unfollowed or the replayer is stopped, and fails when the log cannot be followed for a minute.
 
     Args:
         path: absolute path of a log on the replayer's host, or a pattern of paths.
@@ -148,8 +148,8 @@ class FollowLogOperator(ReplayerWorkTask):
         record = ReplayEvent.from_payload(event).record
         if record["state"] == "failed":
             raise FollowFailedError(
-                f"{record['log']} is followed no longer: {record['reason']}. What was acknowledged stays "
-                "sent; clearing this task goes on behind it"
+                f"{record['log']} cannot be followed: {record['reason']}. What was acknowledged stays sent; "
+                "the replayer tries again by itself, and clearing this task supervises that"
             )
         self.log.info("%s: %s", self.path, follow_progress(record))
         return record

@@ -1,26 +1,31 @@
 """Waiting for the end of the following of a log."""
 
+import time
 from dataclasses import dataclass, replace
 
 from logpipe.airflow.services import kinds
 from logpipe.airflow.triggers.replay import ReplayerTrigger
 from logpipe.clients.replayer import Record
 
-_GOING_ON = frozenset({"waiting", "following", "behind"})
-
 
 @dataclass(kw_only=True, eq=False)
 class FollowTrigger(ReplayerTrigger):
-    """Fires when a log is followed no longer, or cannot be.
+    """Fires when a log is followed no longer, or cannot be for a while: the replayer tries again by itself.
 
     A replayer that was stopped on request has it fire too: the log is followed on, from where it was, as soon
     as a replayer runs again.
 
     Attributes:
         follow_id: of the followed log, or of the pattern of logs.
+        patience_s: it may fail for so long.
     """
 
     follow_id: str
+    patience_s: float = 60
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._failing_since: float | None = None
 
     def __str__(self) -> str:
         return f"the following {self.follow_id}"
@@ -36,7 +41,11 @@ class FollowTrigger(ReplayerTrigger):
         return self._replayer.unfollow(self.follow_id)
 
     def _goes_on(self, record: Record) -> bool:
-        return record["state"] in _GOING_ON
+        if record["state"] != "failed":
+            self._failing_since = None
+            return bool(record["state"] != "stopped")
+        self._failing_since = self._failing_since or time.monotonic()
+        return time.monotonic() - self._failing_since < self.patience_s
 
     def _progress(self, record: Record) -> str:
         return follow_progress(record)
