@@ -71,7 +71,12 @@ class Campaign:
         """When logrotate runs, and over whose logs."""
         chance = random.Random(self.seed + 1)
         rotated = [server for server, rotation in self.rotations.items() if rotation != "own"]
-        return [(at_s, chance.choice(rotated)) for at_s in self._times(chance, self.rotated)]
+        turns: dict[str, list[float]] = {server: [] for server in rotated}
+        for at_s in self._times(chance, self.rotated):
+            before = turns[chance.choice(rotated)]
+            # Old files are named by the second.
+            before.append(max(at_s, before[-1] + 1.5) if before else at_s)
+        return sorted((at_s, server) for server, times in turns.items() for at_s in times)
 
     def _times(self, chance: random.Random, count: int) -> list[float]:
         return sorted(chance.uniform(0.05, 0.95) * self.duration_s for _ in range(count))
