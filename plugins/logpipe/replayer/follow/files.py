@@ -195,6 +195,7 @@ class Rotated:
     path: Path
     identity: Identity
     written_at: float
+    is_empty: bool = False
 
     @property
     def is_unreadable(self) -> bool:
@@ -250,7 +251,8 @@ def _named(folder: Path, is_wanted: Callable[[str], bool]) -> list[Rotated]:
         for entry in entries:
             if is_wanted(entry.name) and entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
-                found.append(Rotated(Path(entry.path), (status.st_dev, status.st_ino), status.st_mtime))
+                identity = (status.st_dev, status.st_ino)
+                found.append(Rotated(Path(entry.path), identity, status.st_mtime, status.st_size == 0))
     return found
 
 
@@ -290,6 +292,18 @@ def proves(log: OpenLog, generation: Generation, offset: int) -> OrderedHash | N
         generation.rest,
     )
     return ordered if is_equal else None
+
+
+def is_copy(old: OpenLog, log: OpenLog) -> bool:
+    """Whether a file is another one's beginning: the copy that ``copytruncate`` makes, or is making.
+
+    Of a long one the first `SPAN_BYTES` and the last are compared.
+    """
+    size = old.size()
+    if not size or old.identity == log.identity:
+        return False
+    tail = max(0, size - SPAN_BYTES)
+    return all(old.read(at, SPAN_BYTES) == log.read(at, min(SPAN_BYTES, size - at)) for at in {0, tail})
 
 
 def find(

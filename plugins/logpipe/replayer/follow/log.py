@@ -21,6 +21,7 @@ from logpipe.replayer.follow.files import (
     Rotated,
     find,
     identity_of,
+    is_copy,
     open_log,
     open_old,
     proves,
@@ -321,22 +322,14 @@ class FollowedLog:
 
     def _take_unknown(self, missed: Iterable[Rotated]) -> None:
         for each in missed:
-            is_out = each.identity in self._left_out or self.reads(each.identity)
+            # An empty one has nothing to send, and may be a copy that is about to be made.
+            is_out = each.is_empty or each.identity in self._left_out or self.reads(each.identity)
             if not is_out and not self._is_known(each):
                 self._take_old(each, ())
 
     def _is_known(self, old: Rotated) -> bool:
-        """Whether it is the file of a generation that was begun, compressed or not."""
-        heads = {
-            number_of(part.record.spec.replay_id): Head.of(part.file.read(0, HEAD_BYTES))
-            for part in self._parts
-            if part.file is not None
-        }  # of what is open as it is now: nothing of it may have been sent yet
-        known = [
-            (replace(generation, head=heads.get(number, generation.head)), offset)
-            for number, (generation, offset) in self._known.items()
-        ]
-        known = [each for each in known if each[0].head.size_bytes]
+        """Whether it is the file of a generation that was begun, compressed or not, or a copy of one."""
+        known = self._known_now()
         if old.is_unreadable:
             return any(_is_of(old, generation) for generation, _ in known)
         file = self._opened(old)
@@ -349,14 +342,31 @@ class FollowedLog:
                 and (
                     old.identity == (generation.device, generation.inode)
                     or _is_of(old, generation)
+                    or generation.unknown is not None  # the copy may end before what was read and truncated
                     or proves(file, generation, offset) is not None
                 )
                 for generation, offset in known
-            )
+            ) or any(is_copy(file, part.file) for part in list(self._parts) if part.file is not None)
         except (OSError, SourceError):
             return False
         finally:
             file.close()
+
+    def _known_now(self) -> list[tuple[Generation, int]]:
+        """The generations that have a head, and their places; of what is open the head is as it is now."""
+        open_now = {number_of(part.record.spec.replay_id): part for part in list(self._parts)}
+        known = []
+        for number, (recorded, offset) in self._known.items():
+            part, generation = open_now.get(number), recorded
+            if part is not None and part.is_truncated:
+                generation = replace(recorded, unknown=Unknown(0, 0, "", "", part.loss))
+            elif part is not None and part.file is not None:
+                begin = part.file.read(0, HEAD_BYTES)
+                if recorded.head.fits(begin):  # else it was truncated, and nobody has noticed yet
+                    generation = replace(recorded, head=Head.of(begin))
+            if generation.head.size_bytes:
+                known.append((generation, offset))
+        return known
 
     def _rotated(self) -> list[Rotated]:
         try:
@@ -788,6 +798,11 @@ class FollowedLog:
         self._settle(part, item.end, plain, digest, set_aside)
 
     def _fasten(self, part: Part, lines: list[bytes]) -> None:
+        if part.file is not None and not part.generation.head.size_bytes:  # it was empty when it was begun
+            head = Head.of(part.file.read(0, HEAD_BYTES))
+            part.record = part.record.changed(generation=replace(part.generation, head=head))
+            self._office.save(part.record)
+            self._remember(part.record)
         part.record = self._office.fasten(part.record)
         if not self.follow.taken_format:
             taken, warning = self._office.format_of(self.follow, lines)
@@ -866,6 +881,7 @@ class FollowedLog:
         self._office.save(record)
         with self._lock:
             part.record = record
+            self._remember(record)
             if state == "done":
                 part.ended_at = time.monotonic()
                 self._count_ended(record)
