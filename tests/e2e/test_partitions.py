@@ -23,7 +23,8 @@ def webhdfs(pipeline):
     base = f"{settings.webhdfs_url}/webhdfs/v1{settings.hdfs_logs_dir}"
 
     def read(path: str) -> bytes | None:
-        answer = httpx.get(f"{base}/{path}?op=OPEN", follow_redirects=True)
+        asked = {"op": "OPEN", "user.name": settings.hdfs_user}
+        answer = httpx.get(f"{base}/{path}", params=asked, follow_redirects=True)
         return None if answer.status_code == 404 else answer.raise_for_status().content
 
     return read

@@ -20,7 +20,7 @@ class ServiceHook(BaseHook, Generic[Client]):
     """Makes the client of a connection, which may name several hosts, with commas.
 
     Args:
-        conn_id: the connection; ``CONNECTION@HOST`` is one of its hosts alone.
+        conn_id: the connection; of one that names several, ``CONNECTION@HOST`` is one of its hosts alone.
     """
 
     client_class: Callable[..., Client]
@@ -41,8 +41,9 @@ class ServiceHook(BaseHook, Generic[Client]):
         """Return the client. Blocks, also in a trigger's thread."""
         name, _, only = self.conn_id.partition("@")
         connection: Any = self.get_connection(name)
+        hosts = _hosts(connection)
         return type(self).client_class(
-            [only] if only else _hosts(connection),
+            [only] if only and len(hosts) > 1 else hosts,
             connection.port,
             connection.login or "",
             connection.password or "",
