@@ -203,7 +203,8 @@ def test_other_parameters_are_refused(
     driver = start(topic)
     counts_to(hdfs, topic, nasa_lines[:20], driver)
     stop_file = f"{hdfs.webhdfs_url}/webhdfs/v1/user/{HDFS_USER}/{topic}/checkpoint/stop"
-    asked = requests.put(stop_file, params={"op": "CREATE", "user.name": HDFS_USER}, timeout=10)
+    as_user = {"params": {"op": "CREATE", "user.name": HDFS_USER}, "headers": {"X-XSRF-HEADER": "a test"}}
+    asked = requests.put(stop_file, **as_user, timeout=10)
     asked.raise_for_status()
     assert driver.ended(60) == 0, driver.log()
     other = start(topic, "--window-s", "30")
