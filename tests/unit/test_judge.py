@@ -489,7 +489,7 @@ def test_what_is_unknown_of_followed_logs_is_counted_and_told() -> None:
     assert (found.ok, found.lost, found.unknown, found.to_json()["unknown"]) == (True, 0, 3, 3)
     assert found.sealable == ("web1-access-0.g1",)
     assert found.details == (
-        "1 files of followed logs are read: 5 lines so far",
+        "followed logs: 5 lines so far, of files that are read: 1",
         "followed log /l/access.log: what follows line 10 of web1-access-0.g1 (byte 220) is not known, if "
         "there was anything: written between 2026-11-29T10:00 and 2026-11-29T11:00; its file is gone",
         "2 older parts of followed logs are not known",

@@ -179,7 +179,7 @@ def judge(facts: Facts) -> Accounting:
     ]
     if followed := [record for record in running if record.generation]:
         lines = sum(record.digest.lines for record in followed)
-        details.append(f"{len(followed):,} files of followed logs are read: {lines:,} lines so far")
+        details.append(f"followed logs: {lines:,} lines so far, of files that are read: {len(followed):,}")
     unknown = [said for record in own if (said := _unknown(record))]
     details += unknown
     if facts.folded_unknown:
