@@ -138,8 +138,10 @@ def test_when_no_host_answers_each_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_connection_can_be_narrowed_to_one_of_its_hosts(
     process_host: ProcessHostUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = process_host.settings
+    here = process_host.settings.process_host
     login = {"login": "logpipe", "password": process_host.secrets["process_host_password"]}
-    connect(monkeypatch, "two_hosts", host="192.0.2.1, 127.0.0.1", port=settings.supervisor_port, **login)
-    assert ProcessHostHook("two_hosts").hosts == ["192.0.2.1", "127.0.0.1"]
-    assert not ProcessHostHook("two_hosts@127.0.0.1").get_conn().state("web").up
+    connect(monkeypatch, "two_hosts", host=f"192.0.2.1, {here}", port=1, **login)
+    assert ProcessHostHook("two_hosts").hosts == ["192.0.2.1", here]
+    assert not ProcessHostHook(f"two_hosts@{here}").get_conn().state("web").up
+    connect(monkeypatch, "one_host", host=here, port=1, **login)
+    assert not ProcessHostHook("one_host@localhost").get_conn().state("web").up
