@@ -116,7 +116,7 @@ def test_latin_1_and_utf_8() -> None:
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_real_lines_are_readable(name: str) -> None:
-    lines = gzip.decompress(BUNDLED.read_bytes()).splitlines()
+    lines = gzip.decompress(BUNDLED.read_bytes()).splitlines()[::5]  # each line is read in Python, too
     both_agree(name, lines)
     assert {read(line, name).reason for line in lines} == {None}
 
