@@ -17,7 +17,7 @@ from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.stack import ServiceStatus, Stack, StackError
 from logpipe.hosts.probes import listens
-from logpipe.hosts.services import PROCESS_HOST, REPLAYER, WINDOWS_JOB, names
+from logpipe.hosts.services import PROCESS_HOST, REPLAYER, names
 from logpipe.replayer.front_door import check_source
 from logpipe.settings import Settings
 
@@ -98,13 +98,12 @@ class MachineTarget(Reachable):
         self.console.print(where(self.page(), AIRFLOW_USER, self.stack.layout.secrets_file))
 
     @contextmanager
-    def started(self, *, for_a_run: bool = False) -> Iterator[None]:
+    def started(self) -> Iterator[None]:
         """Everything is started; what was started is stopped again unless all goes well."""
         before = self.stack.running_services()
         try:
             with StartDisplay(self.console) as display:
-                # Slow to start, and waits for its topic: the DAG that launches it will find it running.
-                self.stack.up(display, beside=[WINDOWS_JOB] if for_a_run else [])
+                self.stack.up(display)
             with super().started():
                 yield
         except BaseException:

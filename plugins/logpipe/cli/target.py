@@ -85,18 +85,14 @@ class Reachable(ABC):
         """
 
     @contextmanager
-    def started(self, *, for_a_run: bool = False) -> Iterator[None]:
-        """Wait for the DAGs; there is nothing to start where whoever runs this is a part of it.
-
-        Args:
-            for_a_run: a run of the pipeline comes next.
-        """
+    def started(self) -> Iterator[None]:
+        """Wait for the DAGs; there is nothing to start where whoever runs this is a part of it."""
         await_dags(self.airflow())
         yield
 
     def run(self, conf: dict[str, object]) -> int:
         """Replay and follow until every line is accounted for, or the run has failed."""
-        with self.started(for_a_run=True):
+        with self.started():
             airflow = self.airflow()
             follower = RunFollower(self.console, airflow, self, self.windows())
             run_id = airflow.trigger(PIPELINE_DAG, conf)

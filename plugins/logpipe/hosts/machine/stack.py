@@ -109,22 +109,12 @@ class Stack:
             return set()
         return {"process-host"} | {process.service for process in self.host.client.processes() if process.pid}
 
-    def up(
-        self, progress: "StartProgress", *, airflow: bool = True, beside: Collection[Service] = ()
-    ) -> None:
-        """Start the stores, and Airflow unless told otherwise; what runs and is ready is left alone.
-
-        Args:
-            progress: is told of each service.
-            airflow: start Airflow too.
-            beside: services that wait by themselves for what they need: started at once, not waited for.
-        """
+    def up(self, progress: "StartProgress", *, airflow: bool = True) -> None:
+        """Start the stores, and Airflow unless told otherwise; what runs and is ready is left alone."""
         self.host.end_leftovers()  # they have the ports
         self.check()
         configuration.write_all(self.settings, self.layout)
         self.host.start()
-        for service in beside:
-            self.host.client.start(service.name)
         kinds: tuple[Kind, ...] = ("store", "airflow") if airflow else ("store",)
         started = [service for service in self.services if service.kind in kinds]
         with ThreadPoolExecutor(max_workers=2 * len(started)) as pool:
