@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.ports import free_ports
@@ -28,13 +28,19 @@ def start() -> dict[str, object]:
     """Seconds from `make run`, with everything installed and stopped, to the first row of a window."""
     subprocess.run(["make", "stop"], cwd=PROJECT_DIR, check=True, capture_output=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds: dict[str, object] = dict(_run(PROJECT_DIR, os.environ))
+    cpu_s: dict[str, dict[str, float]] = {}
+    seconds = _run(PROJECT_DIR, os.environ, lambda moment: cpu_s.setdefault(moment, services_cpu_s()))
     command = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = services_cpu_s() | {"command": sum(command[:2]) - sum(before[:2])}
-    return seconds | {"cpu_s": {name: round(took, 1) for name, took in sorted(used.items())}}
+    return seconds | {
+        f"cpu_s until {moment}": {name: round(took, 1) for name, took in sorted(each.items())}
+        for moment, each in (cpu_s | {"the end": used}).items()
+    }
 
 
-def _run(folder: Path, environment: Mapping[str, str]) -> dict[str, float]:
+def _run(
+    folder: Path, environment: Mapping[str, str], reached: Callable[[str], object] = lambda _: None
+) -> dict[str, float]:
     began = time.monotonic()
     process = subprocess.Popen(
         ["make", "run"],
@@ -50,10 +56,13 @@ def _run(folder: Path, environment: Mapping[str, str]) -> dict[str, float]:
     for line in process.stdout:
         said.append(line)
         now = round(time.monotonic() - began, 1)
-        if line.startswith("Run "):
-            seconds.setdefault("services_ready_s", now)
-        if line.startswith("window ") and "method" in line:
-            seconds.setdefault("first_window_s", now)
+        for moment, is_here in (
+            ("services_ready", line.startswith("Run ")),
+            ("first_window", line.startswith("window ") and "method" in line),
+        ):
+            if is_here and f"{moment}_s" not in seconds:
+                seconds[f"{moment}_s"] = now
+                reached(moment)
     seconds["all_lines_accounted_s"] = round(time.monotonic() - began, 1)
     if process.wait():
         sys.exit("".join(said[-10:]))
