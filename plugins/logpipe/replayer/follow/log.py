@@ -331,7 +331,7 @@ class FollowedLog:
         """Whether it is the file of a generation that was begun, compressed or not, or a copy of one."""
         known = self._known_now()
         if old.is_unreadable:
-            return any(_is_of(old, generation) for generation, _ in known)
+            return any(_is_of(old, generation) for generation, _, _ in known)
         file = self._opened(old)
         if file is None:
             return False
@@ -342,30 +342,32 @@ class FollowedLog:
                 and (
                     old.identity == (generation.device, generation.inode)
                     or _is_of(old, generation)
-                    or generation.unknown is not None  # the copy may end before what was read and truncated
+                    or lost_bytes  # its copy may end before what was read of it
                     or proves(file, generation, offset) is not None
                 )
-                for generation, offset in known
+                for generation, offset, lost_bytes in known
             ) or any(is_copy(file, part.file) for part in list(self._parts) if part.file is not None)
         except (OSError, SourceError):
             return False
         finally:
             file.close()
 
-    def _known_now(self) -> list[tuple[Generation, int]]:
-        """The generations that have a head, and their places; of what is open the head is as it is now."""
+    def _known_now(self) -> list[tuple[Generation, int, bool]]:
+        """The generations that have a head, their places, and whether bytes of theirs were lost.
+
+        Of what is open the head is as it is now.
+        """
         open_now = {number_of(part.record.spec.replay_id): part for part in list(self._parts)}
         known = []
         for number, (recorded, offset) in self._known.items():
             part, generation = open_now.get(number), recorded
-            if part is not None and part.is_truncated:
-                generation = replace(recorded, unknown=Unknown(0, 0, "", "", part.loss))
-            elif part is not None and part.file is not None:
+            is_truncated = part is not None and part.is_truncated
+            if part is not None and part.file is not None and not is_truncated:
                 begin = part.file.read(0, HEAD_BYTES)
                 if recorded.head.fits(begin):  # else it was truncated, and nobody has noticed yet
                     generation = replace(recorded, head=Head.of(begin))
             if generation.head.size_bytes:
-                known.append((generation, offset))
+                known.append((generation, offset, is_truncated or generation.unknown is not None))
         return known
 
     def _rotated(self) -> list[Rotated]:
