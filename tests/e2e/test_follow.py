@@ -9,7 +9,8 @@ from logpipe.formats.presets import NGINX_JSON
 from tests.waiting import wait_until
 from tests.web_servers import ask, missing, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+# Last, since other tests count what arrived today.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.last(1)]
 
 REQUESTS = 50
 
