@@ -6,8 +6,9 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import duckdb
 import httpx
@@ -124,6 +125,7 @@ def test_what_is_asked_for_on_the_page_is_a_run_in_airflow(logs, airflow):
     assert run_id in {run["dag_run_id"] for run in airflow.runs("repair_day")}
 
 
+@pytest.mark.slow
 @pytest.mark.last(2)
 @pytest.mark.skipif(NGINX is None, reason="nginx is not on PATH (Debian: apt-get install nginx-light)")
 def test_it_works_behind_nginx_below_a_path(pipeline, first_run, browser, tmp_path):
@@ -193,6 +195,28 @@ def test_fifty_open_pages_do_no_harm(airflow, viewer, pipeline):
         seen = [code for each in pages.map(lambda _: poll(airflow, viewer, 3), range(50)) for code in each]
     assert set(seen) <= {200, 304}
     assert watch.longest_s < HEALTH_S, "while they ask without a pause, as no page does"
+    assert server.memory_info().rss - before < 150 << 20
+
+
+@pytest.mark.slow
+def test_fifty_pages_open_in_a_browser_do_no_harm(airflow, browser, login, pipeline):
+    server = psutil.Process(pipeline.services()["airflow-api-server"]["pid"])
+    before = server.memory_info().rss
+    answers = Counter()
+    context = browser.new_context(storage_state=login)
+    with closing(context), Watch(airflow) as watch:
+        pages = [context.new_page() for _ in range(50)]
+        for number, page in enumerate(pages):
+            page.on("response", lambda answer, number=number: answers.update({(number, answer.status): 1}))
+            page.goto(f"{airflow.url}/logpipe/", wait_until="commit", timeout=120_000)
+        for page in pages:
+            page.locator(".tile").first.wait_for(timeout=120_000)
+        answers.clear()
+        for page in pages:  # each goes on asking while the others do
+            with page.expect_response(lambda answer: "/api/flow" in answer.url, timeout=120_000):
+                pass
+    assert {status for _, status in answers} <= {200, 304}
+    assert watch.longest_s < HEALTH_S
     assert server.memory_info().rss - before < 150 << 20
 
 
@@ -269,7 +293,14 @@ def test_its_figures_are_those_of_the_lines(logs, record_property):
 def test_hostile_lines_are_text(logs, airflow, tmp_path):
     path = tmp_path / "hostile.log"
     path.write_bytes(b"\n".join(HOSTILE + HOSTILE[:1] * 500) + b"\n")  # so many that it is among the top
-    airflow.trigger(PIPELINE_DAG, {"url": path.as_uri(), "pace": "max"})  # its end is waited for below
+    asked = {"url": path.as_uri(), "pace": "max", "format": "common"}
+    logs.get_by_role("button", name="Start a replay").click()
+    for label, value in zip(("Log", "Pace", "Format"), asked.values(), strict=True):
+        logs.get_by_label(label, exact=True).fill(value)
+    logs.get_by_role("button", name="Start", exact=True).click()
+    logs.locator("#replay-state", has_text="of replay_log is").wait_for()  # its end is waited for below
+    logs.get_by_role("button", name="Close").last.click()
+    assert airflow.runs(PIPELINE_DAG)[0]["conf"].items() >= asked.items()
     logs.get_by_role("button", name="15 m").click()
     shown = logs.get_by_role("region", name="Errors").get_by_text(
         "404 /<img/src=x/onerror=alert(1)>", exact=True
@@ -322,6 +353,7 @@ def test_it_says_which_stores_are_away_and_comes_back_by_itself(logs, host, airf
         logs.locator(".station[data-state=well]", has_text=STATIONS[name]).wait_for(timeout=60_000)
 
 
+@pytest.mark.slow
 @pytest.mark.last(4)
 def test_while_its_service_hangs_it_says_so_and_airflow_is_as_always(logs, host, airflow, viewer):
     url = f"{airflow.url}/logpipe/api/flow"
