@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
 from logpipe.hosts.layout import Layout
@@ -55,7 +57,12 @@ def rules(pipeline, messages):
     """Writes the rules that differ; at the end nobody is told any more."""
     path = Path(pipeline.environment["LOGPIPE_ALERTS_FILE"])
     before = path.read_text()
-    yield lambda text: path.write_text(before + text + TOLD)
+
+    def write(text):
+        others = before.replace(f"{text.partition(chr(10))[0]}\nenabled = false\n", "")
+        path.write_text(others + text + TOLD)
+
+    yield write
     path.write_text(before)
 
 
@@ -74,6 +81,7 @@ def alert_events(airflow):
     return [event["extra"] for event in airflow.asset_events() if event["name"] == "apache_logs_alert"]
 
 
+@pytest.mark.slow
 def test_an_alert_is_told_once_though_airflow_was_killed(pipeline, airflow, rules, messages):
     run_id, number = watching(airflow)
     processes = pipeline.services()
@@ -97,6 +105,25 @@ def test_an_alert_is_told_once_though_airflow_was_killed(pipeline, airflow, rule
     assert sorted(messages[3:]) == [title.replace("firing", "resolved") for title in sorted(messages[:3])]
     watching(airflow)
     assert len(alert_events(airflow)) == len(fired), "what resolves is no event"
+
+
+@pytest.mark.slow
+def test_a_triggerer_that_lives_and_runs_no_triggers_is_told(pipeline, airflow, rules, messages):
+    """Airflow's health says that all is well; the page's service does not."""
+    watching(airflow)
+    triggerer = psutil.Process(pipeline.services()["airflow-triggerer"]["pid"])
+    runner = max(triggerer.children(), key=lambda child: child.memory_info().rss)
+    rules("[watcher]\nenabled = true\nhold_s = 0\nquiet_s = 0\nsilent_s = 60\n")
+    runner.suspend()
+    try:
+        wait_until(lambda: "firing: Nobody watches in Airflow" in messages, 240, "the message")
+        health = httpx.get(f"{airflow.url}/api/v2/monitor/health").json()
+        assert health["triggerer"]["status"] == "healthy"
+    finally:
+        triggerer.kill()  # what docs/alerts.md says that a person does
+        runner.kill()
+    wait_until(lambda: "resolved: Nobody watches in Airflow" in messages, 240, "the message of its end")
+    watching(airflow)
 
 
 def test_a_day_that_is_not_sealed_in_time_is_told(pipeline, airflow, rules, messages):
