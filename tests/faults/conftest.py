@@ -124,6 +124,7 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def pytest_sessionfinish():
+def pytest_runtest_logfinish():
+    """After each case, so that a run that is cut short leaves what it has shown."""
     if ROWS and os.environ.get("WRITE_RELIABILITY"):
         write_table(ROWS, PROJECT_DIR / "docs" / "reliability.md")
