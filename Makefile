@@ -87,7 +87,7 @@ $(COMMANDS): install
 test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end tests; SUITES=tests/spark for one suite, STREAMS=1 for one at a time
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports
 	@mvn -B -q -f flume/pom.xml test
-	@$(VENV)/python -m pytest -n "$${MAKE_STREAMS:-2}" --dist loadscope --no-loadscope-reorder -m "not slow and not faults and not cluster" \
+	@$(VENV)/python -m pytest -n "$${MAKE_STREAMS:-auto}" --dist loadscope --no-loadscope-reorder -m "not slow and not faults and not cluster" \
 		$${MAKE_SUITES:-$(ALL_SUITES)}
 
 test-faults: install-dev ## Faults in replays, single and in sequences; writes docs/reliability.md (SHORT=1: some; SEEDS=1,2: these sequences)

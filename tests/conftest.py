@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -53,6 +54,12 @@ class SuiteScheduling(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SuiteScheduling:
     return SuiteScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many suites run side by side: one that waits leaves its core to others; one takes up to 4 GiB."""
+    return max(1, min((psutil.cpu_count() or 1) + 1, psutil.virtual_memory().available // (4 << 30)))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -41,6 +41,7 @@ def processes(copy: Pipeline) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 def test_a_port_taken_after_the_check_ends_the_run_and_all_it_started(fresh):
     run = begin(fresh, "run")
     wait_until(lambda: has_begun(fresh), 120, 0.01)

@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 
 from logpipe.clients.hdfs import Hdfs as WebHdfs
 from logpipe.digest import Digest
+from logpipe.hosts.environment import shared_classes
 from logpipe.windows.commit import Commit, WindowsError
 from logpipe.windows.reader import WindowStore
 from tests.machine import HDFS_USER, Hdfs, Kafka
@@ -44,6 +45,7 @@ class Driver:
             "--ui-port", str(free_port()), "--heap-mb", "512", *arguments,
         ]  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if name != "HADOOP_USER_NAME"}
+        environment["SPARK_SUBMIT_OPTS"] = " ".join(shared_classes("spark"))
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self.process = subprocess.Popen(
                 command,
@@ -176,6 +178,10 @@ def test_killed_and_stopped_it_goes_on_exactly(
     assert "window              | method | count" in out
     assert not [line for line in out.splitlines() if "WARN" in line or "INFO" in line]
 
+    other = start(topic, "--window-s", "30")
+    assert other.ended(START_S) == 1
+    assert "was made with window_s=60, now asked 30" in other.log()
+
 
 @pytest.mark.slow
 def test_partitions_may_be_added_while_it_runs(
@@ -192,24 +198,6 @@ def test_partitions_may_be_added_while_it_runs(
     driver.kill()
     send(kafka, topic, nasa_lines, 2 * len(nasa_lines) + 1, partitions=5)
     counts_to(hdfs, topic, nasa_lines * 3, start(topic))
-
-
-def test_other_parameters_are_refused(
-    start: Callable[..., Driver], kafka: Kafka, hdfs: Hdfs, nasa_lines: list[bytes]
-) -> None:
-    topic = "changed"
-    kafka.create_topic(topic)
-    send(kafka, topic, nasa_lines[:20], 1)
-    driver = start(topic)
-    counts_to(hdfs, topic, nasa_lines[:20], driver)
-    stop_file = f"{hdfs.webhdfs_url}/webhdfs/v1/user/{HDFS_USER}/{topic}/checkpoint/stop"
-    as_user = {"params": {"op": "CREATE", "user.name": HDFS_USER}, "headers": {"X-XSRF-HEADER": "a test"}}
-    asked = requests.put(stop_file, **as_user, timeout=10)
-    asked.raise_for_status()
-    assert driver.ended(60) == 0, driver.log()
-    other = start(topic, "--window-s", "30")
-    assert other.ended(START_S) == 1
-    assert "was made with window_s=60, now asked 30" in other.log()
 
 
 def test_it_waits_for_hdfs_and_kafka(
@@ -234,6 +222,11 @@ def test_it_waits_for_hdfs_and_kafka(
     kafka.service.start()
     send(kafka, topic, nasa_lines, 2 * len(nasa_lines) + 1)
     counts_to(hdfs, topic, nasa_lines * 3, driver)
+
+    stop_file = f"{hdfs.webhdfs_url}/webhdfs/v1/user/{HDFS_USER}/{topic}/checkpoint/stop"
+    as_user = {"params": {"op": "CREATE", "user.name": HDFS_USER}, "headers": {"X-XSRF-HEADER": "a test"}}
+    requests.put(stop_file, **as_user, timeout=10).raise_for_status()
+    assert driver.ended(60) == 0, driver.log()
 
 
 @pytest.mark.slow  # `test_steps` has the same, step by step
