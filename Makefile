@@ -96,7 +96,7 @@ test-faults: install-dev ## Faults in replays, single and in sequences; writes d
 
 # mutmut takes a package in src for what its tests import, and writes beside it.
 mutation: install-dev ## Change each line where lines are counted, one at a time, and name the changes that no test notices
-	@rm -rf build/mutation && mkdir -p build/mutation/src && cp -r plugins/logpipe build/mutation/src && cp -r tests pyproject.toml build/mutation
+	@rm -rf build/mutation && mkdir -p build/mutation/src && cp -r plugins/logpipe spark_jobs/windows build/mutation/src && cp -r tests pyproject.toml build/mutation
 	@cd build/mutation && $(abspath $(VENV))/mutmut run && $(abspath $(VENV))/mutmut results
 
 bench: install-dev ## Measure the product and write docs/benchmarks.md with plots (SHORT=1: ten minutes)
