@@ -35,7 +35,7 @@ def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
             assert status == 0
             return verified["windows"] == verified["hdfs"] == before["source"] + REQUESTS
 
-        wait_until(arrived, 60)
+        wait_until(arrived, 240)  # the services may just have been started again
         (followed,) = json.loads(pipeline.command("status", "--json").stdout)["follows"]
         assert (followed["path"], followed["state"], followed["lines"]) == (log, "following", REQUESTS)
         assert airflow.run_state(FOLLOW_DAG, run_id) == "running"
