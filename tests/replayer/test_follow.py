@@ -3,6 +3,7 @@
 import gzip
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from logpipe.clients.formats import FormatRegistry
+from logpipe.contracts.formats import entry_of
 from tests.machine import Hdfs, Record
 from tests.waiting import wait_until
 
@@ -74,9 +77,13 @@ class Follower:
 
     def arrived(self, follow_id: str) -> list[bytes]:
         """The lines of a log that the topic holds, once each by the product's own rule, by their keys."""
+        return [one.value for one in self.records(follow_id)]
+
+    def records(self, follow_id: str) -> list[Record]:
         records = self.stack.kafka.read(self.stack.topic("durable"), self.since)
-        kept = without_repeats([one for one in records if str(one.key).startswith(f"{follow_id}.g")])
-        return [one.value for one in sorted(kept, key=place)]
+        own = re.compile(rf"{re.escape(follow_id)}(\.f\d+)?\.g")
+        kept = without_repeats([one for one in records if own.match(str(one.key))])
+        return sorted(kept, key=place)
 
     def must_hold(self, follow_id: str, lines: list[bytes]) -> None:
         self.wait_for(follow_id, len(lines))
@@ -350,6 +357,30 @@ def test_a_log_is_unfollowed_and_followed_again(follower: Follower, tmp_path: Pa
     again = follower.follow(log.path, start="start")
     assert again["follow_id"] == followed["follow_id"]
     follower.must_hold(followed["follow_id"], log.lines)
+
+
+def test_a_log_is_followed_again_in_another_format(follower: Follower, hdfs: Hdfs, tmp_path: Path) -> None:
+    log = Written(tmp_path / "access.log")
+    followed = follower.follow(log.path)
+    log.write(10)
+    follower.wait_for(followed["follow_id"], 10)
+    status, answer = follower.replayer.request("POST", "/follows", {"log": str(log.path), "format": "caddy"})
+    assert (status, "is followed as 'combined'" in answer["error"]) == (422, True), answer
+    for number, text in ((2, "vhost_combined"), (2, "auto"), (3, "combined")):
+        follower.replayer.request("POST", f"/follows/{followed['follow_id']}/stop")
+        again = follower.follow(log.path, format=text)
+        assert again["follow_id"] == followed["follow_id"]
+        log.write(5)
+        follower.must_hold(followed["follow_id"], log.lines)
+        assert str(follower.records(followed["follow_id"])[-1].key).startswith(
+            f"{followed['follow_id']}.f{number}.g"
+        )
+    entries = FormatRegistry(hdfs.client, "/user/bigdata/apache_logs_ledger").load()
+    formats = [
+        entry_of(str(one.key).partition(":")[0], entries).format_text
+        for one in follower.records(followed["follow_id"])
+    ]
+    assert formats == ["combined"] * 10 + ["vhost_combined"] * 10 + ["combined"] * 5
 
 
 def test_files_that_are_compressed_before_they_were_read(

@@ -3,8 +3,10 @@
 import gzip
 import json
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from logpipe.clients.formats import FormatConflictError, FormatRegistry
 from logpipe.clients.hdfs import HdfsError
 from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest
+from logpipe.replayer.follow.store import Follow, FollowStore
 from logpipe.replayer.ledger import Copies
 from logpipe.replayer.sums import Sums
 from logpipe.settings import parse
@@ -250,6 +253,35 @@ def test_the_registry_refuses_another_format_and_forgets_with_the_record(hdfs: H
     age(hdfs, f"{settings.hdfs_ledger_dir}/replays/r.json", 31)
     copies.fold()
     assert registry.load().keys() == {"followed", "race"}
+
+
+def test_a_followed_logs_format_goes_when_nothing_can_need_it(
+    hdfs: Hdfs, stack: Stack, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
+) -> None:
+    home = "/user/bigdata/spent"
+    settings = stack.settings | {
+        "webhdfs_url": hdfs.webhdfs_url,
+        "hdfs_ledger_dir": f"{home}_ledger",
+        "hdfs_logs_dir": home,
+    }
+    registry, now_s = FormatRegistry(hdfs.client, f"{home}_ledger"), time.time()
+    oldest = datetime.fromtimestamp(now_s, UTC) - timedelta(days=60)
+    hdfs.client.make_folder(f"{home}/{oldest:%y-%m-%d}")
+    store = FollowStore(tmp_path / "state" / "follows")
+    ages = {"a": {"a": 100, "a.f2": 50, "a.f3": 1}, "b": {"b": 100}}
+    for name, spent in ages.items():
+        for prefix in spent:
+            registry.put(prefix, f"/{name}", "caddy")
+        follow = Follow(name, f"/{name}", f"/{name}", "host", "caddy", "end", 9, is_stopped=True)
+        spent_at = {prefix: now_s - 86400 * days for prefix, days in spent.items()}
+        taken = {"format_number": len(spent), "taken_format": "caddy", "spent": spent_at}
+        store.save(replace(follow, **taken))
+    start_replayer(**settings)
+    wait_until(lambda: set(registry.load()) == {"a.f2", "a.f3"}, 30, "the entries that go")
+    wait_until(lambda: not store.load()[1].spent, 30, "its word on the disk")
+    one, other = store.load()
+    assert (set(one.spent), one.prefix, one.taken_format) == ({"a.f2", "a.f3"}, "a.f3", "caddy")
+    assert (other.prefix, other.taken_format, other.next_number) == ("b.f2", "", 9)
 
 
 def test_sealed_copies_are_folded_once_by_several_hosts(hdfs: Hdfs) -> None:

@@ -15,9 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 from logpipe.clients.formats import FormatConflictError, FormatRegistry
 from logpipe.clients.hdfs import Hdfs, HdfsError, HdfsExistsError, dumps
+from logpipe.contracts.days import DAY, date_of, end_of_day_ms
 from logpipe.contracts.formats import EntryError
 from logpipe.replayer.errors import SinkError
 from logpipe.replayer.record import ReplayRecord
@@ -44,6 +46,7 @@ class Copies:
     def __init__(self, settings: Settings) -> None:
         self._hdfs = Hdfs.of(settings, _TIMEOUT_S)
         self._root = settings.hdfs_ledger_dir
+        self._logs_dir, self._timezone = settings.hdfs_logs_dir, settings.timezone
         self._folder = f"{self._root}/replays"
         self._formats = FormatRegistry(self._hdfs, self._root)
         self._writing = threading.Lock()
@@ -105,6 +108,23 @@ class Copies:
             raise SinkError(str(error)) from None
         except (HdfsError, EntryError) as error:
             raise LedgerError(str(error)) from error
+
+    def drop_format(self, prefix: str) -> None:
+        """Take the entry of a prefix away that nobody can need any more."""
+        try:
+            self._formats.drop(prefix)
+        except HdfsError as error:
+            raise LedgerError(str(error)) from error
+
+    def oldest_lines_s(self) -> float | None:
+        """The midnight before the oldest day that has lines on HDFS, Unix time; None: there is no day."""
+        try:
+            names = [entry.name for entry in self._hdfs.list(self._logs_dir) if DAY.fullmatch(entry.name)]
+        except HdfsError as error:
+            raise LedgerError(str(error)) from error
+        if not names:
+            return None
+        return end_of_day_ms(date_of(min(names)) - timedelta(days=1), self._timezone) / 1000
 
     def sums(self) -> Sums:
         """The sums of the copies that were folded."""
@@ -195,6 +215,7 @@ class Ledger:
         records: gives all records.
         adopt: takes a copy that knows of more than this host's record.
         fold: folds this host's own records.
+        drop_formats: drops the formats of followed logs that nobody can need.
     """
 
     def __init__(
@@ -203,16 +224,18 @@ class Ledger:
         records: Callable[[], Iterable[ReplayRecord]],
         adopt: Callable[[ReplayRecord], None],
         fold: Callable[[], None],
+        drop_formats: Callable[[], None] = lambda: None,
     ) -> None:
         self._copies = copies
         self._records = records
         self._adopt = adopt
         self._fold_own = fold
+        self._drop_formats = drop_formats
         self._copied: dict[str, ReplayRecord] = {}
         self._wake = threading.Event()
         self._stopping = False
         self._is_away = False
-        self._fold_at_s = dict.fromkeys(("own", "copies"), 0.0)
+        self._fold_at_s = dict.fromkeys(("own", "copies", "formats"), 0.0)
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     def start(self) -> None:
@@ -239,6 +262,7 @@ class Ledger:
                 return
             if not self._is_away:
                 self._fold_daily(self._copies.fold, "copies")
+                self._fold_daily(self._drop_formats, "formats")
             self._pause()
 
     def _pause(self) -> None:

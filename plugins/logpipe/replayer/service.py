@@ -30,6 +30,7 @@ class Service:
         self._registry = registry
         self._engine = engine
         registry.on_fold = engine.folded
+        registry.drop_formats = engine.drop_formats
 
     def app(self, password: str) -> ASGIApp:
         """The ASGI application; replays resume with its start and halt with its end."""

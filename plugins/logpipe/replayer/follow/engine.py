@@ -21,6 +21,7 @@ from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import LINGER_S, Batch, SetAside
 from logpipe.replayer.follow.files import COMPRESSED, identity_of, is_rotated_name, open_log
+from logpipe.replayer.follow.generation import prefix_of
 from logpipe.replayer.follow.log import FollowedLog
 from logpipe.replayer.follow.rounds import Crew, Rounds
 from logpipe.replayer.follow.store import Follow, FollowStore
@@ -29,6 +30,7 @@ from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.sums import KEEP_DAYS
 from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.replayer.topic import partition_count, still_has
 from logpipe.settings import Settings
@@ -43,7 +45,7 @@ _FIRST_S = 5.0
 _AGAIN_S = 60.0
 _DISK_PAUSE_S = 2.0
 _STOP_WAIT_S = 4.5
-_LOOKED_AT_BYTES = 256 * 1024  # of a log's begin, to tell its format
+_LOOKED_AT_BYTES = 256 * 1024  # of a log's begin or end, to tell its format
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +143,7 @@ class Engine:
         with self._lock:
             known = self._logs.get(asked.follow_id)
             if known is not None and not known.is_stopping:
+                _must_fit(asked, known.follow)
                 known.revive()
                 self._turns.ask(asked.follow_id)
                 return [known.to_json()], False
@@ -220,9 +223,11 @@ class Engine:
         except OSError:
             return asked  # not there yet, or no permission: its state says so
         try:
-            head = file.read(0, _LOOKED_AT_BYTES)
-            if b"\0" in head[:4096] or file.size() is None:
+            head, size = file.read(0, _LOOKED_AT_BYTES), file.size()
+            if b"\0" in head[:4096] or size is None:
                 raise ValueError(f"{asked.log} is a binary file, expected lines of text")
+            if asked.start == "end" and size > len(head):  # its first lines may have had another format
+                head = file.read(size - _LOOKED_AT_BYTES, _LOOKED_AT_BYTES).partition(b"\n")[2]
         except OSError:
             return asked
         finally:
@@ -233,9 +238,9 @@ class Engine:
         try:
             found = take(asked.format, lines).name
         except FormatError:
-            if asked.format != AUTO:
+            if asked.format != AUTO and asked.format_number == 1:
                 raise
-            return asked  # the lines that are sent may tell
+            return asked  # the lines that are sent tell
         return replace(asked, format=found) if asked.format == AUTO else asked
 
     def _same_file(self, asked: Follow) -> FollowedLog | None:
@@ -505,7 +510,7 @@ class Engine:
             taken = DEFAULT.format_text if taken == AUTO else taken
             warning = f"its lines are read as {taken}: {error}"
         with self._gate.tries():
-            self._register_format(follow.follow_id, follow.path, taken)
+            self._register_format(follow.prefix, follow.path, taken)
         return taken, warning
 
     def must_be_open(self) -> None:
@@ -561,8 +566,46 @@ class Engine:
             if (followed := self._logs.get(follow_id)) is not None:
                 followed.fold(record)
             elif (stopped := self._stopped.get(follow_id)) is not None:
-                self._stopped[follow_id] = folded = stopped.with_folded(record.digest)
+                self._stopped[follow_id] = folded = stopped.with_folded(record)
                 self.save_follow(folded)
+
+    def drop_formats(self, oldest_lines_s: float | None, drop: Callable[[str], None]) -> None:
+        """Drop the formats that nobody can need: no record, no file on HDFS and no topic has lines of theirs.
+
+        Args:
+            oldest_lines_s: since when HDFS may hold lines, seconds since 1970; None: it holds none.
+            drop: deletes the entry of a prefix.
+        """
+        kept_s = max(KEEP_DAYS * 86400, self.settings.topic_retention_hours * 3600)
+        before = min(time.time() - kept_s, oldest_lines_s or float("inf"))
+        with self._lock:
+            known = [*self._stopped.values(), *(each.follow for each in self._logs.values())]
+        for follow in known:
+            has_records = {prefix_of(one.spec.replay_id) for one in self.records(follow.follow_id)}
+            for prefix, ended_at in follow.spent.items():
+                if ended_at < before and prefix not in has_records and self._retire(follow.follow_id, prefix):
+                    drop(prefix)
+                    self._forget_format(follow.follow_id, prefix)
+
+    def _retire(self, follow_id: str, prefix: str) -> bool:
+        """See to it that no generation begins under a prefix; false if one may."""
+        with self._lock:
+            if (followed := self._logs.get(follow_id)) is not None:
+                return followed.follow.prefix != prefix
+            stopped = self._stopped[follow_id]
+            if stopped.prefix == prefix:  # kept among the spent until its entry is gone
+                changed = replace(stopped.without_format(prefix), spent=stopped.spent)
+                self._stopped[follow_id] = changed
+                self.save_follow(changed)
+            return True
+
+    def _forget_format(self, follow_id: str, prefix: str) -> None:
+        with self._lock:
+            if (followed := self._logs.get(follow_id)) is not None:
+                followed.forget_format(prefix)
+            else:
+                self._stopped[follow_id] = changed = self._stopped[follow_id].without_format(prefix)
+                self.save_follow(changed)
 
     def records(self, follow_id: str) -> list[ReplayRecord]:
         """Of a log's generations, in their order."""
@@ -579,24 +622,31 @@ def _is_old(name: str, names: set[str]) -> bool:
 
 
 def _again(asked: Follow, before: Follow) -> Follow:
-    """A log that is followed again: its generations are numbered on, and its format stays.
-
-    Raises:
-        ValueError: it had another format; whoever reads its lines would read the old ones by the new one.
-    """
-    taken = before.taken_format
-    if taken and asked.format not in (AUTO, before.format, taken):
-        raise ValueError(
-            f"format is {asked.format!r}, and {asked.path} was followed before as {taken!r}: ask for that, "
-            "or follow the log under another name (a link to it)"
-        )
+    """A log that is followed again: its generations are numbered on; for another format by another prefix."""
+    is_another = bool(before.taken_format) and not _fits(asked, before)
     return replace(
         asked,
         next_number=before.next_number,
-        taken_format=taken,
+        taken_format="" if is_another else before.taken_format,
+        format_number=before.format_number + is_another,
         folded_lines=before.folded_lines,
         folded_bytes=before.folded_bytes,
+        spent=before.spent,
     )
+
+
+def _fits(asked: Follow, known: Follow) -> bool:
+    """Whether what is known reads the lines as they are asked to be read."""
+    return asked.format in (AUTO, known.format, known.taken_format)
+
+
+def _must_fit(asked: Follow, known: Follow) -> None:
+    """Raise ValueError: it is followed, in another format."""
+    if not _fits(asked, known):
+        raise ValueError(
+            f"format is {asked.format!r}, and {known.path} is followed as "
+            f"{known.taken_format or known.format!r}: unfollow it, and follow it again"
+        )
 
 
 class Gate:

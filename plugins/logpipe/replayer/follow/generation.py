@@ -119,9 +119,14 @@ class Generation:
         )
 
 
-def record_id(follow_id: str, number: int) -> str:
-    """The id of a generation, which begins its lines' keys."""
-    return f"{follow_id}.g{number}"
+def record_id(prefix: str, number: int) -> str:
+    """The id of a generation, which begins its lines' keys; the prefix stands for log and format."""
+    return f"{prefix}.g{number}"
+
+
+def prefix_of(replay_id: str) -> str:
+    """What a generation's id begins with."""
+    return replay_id.rpartition(".g")[0]
 
 
 def number_of(replay_id: str) -> int:

@@ -172,7 +172,7 @@ class FollowedLog:
 
     @property
     def follow_id(self) -> str:
-        """Begins the ids of its generations."""
+        """Of what was asked for: the same for the same path."""
         return self.follow.follow_id
 
     @property
@@ -618,7 +618,7 @@ class FollowedLog:
             is_late=is_late,
         )
         spec = ReplaySpec(
-            record_id(self.follow_id, number), self._path.as_uri(), "max", "durable", limit=None
+            record_id(self.follow.prefix, number), self._path.as_uri(), "max", "durable", limit=None
         )
         record = ReplayRecord(spec, place=Place(0, begin, begin), generation=generation)
         self._office.save(record, is_new=True)
@@ -906,7 +906,13 @@ class FollowedLog:
     def fold(self, record: ReplayRecord) -> None:
         """A generation's record goes."""
         with self._lock:
-            self.follow = self.follow.with_folded(record.digest)
+            self.follow = self.follow.with_folded(record)
+            self._office.save_follow(self.follow)
+
+    def forget_format(self, prefix: str) -> None:
+        """Nobody can need the format of an earlier prefix."""
+        with self._lock:
+            self.follow = self.follow.without_format(prefix)
             self._office.save_follow(self.follow)
 
     def _count_ended(self, record: ReplayRecord) -> None:

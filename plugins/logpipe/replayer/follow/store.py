@@ -4,11 +4,12 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from logpipe.digest import Digest
-from logpipe.replayer.follow.generation import follow_id_of, host_name
+from logpipe.replayer.follow.generation import follow_id_of, host_name, prefix_of
+from logpipe.replayer.record import ReplayRecord
 
 STARTS = ("end", "start")
 _PATTERN = frozenset("*?[")
@@ -29,7 +30,10 @@ class Follow:
         is_stopped: not followed any more.
         of: id of the pattern that named it.
         taken_format: what ``format`` came to; empty before the first line.
+        format_number: how many formats its lines have had: each has a `prefix` of its own.
         warning: what is wrong with the format.
+        spent: prefixes of generations whose records are gone, each with the end of the last one, seconds
+            since 1970: what has to be known to drop their formats one day.
         existing: of a pattern, the paths that fitted when it was asked for: they are begun at ``start``.
         folded_lines, folded_bytes: of generations whose records are gone.
     """
@@ -45,9 +49,11 @@ class Follow:
     is_stopped: bool = False
     of: str | None = None
     taken_format: str = ""
+    format_number: int = 1
     warning: str = ""
     folded_lines: int = 0
     folded_bytes: int = 0
+    spent: dict[str, float] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
 
     @classmethod
@@ -85,10 +91,28 @@ class Follow:
             raise ValueError(f"log is {log!r}, expected a pattern in the file's name")
         return cls.new(log, host, format_text, start)
 
-    def with_folded(self, digest: Digest) -> "Follow":
+    def with_folded(self, record: ReplayRecord) -> "Follow":
         """The same, and a generation whose record is gone."""
-        lines, size_bytes = self.folded_lines + digest.lines, self.folded_bytes + digest.size_bytes
-        return replace(self, folded_lines=lines, folded_bytes=size_bytes)
+        prefix = prefix_of(record.spec.replay_id)
+        ended_at = datetime.fromisoformat(record.sealed_at or record.updated_at).timestamp()
+        return replace(
+            self,
+            folded_lines=self.folded_lines + record.digest.lines,
+            folded_bytes=self.folded_bytes + record.digest.size_bytes,
+            spent=self.spent | {prefix: max(ended_at, self.spent.get(prefix, 0.0))},
+        )
+
+    def without_format(self, prefix: str) -> "Follow":
+        """The same, and nobody can need the format of a prefix; no generation begins under it any more."""
+        spent = {name: ended_at for name, ended_at in self.spent.items() if name != prefix}
+        if prefix != self.prefix:
+            return replace(self, spent=spent)
+        return replace(self, spent=spent, taken_format="", format_number=self.format_number + 1)
+
+    @property
+    def prefix(self) -> str:
+        """Begins the ids of the generations that are begun now; readers know their format by it."""
+        return self.follow_id if self.format_number == 1 else f"{self.follow_id}.f{self.format_number}"
 
     @property
     def is_pattern(self) -> bool:
