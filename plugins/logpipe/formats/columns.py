@@ -90,10 +90,12 @@ def read_by(texts: Collection[str], lines: pl.Series) -> pl.DataFrame:
         lines: As of `Columns.parse`.
 
     Returns:
-        A row a line, in their order, with the columns that one of the formats has.
+        A row a line, in their order, with the columns that one of the formats has, and ``format``: the text
+        that a line was read by, null of a malformed one.
     """
     first, *others = sorted(texts, key=lambda text: (-len(columns_of(text).schema), text))
     parsed = columns_of(first).parse(lines)
+    parsed = parsed.with_columns(format=pl.when(pl.col("reason").is_null()).then(pl.lit(first)))
     if not others:
         return parsed
     parsed = parsed.with_row_index("row")

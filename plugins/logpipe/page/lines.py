@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.lines import days, files, final_name
+from logpipe.accounting.read_as import entries_of_file
 from logpipe.accounting.topic import end_offsets, offsets_at, records
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.clients.kafka import Record, TopicError
@@ -186,7 +187,7 @@ class LinesQuestion:
         elif self.dimension:
             wanted.append(f"{self.dimension} = {_quoted(self.key)}")
         elif self.status_class == "malformed":
-            wanted.append("status IS NULL")
+            wanted.append("malformed IS NOT NULL")
         elif self.status_class:
             wanted.append(f"status[1] = '{self.status_class[0]}'")
         return "SELECT line FROM lines\nWHERE " + "\n  AND ".join(wanted) + "\nLIMIT 100;"  # noqa: S608 - shown
@@ -358,7 +359,9 @@ class LinesReader:
                 if found.is_enough:
                     plan["hdfs"] = [path, offset]
                     return
-                offset = self._read_file(hdfs, path, offset, sieve, found, self._of_file(reader, path))
+                offset = self._read_file(
+                    hdfs, path, offset, sieve, found, entries_of_file(reader, path, self._entries)
+                )
                 if offset >= 0:
                     plan["hdfs"] = [path, offset]
                     return
@@ -397,17 +400,6 @@ class LinesReader:
     def _entry(self, key: bytes | None) -> Entry:
         identity = None if key is None else parse_key(key)
         return DEFAULT if identity is None else formats.entry_of(identity[0], self._entries)
-
-    def _of_file(self, reader: ChainReader, path: str) -> Entries:
-        """How its lines may have to be read, by the replays that its manifest names, or its day's."""
-        if not self._entries:
-            return frozenset({DEFAULT})
-        found = FILE_NAME.fullmatch(path.rpartition("/")[2])
-        link = found and reader.link(int(found[1]), link_name(int(found[2]), int(found[3])))
-        sums = link or reader.sealed(_day_of(path))
-        if sums is None:
-            return frozenset({DEFAULT})
-        return formats.entries_of(sums.replays, bool(sums.anonymous.lines), self._entries)
 
     def _files(
         self, hdfs: Hdfs, reader: ChainReader, question: LinesQuestion, below: dict[int, int], after: str

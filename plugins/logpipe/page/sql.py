@@ -3,25 +3,36 @@ r"""DuckDB over the pipeline: a view of the windows at a commit, and one of the 
 ``windows``: ``window_start`` (UTC), ``dimension``, ``key``, ``lines``, ``sent_bytes``; each window, dimension
 and key once. ``latencies``: ``window_start``, ``requests``, ``p50_ms``, ``p95_ms``, ``p99_ms``, of requests
 that have a latency (`logpipe.windows.latency`). ``lines``: ``day`` (the folder, ``%y-%m-%d``), ``host``,
-``time`` (UTC), ``method``, ``endpoint``, ``status``, ``sent_bytes``, ``referrer``, ``user_agent``, ``line``,
-``file``.
+``time`` (UTC), ``method``, ``endpoint``, ``status``, ``sent_bytes``, ``vhost``, ``referrer``, ``user_agent``,
+``latency_us``, ``tls_protocol``, ``content_type``, ``log``, ``malformed`` (the reason), ``line``, ``file``.
 
-A line's bytes are shown as Latin-1, which takes any. Columns are those of regular lines of Combined Log
-Format; of others they are empty: the windows job reads these by a longer rule, or by the format of their log.
-Ask for days: the files of others are not read.
+A line is read as the windows job reads it, by the formats of the replays that its file's manifest names. Its
+bytes are shown as Latin-1, which takes any. Ask for days: the files of others are not read.
 """
 
-import re
+import threading
+import time
 from contextlib import closing
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import polars as pl
+import pyarrow as pa
+
+from logpipe.accounting.chain import ChainReader
+from logpipe.accounting.read_as import entries_of_file, logs_of
 from logpipe.clients.hdfs import Hdfs
+from logpipe.contracts import formats
+from logpipe.contracts.formats import Entry
+from logpipe.formats.columns import SCHEMA, read_by
 from logpipe.page.store import Snapshot, read_snapshot
 from logpipe.settings import Settings
 from logpipe.windows.latency import BITS, SHARES
 
 _LONGEST_LINE = 4 << 20
+_KNOWN_S = 5.0  # a file in use may get lines of another replay
+_SCHEMA = SCHEMA | {"log": pl.String}
+_TEXTS = [name for name, of in SCHEMA.items() if of is pl.String and name != "reason"]
 
 
 def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
@@ -44,6 +55,16 @@ def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
         connection.execute(_windows(list(snapshot.files.values())))
         connection.execute(latencies())
     if connection.execute("SELECT count(*) FROM glob(?)", [_all_lines(settings)]).fetchone()[0]:
+        kinds = {pl.String: "VARCHAR", pl.Int64: "BIGINT"}
+        row = duckdb.struct_type({name: kinds[cast(Any, of)] for name, of in _SCHEMA.items()})
+        connection.create_function(
+            "parsed_line",
+            _Parser(settings),
+            ["VARCHAR", "VARCHAR"],
+            row,
+            type="arrow",
+            null_handling="special",
+        )
         connection.execute(_lines(settings))
     return connection, snapshot
 
@@ -83,29 +104,58 @@ def _all_lines(settings: Settings) -> str:
 
 
 def _lines(settings: Settings) -> str:
-    from logpipe.formats.columns import columns_of
-
-    expression = columns_of("combined").expression.replace("'", "''")
-    groups = re.findall(r"\(\?P<(\w+)>", expression)
-    at = next(name for name in groups if name.startswith("time"))
+    texts = ", ".join(f"part.{name} AS {'endpoint' if name == 'target' else name}" for name in _TEXTS)
     return f"""
         CREATE VIEW lines AS
         WITH read AS (
-          SELECT column0 AS line, split_part(filename, '/', -2) AS day, split_part(filename, '/', -1) AS file
+          SELECT coalesce(column0, '') AS line, split_part(filename, '/', -2) AS day,
+            split_part(filename, '/', -1) AS file
           FROM read_csv('{_all_lines(settings)}', columns = {{'column0': 'VARCHAR'}}, header = false,
             delim = '\\x00', quote = '', escape = '', encoding = 'latin-1', auto_detect = false,
             strict_mode = false, null_padding = true, max_line_size = {_LONGEST_LINE}, filename = true)),
-        parsed AS (
-          SELECT *, regexp_extract(coalesce(line, ''), '{expression}', {groups}) AS part FROM read)
-        SELECT day, nullif(part.host, '') AS host,
-          try_strptime(left(part.{at}, -6), '%d/%b/%Y:%H:%M:%S')
-            - to_seconds(try_cast(part.{at}[-5] || '1' AS INT)
-                * (try_cast(part.{at}[-4:-3] AS INT) * 3600 + try_cast(part.{at}[-2:] AS INT) * 60)) AS time,
-          nullif(part.method, '') AS method, nullif(part.target, '') AS endpoint,
-          nullif(part.status, '') AS status,
-          try_cast(replace(part.sent_bytes, '-', '0') AS BIGINT) AS sent_bytes,
-          nullif(nullif(part.referrer, ''), '-') AS referrer,
-          nullif(nullif(part.user_agent, ''), '-') AS user_agent,
-          coalesce(line, '') AS line, file
+        parsed AS (SELECT *, parsed_line(line, day || '/' || file) AS part FROM read)
+        SELECT day, epoch_ms(part.time_ms) AS time, part.sent_bytes AS sent_bytes, {texts},
+          part.latency_us AS latency_us, part.log AS log, part.reason AS malformed, line, file
         FROM parsed
         """  # noqa: S608
+
+
+class _Parser:
+    """Reads lines for the view; the formats of files, and the registry, are asked for as they are met."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hdfs = Hdfs.of(settings)
+        self._reader = ChainReader(self._hdfs, settings.hdfs_logs_dir)
+        self._entries: dict[str, Entry] = {}
+        self._of_file: dict[str, tuple[float, frozenset[Entry]]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, lines: pa.ChunkedArray, files: pa.ChunkedArray) -> pa.Array:
+        """Columns of lines; ``files`` are days and names."""
+        found = pl.DataFrame({"line": pl.from_arrow(lines), "file": pl.from_arrow(files)}).with_row_index(
+            "at"
+        )
+        parsed = [self._read(file, own) for (file,), own in found.group_by("file")]
+        return pl.concat(parsed).sort("at").select(*_SCHEMA).to_struct("part").to_arrow()
+
+    def _read(self, file: Any, lines: pl.DataFrame) -> pl.DataFrame:
+        entries = self._entries_of(str(file))
+        raw = pl.Series([line.encode("latin-1") for line in lines["line"]], dtype=pl.Binary)
+        read = read_by({entry.format_text for entry in entries}, raw)
+        logs = logs_of(entries)
+        log = pl.col("format").replace_strict(logs, default=None, return_dtype=pl.String)
+        missing = [pl.lit(None, of).alias(name) for name, of in _SCHEMA.items() if name not in read.columns]
+        return read.with_columns(*missing, log=log, at=lines["at"]).select("at", *_SCHEMA)
+
+    def _entries_of(self, file: str) -> frozenset[Entry]:
+        with self._lock:
+            until_s, entries = self._of_file.get(file, (0.0, frozenset()))
+            if until_s < time.monotonic():
+                folder = formats.folder(self._settings.hdfs_ledger_dir)
+                self._entries = formats.load(self._hdfs, folder, self._entries)
+                entries = entries_of_file(
+                    self._reader, f"{self._settings.hdfs_logs_dir}/{file}", self._entries
+                )
+                self._of_file[file] = time.monotonic() + _KNOWN_S, entries
+            return entries

@@ -494,12 +494,30 @@ class FollowedLog:
 
     def look(self) -> bool:
         """See which file the path is now; tells whether a turn is due."""
+        if self._is_as_seen():
+            return False
         with self._looking, self._lock:
             if self._stopping.is_set():
                 return True
             before = len(self._parts)
             self._look()
             return self._behind_since is not None or len(self._parts) != before or len(self._parts) > 1
+
+    def _is_as_seen(self) -> bool:
+        """Whether the path is the one file that was read, and no byte came since: most looks end here."""
+        parts = self._parts[:2]
+        if len(parts) != 1 or not self._is_there or self._trouble or self._look_again_at < float("inf"):
+            return False
+        (part,) = parts
+        if part.file is None or part.is_truncated or part.ended_at is not None or part.left_at is not None:
+            return False
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return False
+        is_read = status.st_size == part.seen_bytes == part.record.place.offset
+        is_same = (status.st_dev, status.st_ino) == part.file.identity
+        return is_read and is_same and not self._stopping.is_set()
 
     @property
     def is_there(self) -> bool:
