@@ -13,9 +13,11 @@ from typing import NamedTuple
 import pytest
 import xxhash
 
+from logpipe.accounting import lines
+from logpipe.accounting.lines import DamagedError
 from logpipe.accounting.verify import verify
 from logpipe.report import figures
-from logpipe.report.day import DamagedError, days_without, make_report
+from logpipe.report.day import days_without, make_report
 from logpipe.sealing.forget import forget
 from logpipe.sealing.repair import repair
 from logpipe.sealing.seal import seal
@@ -257,7 +259,7 @@ def test_the_page_is_one_file_without_script_whatever_lines_hold(three):
 def test_it_is_the_same_whenever_and_in_however_many_pieces_it_is_made(three, monkeypatch):
     pipeline = three.pipeline
     before = [pipeline.hdfs.read(f"{pipeline.folder()}/_report.{kind}") for kind in ("json", "html")]
-    monkeypatch.setattr(figures, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(lines, "BATCH_BYTES", 20_000)
     monkeypatch.setattr(figures, "FOLD_ROWS", 500)
     make_report(pipeline.settings, DAY)
     assert [pipeline.hdfs.read(f"{pipeline.folder()}/_report.{kind}") for kind in ("json", "html")] == before

@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from logpipe.report.figures import Figures, batches
+from logpipe.accounting.lines import batches
+from logpipe.report.figures import Figures
 from logpipe.report.page import change, percent, size
 
 DAY = date(2026, 3, 10)

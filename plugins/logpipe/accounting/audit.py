@@ -5,16 +5,22 @@ topic as far as it goes back against the links, and each source against the ledg
 counted by other code than the windows job's. Up to the newest links: what is open behind them is in flight.
 """
 
+import json
 import multiprocessing
 import re
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain as chained
 from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from logpipe.accounting import lines as hdfs_lines
 from logpipe.accounting.difference import Difference
@@ -24,6 +30,9 @@ from logpipe.accounting.source import SourceGoneError, sent_lines
 from logpipe.accounting.verify import Reading, chain_reader, facts_of, read
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.contracts.chain import Layout, Link, in_use_name
+from logpipe.contracts.days import date_of
+from logpipe.contracts.parquet import ParquetDay, manifest_path, parquet_folder, text_lines
+from logpipe.contracts.sealed import SealedDay
 from logpipe.digest import Digest, DigestBuilder, line_hash
 from logpipe.identity import credited_to, parse_key
 from logpipe.replayer.record import ReplayRecord
@@ -197,7 +206,33 @@ def _against(link: Link, found: RangeSums) -> Iterator[str]:
         )
 
 
-Part = FilePart | TopicPart | SourcePart
+@dataclass(frozen=True, slots=True)
+class ParquetPart:
+    """A sealed day's lines as Parquet: a row a line."""
+
+    folder: str
+    said: ParquetDay | None
+    sealed: SealedDay
+
+    def read(self, settings: Settings) -> Finding:
+        """Read it, and count."""
+        what, found = f"Parquet of the day {self.sealed.day}, {self.folder}", 0
+        if self.said is None or not self.said.is_of(self.sealed):
+            return Finding(wrong=(f"{what}, is not of the day as it is sealed: `make seal` writes it anew",))
+        with closing(Hdfs.of(settings)) as hdfs, tempfile.TemporaryFile(dir=settings.state_dir) as local:
+            try:
+                for name in self.said.rows:
+                    local.seek(0)
+                    local.truncate()
+                    local.writelines(hdfs.blocks(f"{self.folder}/{name}"))
+                    found += sum(batch.num_rows for batch in pq.ParquetFile(local).iter_batches())
+            except (HdfsError, pa.ArrowException) as error:
+                return Finding(wrong=(f"{what}: {error}",))
+        lines = text_lines(self.sealed)
+        return Finding(wrong=() if found == lines else (f"{what}: {found:,} rows of {lines:,} lines",))
+
+
+Part = FilePart | TopicPart | SourcePart | ParquetPart
 
 
 def _read(part: Part, settings: Settings) -> Finding:
@@ -301,7 +336,7 @@ class _Plan:
         path = f"{self._layout.day(link.day)}/{link.file_name}"
         return FilePart((path,), link.text, path, link)
 
-    def _sealed(self, settings: Settings, day: str, replay: str | None) -> Iterator[FilePart]:
+    def _sealed(self, settings: Settings, day: str, replay: str | None) -> Iterator[Part]:
         sums = chain_reader(settings).sealed(day)
         if sums is None or (replay and replay not in map(credited_to, sums.replays)):
             return
@@ -310,6 +345,9 @@ class _Plan:
         for file in sums.files:
             path = f"{folder}/{file.name}"
             yield FilePart((path,), file.text, path)
+        parquet = parquet_folder(settings, date_of(day))
+        if (said := self._hdfs.read(manifest_path(parquet))) is not None:
+            yield ParquetPart(parquet, ParquetDay.from_json(json.loads(said)), sums)
         known = {file.name for file in sums.files} | set(sums.memory_files)
         surplus = [
             path for path in hdfs_lines.files(self._hdfs, folder) if path.rpartition("/")[2] not in known

@@ -1,11 +1,18 @@
 """Reads the lines on HDFS, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import date
 
-from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
+from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.contracts.chain import FILE_PREFIX, IN_USE_NAME, file_name
 from logpipe.contracts.days import DAY
 from logpipe.digest import Digest
+
+BATCH_BYTES = 4 << 20
+
+
+class DamagedError(RuntimeError):
+    """A sealed day's files do not hold what its manifest says; the message says what to do."""
 
 
 def days(hdfs: Hdfs, logs_dir: str) -> list[str]:
@@ -35,6 +42,40 @@ def lines(hdfs: Hdfs, path: str) -> Iterator[list[bytes]]:
         yield whole
     if rest:
         yield [rest]
+
+
+def proved(hdfs: Hdfs, path: str, expected: Digest, day: date) -> Iterator[list[bytes]]:
+    """The lines of a sealed day's file; at their end it is known that these are the ones.
+
+    Raises:
+        DamagedError: they are not.
+    """
+    digest = Digest()
+    try:
+        for some in lines(hdfs, path):
+            digest += Digest.of(some)
+            yield some
+    except HdfsError as error:
+        raise DamagedError(f"{path} cannot be read: {error}. `make repair DATE={day}` mends it") from None
+    if digest != expected:
+        raise DamagedError(
+            f"{path} has {digest.lines:,} lines and not just the {expected.lines:,} of its manifest: "
+            f"`make repair DATE={day}` mends it"
+        )
+
+
+def batches(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
+    """Lists of lines joined to lists that are worth a parse."""
+    batch: list[bytes] = []
+    size = 0
+    for some in blocks:
+        batch += some
+        size += sum(map(len, some))
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def digest_file(hdfs: Hdfs, path: str) -> Digest:

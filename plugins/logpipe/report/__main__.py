@@ -9,7 +9,7 @@ import sys
 from datetime import date
 from typing import Any
 
-from logpipe.report.day import DamagedError, make_report
+from logpipe.report.day import make_report
 from logpipe.sealing.__main__ import ERRORS as SEALING_ERRORS
 from logpipe.sealing.__main__ import LOCK_WAIT_S
 from logpipe.sealing.day_program import tell
@@ -17,7 +17,7 @@ from logpipe.sealing.lock import alone
 from logpipe.settings import Settings
 
 REPORTED, ERROR = 0, 1
-ERRORS = (DamagedError, *SEALING_ERRORS)
+ERRORS = SEALING_ERRORS
 
 
 def report_of(settings: Settings, day: date) -> dict[str, Any]:

@@ -1,18 +1,16 @@
 """Makes the report of a day: its lines counted, held against its manifest, and compared with days before."""
 
 import json
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import date, timedelta
 from typing import Any
 
-from logpipe.accounting import lines as hdfs_lines
+from logpipe.accounting.lines import batches, proved
 from logpipe.clients.formats import FormatRegistry
 from logpipe.clients.hdfs import Hdfs, HdfsError, dumps
 from logpipe.contracts import formats
 from logpipe.contracts.days import date_of
 from logpipe.contracts.sealed import REPORT_FILE, REPORT_PAGE, SealedDay
-from logpipe.digest import Digest
 from logpipe.sealing.place import Place, new_attempt
 from logpipe.settings import Settings, zone_of
 
@@ -22,10 +20,6 @@ MOST_REPLAYS = 50
 MOST_PARTS = 100
 COMPARED = ("requests", "visitors", "sent_bytes", "malformed")
 BEFORE = {"day_before": 1, "week_before": 7}
-
-
-class DamagedError(RuntimeError):
-    """The day's files do not hold what its manifest says; the message says what to do."""
 
 
 def make_report(settings: Settings, day: date) -> dict[str, Any] | None:
@@ -38,7 +32,7 @@ def make_report(settings: Settings, day: date) -> dict[str, Any] | None:
         DamagedError: a file holds other lines than it should.
         HdfsError, ChainError, EntryError: HDFS, or what stands on it, cannot be read.
     """
-    from logpipe.report.figures import Figures, batches  # polars and jinja2 take a while
+    from logpipe.report.figures import Figures  # polars and jinja2 take a while
     from logpipe.report.page import page_of
 
     with closing(Hdfs.of(settings)) as hdfs:
@@ -50,7 +44,7 @@ def make_report(settings: Settings, day: date) -> dict[str, Any] | None:
         entries = formats.entries_of(sealed.replays, bool(sealed.anonymous.lines), known)
         with Figures(settings.state_dir / FOLDER, {entry.format_text for entry in entries}) as figures:
             for file in sealed.files:
-                figures.add(batches(_proved(hdfs, f"{place.folder}/{file.name}", file.text, day)))
+                figures.add(batches(proved(hdfs, f"{place.folder}/{file.name}", file.text, day)))
             found = figures.result(day, zone_of(settings.timezone))
         before = {name: _before(hdfs, settings, day, days) for name, days in BEFORE.items()}
         _mark_new(found["errors"]["top"], before["day_before"])
@@ -82,26 +76,6 @@ def days_without(settings: Settings) -> list[date]:
             if entries and REPORT_PAGE not in entries:
                 found.append(day)
     return found
-
-
-def _proved(hdfs: Hdfs, path: str, expected: Digest, day: date) -> Iterator[list[bytes]]:
-    """A file's lines; at their end it is known that these are the ones.
-
-    Raises:
-        DamagedError: they are not.
-    """
-    digest = Digest()
-    try:
-        for some in hdfs_lines.lines(hdfs, path):
-            digest += Digest.of(some)
-            yield some
-    except HdfsError as error:
-        raise DamagedError(f"{path} cannot be read: {error}. `make repair DATE={day}` mends it") from None
-    if digest != expected:
-        raise DamagedError(
-            f"{path} has {digest.lines:,} lines and not just the {expected.lines:,} of its manifest: "
-            f"`make repair DATE={day}` mends it"
-        )
 
 
 def _before(hdfs: Hdfs, settings: Settings, day: date, days: int) -> dict[str, Any] | None:

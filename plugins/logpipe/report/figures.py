@@ -5,7 +5,7 @@ What a line says is the windows job's own reading (`logpipe.formats`, `windows.d
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -19,7 +19,6 @@ from logpipe.page.lines import shown
 from logpipe.windows.latency import percentiles_us
 from windows.dimensions import DIMENSIONS
 
-BATCH_BYTES = 4 << 20
 MEMORY_LIMIT = "192MB"
 FOLD_ROWS = 2_000_000
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
@@ -194,20 +193,6 @@ class Figures:
                 for key, requests, sent_bytes, first_ms in rows
             ],
         }
-
-
-def batches(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
-    """Lists of lines joined to lists that are worth a parse."""
-    batch: list[bytes] = []
-    size = 0
-    for lines in blocks:
-        batch += lines
-        size += sum(map(len, lines))
-        if size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _keys(requests: pl.DataFrame) -> pl.DataFrame:

@@ -12,12 +12,15 @@ from datetime import date
 from typing import Any
 
 from logpipe.accounting.chain import ChainError
+from logpipe.accounting.lines import DamagedError
 from logpipe.clients.hdfs import HdfsError
 from logpipe.clients.kafka import TopicError
+from logpipe.contracts.formats import EntryError
 from logpipe.sealing.day_program import tell
 from logpipe.sealing.forget import forget_old
 from logpipe.sealing.lock import LockedError, alone
 from logpipe.sealing.over import NotOverError
+from logpipe.sealing.parquet import write_parquet
 from logpipe.sealing.rewrite import LinesGoneError
 from logpipe.sealing.seal import seal
 from logpipe.settings import Settings, SettingsError
@@ -25,7 +28,18 @@ from logpipe.settings import Settings, SettingsError
 SEALED, ERROR, NOT_OVER = 0, 1, 3
 DIE_AT = "LOGPIPE_SEALING_DIE_AT"  # a step: proves that a killed sealing is harmless
 LOCK_WAIT_S = 600.0
-ERRORS = (ChainError, HdfsError, LinesGoneError, LockedError, SettingsError, TopicError, ValueError, KeyError)
+ERRORS = (
+    ChainError,
+    DamagedError,
+    EntryError,
+    HdfsError,
+    LinesGoneError,
+    LockedError,
+    SettingsError,
+    TopicError,
+    ValueError,
+    KeyError,
+)
 
 
 def report_of(settings: Settings, day: date) -> dict[str, Any]:
@@ -37,6 +51,8 @@ def report_of(settings: Settings, day: date) -> dict[str, Any]:
     """
     with alone(settings, f"the sealing of {day}", LOCK_WAIT_S):
         sealed = seal(settings, day, reached=_reached)
+        if settings.sealed_parquet and sealed is not None and not sealed.forgotten_at:
+            write_parquet(settings, day, sealed, reached=_reached)
         forgotten = [each.isoformat() for each in forget_old(settings)]
     report: dict[str, Any] = {"date": day.isoformat(), "status": "empty", "lines": 0, "forgotten": forgotten}
     if sealed is not None:

@@ -9,6 +9,7 @@ from logpipe.accounting.chain import ChainReader
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsExistsError, dumps
 from logpipe.contracts.chain import Layout
 from logpipe.contracts.days import end_of_day_ms, name_of
+from logpipe.contracts.parquet import parquet_folder
 from logpipe.contracts.sealed import MANIFEST_FILE, SUCCESS_FILE, SealedDay
 from logpipe.settings import Settings
 
@@ -52,6 +53,11 @@ class Place:
     def folder(self) -> str:
         """Where readers find the day's lines."""
         return self.layout.day(self.name)
+
+    @property
+    def parquet(self) -> str:
+        """Where its lines stand as Parquet, if they do."""
+        return parquet_folder(self.settings, self.day)
 
     @property
     def sealing(self) -> str:

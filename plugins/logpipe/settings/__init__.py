@@ -145,6 +145,13 @@ class Settings(BaseSettings):
     hdfs_ledger_dir: str = Field(
         "", description="What was sent, JSON; empty: /user/bigdata/apache_logs_ledger"
     )
+    hdfs_parquet_dir: str = Field(
+        "", description="Sealed days as Parquet, date=YYYY-MM-DD; empty: /user/bigdata/apache_logs_parquet"
+    )
+    sealed_parquet: bool = Field(
+        False,
+        description="A sealed day is written as Parquet too, a row a line, with what its format reads",
+    )
     roll_interval_s: int = Field(300, ge=1, description="A file of agent 2 is closed after this time")
 
     keep_days: int = Field(0, ge=0, description="Sealed days are forgotten after so many days; 0: never")
@@ -345,6 +352,7 @@ class Settings(BaseSettings):
             "hdfs_windows_dir": f"{home}_windows",
             "hdfs_checkpoint_dir": f"{home}_checkpoint",
             "hdfs_ledger_dir": f"{home}_ledger",
+            "hdfs_parquet_dir": f"{home}_parquet",
             "slide_s": self.window_s,
             "watermark_s": WATERMARKS_S[self.windows_time] if self.watermark_s is None else self.watermark_s,
         }
@@ -371,7 +379,7 @@ class Settings(BaseSettings):
                 f"slide_s is {self.slide_s}, expected a divisor of window_s, {self.window_s}, "
                 "so that all lines are in equally many windows"
             )
-        folders = ("hdfs_logs_dir", "hdfs_windows_dir", "hdfs_checkpoint_dir", "hdfs_ledger_dir")
+        folders = tuple(name for name in type(self).model_fields if re.fullmatch(r"hdfs_\w+_dir", name))
         for name in folders:
             path = getattr(self, name)
             if not re.fullmatch(r"(/[^/]+)+", path) or re.search(r"/[_.]", path):

@@ -208,12 +208,14 @@ def is_rotated_name(name: str, log: str) -> bool:
 
     ``access.log.1``, ``access.log-20261129.gz``, and with the extension kept ``access-20261129.log``.
     """
+    stem, dot, extension = log.rpartition(".")
+    if name == log or not name.startswith(stem or log):  # a folder may have thousands of others
+        return False
     plain = name
     for suffix in COMPRESSED:
         plain = plain.removesuffix(suffix)
-    if name == log or not plain:
+    if not plain:
         return False
-    stem, dot, extension = log.rpartition(".")
     old = r"[-._]?\d[\dT:._-]*(old|bak)?|[-._](old|bak)"
     return bool(
         re.fullmatch(rf"{re.escape(log)}({old})", plain)
