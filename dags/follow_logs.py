@@ -60,6 +60,7 @@ with DAG(
         path=dag.param("log"),
         log_format=dag.param("format"),
         start=dag.param("start"),
+        olddir=dag.param("olddir"),
         profile=dag.param("profile"),
         supervise=True,
     ).expand(host=hosts.output)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import xxhash
 
-from logpipe.accounting import lines
+from logpipe.accounting import lines as hdfs_lines
 from logpipe.accounting.lines import DamagedError
 from logpipe.accounting.verify import verify
 from logpipe.report import figures
@@ -259,7 +259,7 @@ def test_the_page_is_one_file_without_script_whatever_lines_hold(three):
 def test_it_is_the_same_whenever_and_in_however_many_pieces_it_is_made(three, monkeypatch):
     pipeline = three.pipeline
     before = [pipeline.hdfs.read(f"{pipeline.folder()}/_report.{kind}") for kind in ("json", "html")]
-    monkeypatch.setattr(lines, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(hdfs_lines, "BATCH_BYTES", 20_000)
     monkeypatch.setattr(figures, "FOLD_ROWS", 500)
     make_report(pipeline.settings, DAY)
     assert [pipeline.hdfs.read(f"{pipeline.folder()}/_report.{kind}") for kind in ("json", "html")] == before

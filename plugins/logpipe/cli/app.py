@@ -282,6 +282,9 @@ def follow(
         Start,
         _option("from", "end: what is written from now on; start: all that is there, old files in order."),
     ] = Start.END,
+    olddir: Annotated[
+        str, _option("olddir", "Where rotation puts old files, if not beside the log: logrotate's olddir.")
+    ] = "",
 ) -> int:
     """Follow a log as a server writes it, through every rotation; start what does not run.
 
@@ -289,7 +292,7 @@ def follow(
 
     Example: logpipe follow /var/log/nginx/access.log --format combined
     """
-    return _target(context).follow(log, format_text, start.value)
+    return _target(context).follow(log, format_text, start.value, olddir)
 
 
 @app.command()

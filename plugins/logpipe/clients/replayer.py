@@ -63,13 +63,16 @@ class Replayer(HttpService):
         """
         return self._ask("POST", f"/replays/{replay_id}/give-up")
 
-    def follow(self, log: str, format_text: str = "auto", start: str = "end") -> list[Record]:
+    def follow(
+        self, log: str, format_text: str = "auto", start: str = "end", olddir: str = ""
+    ) -> list[Record]:
         """Follow a log, or the logs that fit a pattern; what is followed already is joined.
 
         Args:
             log: absolute path or pattern, on the replayer's host.
             format_text: ``auto``, a preset, or the server's own words.
             start: ``end``: what is written from now on; ``start``: all that is there, old files in order.
+            olddir: where rotation puts old files, seen from the log; empty: they stay in its folder.
 
         Returns:
             The log; of a pattern first the pattern, then its logs. As ``GET /follows`` gives them.
@@ -77,7 +80,7 @@ class Replayer(HttpService):
         Raises:
             ReplayRefusedError: it may not be read, is no file of lines, or its format does not fit.
         """
-        body = {"log": log, "format": format_text, "start": start}
+        body = {"log": log, "format": format_text, "start": start, "olddir": olddir}
         found: list[Record] = self._ask("POST", "/follows", body)["follows"]
         return found
 

@@ -106,5 +106,10 @@ def follow_params(conf: Settings) -> dict[str, Param]:
             enum=["end", "start"],
             description="end: what is written from now on; start: all that is there, rotated files too",
         ),
+        "olddir": Param(
+            "",
+            type="string",
+            description="Where rotation puts old files, as logrotate's olddir; empty: beside the log",
+        ),
         "profile": profile_param(conf),
     }

@@ -7,6 +7,7 @@ import re
 import resource
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,8 @@ class Engine:
                 asked = _again(asked, before)
             if asked.is_pattern:
                 self.door.check(str(Path(asked.path).parent / "log"))
+                if asked.olddir:
+                    self.door.check(str(Path(asked.olddir) / "log"))
                 asked = replace(asked, existing=sorted(glob.glob(asked.path)))
                 self._store.save(asked)
                 self._patterns[asked.follow_id] = asked
@@ -214,6 +217,8 @@ class Engine:
     def _checked(self, asked: Follow) -> Follow:
         """Refuse what can never be followed, and tell the format; what may become one day is waited for."""
         self.door.check(asked.path)
+        if asked.olddir:
+            self.door.check(str(Path(asked.olddir) / Path(asked.path).name))
         if asked.format != AUTO:
             compile_format(asked.format)
         try:
@@ -321,7 +326,9 @@ class Engine:
 
     def _follow_one(self, pattern: Follow, path: str, *, is_first: bool) -> None:
         start = pattern.start if path in pattern.existing or pattern.start == "start" else "since"
-        follow = Follow.new(path, self.settings.host, pattern.format, start, of=pattern.follow_id)
+        follow = Follow.new(
+            path, self.settings.host, pattern.format, start, pattern.follow_id, pattern.olddir
+        )
         follow = replace(follow, created_at=pattern.created_at)
         with self._lock:
             if follow.follow_id in self._logs or self._same_file(follow):
@@ -559,15 +566,17 @@ class Engine:
 
     def folded(self, records: Iterable[ReplayRecord]) -> None:
         """Records are gone, of which sums are enough; how many lines a log had in all is kept with it."""
+        of_log: dict[str, list[ReplayRecord]] = defaultdict(list)
         for record in records:
-            if record.generation is None:
-                continue
-            follow_id = record.generation.follow_id
-            if (followed := self._logs.get(follow_id)) is not None:
-                followed.fold(record)
-            elif (stopped := self._stopped.get(follow_id)) is not None:
-                self._stopped[follow_id] = folded = stopped.with_folded(record)
-                self.save_follow(folded)
+            if record.generation is not None:
+                of_log[record.generation.follow_id].append(record)
+        for follow_id, own in of_log.items():
+            with self._lock:
+                if (followed := self._logs.get(follow_id)) is not None:
+                    followed.fold(own)
+                elif (stopped := self._stopped.get(follow_id)) is not None:
+                    self._stopped[follow_id] = folded = stopped.with_folded(own)
+                    self.save_follow(folded)
 
     def drop_formats(self, oldest_lines_s: float | None, drop: Callable[[str], None]) -> None:
         """Drop the formats that nobody can need: no record, no file on HDFS and no topic has lines of theirs.
@@ -632,6 +641,7 @@ def _again(asked: Follow, before: Follow) -> Follow:
         folded_lines=before.folded_lines,
         folded_bytes=before.folded_bytes,
         spent=before.spent,
+        olddir=asked.olddir or before.olddir,
     )
 
 
@@ -641,7 +651,12 @@ def _fits(asked: Follow, known: Follow) -> bool:
 
 
 def _must_fit(asked: Follow, known: Follow) -> None:
-    """Raise ValueError: it is followed, in another format."""
+    """Raise ValueError: it is followed, in another format, or with its old files elsewhere."""
+    if asked.olddir not in ("", known.olddir):
+        raise ValueError(
+            f"olddir is {asked.olddir!r}, and {known.path} is followed with "
+            f"{known.olddir or 'its own folder'!r}: unfollow it, and follow it again"
+        )
     if not _fits(asked, known):
         raise ValueError(
             f"format is {asked.format!r}, and {known.path} is followed as "

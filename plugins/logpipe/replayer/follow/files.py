@@ -224,16 +224,19 @@ def is_rotated_name(name: str, log: str) -> bool:
     )
 
 
-def rotated(log: Path) -> list[Rotated]:
+def rotated(log: Path, olddir: str = "") -> list[Rotated]:
     """The old files of a log, the oldest first; of a file and its compressed twin, the file.
 
-    They stand in its folder. Where the log is a link, they are also those beside the file that it leads to
-    whose names differ from that one's only in their digits.
+    They stand in its folder, and in the one that rotation puts them into, if it is another. Where the log is a
+    link, they are also those beside the file that it leads to whose names differ from that one's only in their
+    digits.
 
     Raises:
         OSError: the folder cannot be read.
     """
     found = _named(log.parent, lambda name: is_rotated_name(name, log.name))
+    if olddir:
+        found += _named(Path(olddir), lambda name: name == log.name or is_rotated_name(name, log.name))
     if log.is_symlink():
         target = Path(os.path.realpath(log))
         shape = _shape(target.name)
@@ -336,13 +339,14 @@ def _find(
     generation: Generation, offset: int, door: FrontDoor, but: Identity | None
 ) -> tuple[OpenLog, OrderedHash] | None:
     log = Path(generation.path)
-    by_inode = _with_inode({log.parent, Path(generation.file).parent}, generation.inode)
+    folders = {log.parent, Path(generation.file).parent, Path(generation.olddir or log.parent)}
+    by_inode = _with_inode(folders, generation.inode)
     others: list[Path] = []
     has_moved = False
     # A file that is begun anew may have been empty as this one was: its inode is all that tells them apart.
     if generation.head.size_bytes:
         with contextlib.suppress(OSError):
-            others = [each.path for each in rotated(log) if not each.is_unreadable]
+            others = [each.path for each in rotated(log, generation.olddir) if not each.is_unreadable]
         others = [path for path in (*others, log) if path not in by_inode]
     for path in (*by_inode, *others):
         try:

@@ -81,6 +81,7 @@ class Generation:
         cut: the file's end, once its unfinished last line is sent as it is.
         is_late: an old file that was written to after its generation had ended.
         unknown: what was lost, if anything was.
+        olddir: where rotation puts old files, if that is another folder than the log's.
     """
 
     follow_id: str
@@ -97,6 +98,7 @@ class Generation:
     cut: int | None = None
     is_late: bool = False
     unknown: Unknown | None = None
+    olddir: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -372,7 +372,7 @@ class FollowedLog:
 
     def _rotated(self) -> list[Rotated]:
         try:
-            return rotated(self._path)
+            return rotated(self._path, self.follow.olddir)
         except OSError:
             return []
 
@@ -634,6 +634,7 @@ class FollowedLog:
             head=Head.of(file.read(0, HEAD_BYTES)) if file else Head(),
             written_at=file.written_at() if file else 0.0,
             is_late=is_late,
+            olddir=self.follow.olddir,
         )
         spec = ReplaySpec(
             record_id(self.follow.prefix, number), self._path.as_uri(), "max", "durable", limit=None
@@ -921,11 +922,13 @@ class FollowedLog:
         for record in records:
             self._count_ended(record)
 
-    def fold(self, record: ReplayRecord) -> None:
-        """A generation's record goes."""
+    def fold(self, records: list[ReplayRecord]) -> None:
+        """Records of generations go, and what was unknown of them with it."""
+        gone = {number_of(record.spec.replay_id) for record in records}
         with self._lock:
-            self.follow = self.follow.with_folded(record)
+            self.follow = self.follow.with_folded(records)
             self._office.save_follow(self.follow)
+            self._unknown = [one for one in self._unknown if one["generation"] not in gone]
 
     def forget_format(self, prefix: str) -> None:
         """Nobody can need the format of an earlier prefix."""

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ class Follow:
         warning: what is wrong with the format.
         spent: prefixes of generations whose records are gone, each with the end of the last one, seconds
             since 1970: what has to be known to drop their formats one day.
+        olddir: where rotation puts old files, absolute; empty: they stay in the log's folder.
         existing: of a pattern, the paths that fitted when it was asked for: they are begun at ``start``.
         folded_lines, folded_bytes: of generations whose records are gone.
     """
@@ -53,16 +55,28 @@ class Follow:
     warning: str = ""
     folded_lines: int = 0
     folded_bytes: int = 0
+    olddir: str = ""
     spent: dict[str, float] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
 
     @classmethod
-    def new(cls, log: str, host: str, format_text: str, start: str, of: str | None = None) -> "Follow":
+    def new(
+        cls,
+        log: str,
+        host: str,
+        format_text: str,
+        start: str,
+        of: str | None = None,
+        olddir: str = "",
+    ) -> "Follow":
         """Of a path or a pattern."""
         path = Path(log)
         canonical = str(Path(os.path.realpath(path.parent)) / path.name)
         host = host_name(host)
-        return cls(follow_id_of(canonical, host), log, canonical, host, format_text, start, of=of)
+        olddir = olddir and os.path.realpath(Path(canonical).parent / olddir)
+        return cls(
+            follow_id_of(canonical, host), log, canonical, host, format_text, start, of=of, olddir=olddir
+        )
 
     @classmethod
     def from_request(cls, values: Any, host: str) -> "Follow":
@@ -74,8 +88,8 @@ class Follow:
         if not isinstance(values, dict):
             raise ValueError(f"the body is {type(values).__name__}, expected a JSON object")
         for name in values:
-            if name not in ("log", "format", "start"):
-                raise ValueError(f"{name} is not known, expected log, format, start")
+            if name not in ("log", "format", "start", "olddir"):
+                raise ValueError(f"{name} is not known, expected log, format, start, olddir")
         log, format_text = values.get("log"), values.get("format", "auto")
         start = values.get("start", "end")
         if not isinstance(log, str) or not log.startswith("/") or "\0" in log or log.endswith("/"):
@@ -87,20 +101,24 @@ class Follow:
             raise ValueError(f"format is {format_text!r}, expected auto, a preset, or the server's own words")
         if start not in STARTS:
             raise ValueError(f"start is {start!r}, expected one of {STARTS}")
+        olddir = values.get("olddir", "")
+        if not isinstance(olddir, str) or "\0" in olddir or any(sign in _PATTERN for sign in olddir):
+            raise ValueError(
+                f"olddir is {olddir!r}, expected the folder that rotation puts old files into, or nothing"
+            )
         if any(sign in _PATTERN for sign in str(Path(log).parent)) and not is_pattern(log):
             raise ValueError(f"log is {log!r}, expected a pattern in the file's name")
-        return cls.new(log, host, format_text, start)
+        return cls.new(log, host, format_text, start, olddir=olddir)
 
-    def with_folded(self, record: ReplayRecord) -> "Follow":
-        """The same, and a generation whose record is gone."""
-        prefix = prefix_of(record.spec.replay_id)
-        ended_at = datetime.fromisoformat(record.sealed_at or record.updated_at).timestamp()
-        return replace(
-            self,
-            folded_lines=self.folded_lines + record.digest.lines,
-            folded_bytes=self.folded_bytes + record.digest.size_bytes,
-            spent=self.spent | {prefix: max(ended_at, self.spent.get(prefix, 0.0))},
-        )
+    def with_folded(self, records: Iterable[ReplayRecord]) -> "Follow":
+        """The same, and generations whose records are gone."""
+        lines, size_bytes, spent = self.folded_lines, self.folded_bytes, dict(self.spent)
+        for record in records:
+            lines, size_bytes = lines + record.digest.lines, size_bytes + record.digest.size_bytes
+            prefix = prefix_of(record.spec.replay_id)
+            ended_at = datetime.fromisoformat(record.sealed_at or record.updated_at).timestamp()
+            spent[prefix] = max(ended_at, spent.get(prefix, 0.0))
+        return replace(self, folded_lines=lines, folded_bytes=size_bytes, spent=spent)
 
     def without_format(self, prefix: str) -> "Follow":
         """The same, and nobody can need the format of a prefix; no generation begins under it any more."""
