@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import Kafka
+from tests.machine import Hdfs, Kafka
 
+from .following import QUICK, Follower
 from .process import ReplayerProcess, Stack
 
 
@@ -38,8 +39,10 @@ def start_replayer(tmp_path: Path) -> Iterator[Callable[..., ReplayerProcess]]:
     """Starts replayers over one state folder unless told otherwise, and ends those that are left."""
     processes: list[ReplayerProcess] = []
 
-    def start(state_name: str = "state", **settings: object) -> ReplayerProcess:
-        process = ReplayerProcess(tmp_path / state_name, settings)
+    def start(
+        state_name: str = "state", through: tuple[str, ...] = (), **settings: object
+    ) -> ReplayerProcess:
+        process = ReplayerProcess(tmp_path / state_name, settings, through)
         processes.append(process)
         return process
 
@@ -54,3 +57,19 @@ def replayer(stack_of_all: Stack, tmp_path_factory: pytest.TempPathFactory) -> I
     process = ReplayerProcess(tmp_path_factory.mktemp("shared") / "state", stack_of_all.settings)
     yield process
     process.end()
+
+
+@pytest.fixture(scope="package")
+def following(
+    stack_of_all: Stack, hdfs_of_all: Hdfs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReplayerProcess]:
+    """One replayer that follows, shared: each test has logs of its own. Formats are registered on HDFS."""
+    settings = stack_of_all.settings | QUICK | {"webhdfs_url": hdfs_of_all.webhdfs_url}
+    process = ReplayerProcess(tmp_path_factory.mktemp("following") / "state", settings)
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def follower(stack: Stack, hdfs: Hdfs, following: ReplayerProcess) -> Follower:
+    return Follower(stack, following)

@@ -58,7 +58,7 @@ class Stack:
 
 
 class ReplayerProcess:
-    def __init__(self, state_dir: Path, overrides: dict[str, object]) -> None:
+    def __init__(self, state_dir: Path, overrides: dict[str, object], through: tuple[str, ...] = ()) -> None:
         settings = own_settings(state_dir, **overrides)
         layout = Layout.of(settings)
         layout.make_dirs()
@@ -66,7 +66,9 @@ class ReplayerProcess:
         self.state_dir = state_dir
         self._port = settings.replayer_port
         self.log_path = layout.logs_dir / "replayer.log"
-        self.service = Service.of("replayer", settings, self.log_path).start()
+        self.service = Service.of("replayer", settings, self.log_path)
+        self.service.command = (*through, *self.service.command)
+        self.service.start()
         assert self.service.process is not None
         self.process = self.service.process
 

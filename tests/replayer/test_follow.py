@@ -3,114 +3,24 @@
 import gzip
 import os
 import random
-import re
 import shutil
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 
 from logpipe.clients.formats import FormatRegistry
 from logpipe.contracts.formats import entry_of
-from tests.machine import Hdfs, Record
+from tests.machine import Hdfs
 from tests.waiting import wait_until
 
+from .following import QUICK, Follower, Written, ended
 from .process import ReplayerProcess, Stack
-from .test_replay import log_lines, without_repeats
 
 pytestmark = pytest.mark.integration
-
-QUICK = {"follow_quiet_s": 0.3, "follow_end_s": 1.0}
-
-
-class Written:
-    """A log as a server writes it, and everything that was written."""
-
-    def __init__(self, path: Path, first: int = 0) -> None:
-        self.path = path
-        self.lines: list[bytes] = []
-        self._written = first
-        self._file = path.open("ab", buffering=0)
-
-    def write(self, count: int) -> None:
-        some = [b"%d %s" % (n, line) for n, line in enumerate(log_lines(count), self._written)]
-        self._written += count
-        self._file.write(b"".join(line + b"\n" for line in some))
-        self.lines += some
-
-    def reopen(self) -> None:
-        self._file.close()
-        self._file = self.path.open("ab", buffering=0)
-
-
-class Follower:
-    """A replayer that follows, and the topic that it fills."""
-
-    def __init__(self, stack: Stack, replayer: ReplayerProcess) -> None:
-        self.stack = stack
-        self.replayer = replayer
-        self.since = stack.kafka.end_offsets(stack.topic("durable"))
-
-    def follow(self, log: Path | str, **more: Any) -> dict[str, Any]:
-        status, answer = self.replayer.request("POST", "/follows", {"log": str(log), **more})
-        assert status in (200, 201), answer
-        return dict(answer["follows"][0])
-
-    def state(self, follow_id: str) -> dict[str, Any]:
-        return dict(self.replayer.request("GET", f"/follows/{follow_id}")[1])
-
-    def wait_for(self, follow_id: str, lines: int, deadline_s: float = 20.0) -> dict[str, Any]:
-        def probe() -> dict[str, Any] | None:
-            seen.update(self.state(follow_id))
-            return seen if seen["lines"] >= lines else None
-
-        seen: dict[str, Any] = {}
-        try:
-            return wait_until(probe, deadline_s, f"{lines} lines")
-        except AssertionError as error:
-            raise AssertionError(f"{error}: {seen}\n{self.replayer.log_path.read_text()[-3000:]}") from None
-
-    def arrived(self, follow_id: str) -> list[bytes]:
-        """The lines of a log that the topic holds, once each by the product's own rule, by their keys."""
-        return [one.value for one in self.records(follow_id)]
-
-    def records(self, follow_id: str) -> list[Record]:
-        records = self.stack.kafka.read(self.stack.topic("durable"), self.since)
-        own = re.compile(rf"{re.escape(follow_id)}(\.f\d+)?\.g")
-        kept = without_repeats([one for one in records if own.match(str(one.key))])
-        return sorted(kept, key=place)
-
-    def must_hold(self, follow_id: str, lines: list[bytes]) -> None:
-        self.wait_for(follow_id, len(lines))
-        assert Counter(self.arrived(follow_id)) == Counter(lines)
-        assert self.state(follow_id)["lines"] == len(lines)
-
-
-def place(record: Record) -> tuple[int, int]:
-    """Generation and number of a record's line."""
-    generation, _, number = str(record.key).rpartition(".g")[2].partition(":")
-    return int(generation), int(number)
-
-
-@pytest.fixture(scope="module")
-def following(
-    stack_of_all: Stack, hdfs_of_all: Hdfs, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ReplayerProcess]:
-    """One replayer that follows, shared: each test has logs of its own. Formats are registered on HDFS."""
-    settings = stack_of_all.settings | QUICK | {"webhdfs_url": hdfs_of_all.webhdfs_url}
-    process = ReplayerProcess(tmp_path_factory.mktemp("following") / "state", settings)
-    yield process
-    process.end()
-
-
-@pytest.fixture
-def follower(stack: Stack, hdfs: Hdfs, following: ReplayerProcess) -> Follower:
-    return Follower(stack, following)
 
 
 def test_a_log_is_followed_through_a_rename(follower: Follower, tmp_path: Path) -> None:
@@ -147,10 +57,6 @@ def test_an_old_file_is_read_to_its_end_though_its_server_writes_on(
     log.write(30)
     new.write(7)
     follower.must_hold(followed["follow_id"], log.lines + new.lines)
-
-
-def ended(follower: Follower, replay_id: str) -> bool:
-    return bool(follower.replayer.record(replay_id).get("state") == "done")
 
 
 def test_a_deleted_file_is_read_to_its_end(follower: Follower, tmp_path: Path) -> None:

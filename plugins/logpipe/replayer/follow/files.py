@@ -227,9 +227,9 @@ def is_rotated_name(name: str, log: str) -> bool:
 def rotated(log: Path, olddir: str = "") -> list[Rotated]:
     """The old files of a log, the oldest first; of a file and its compressed twin, the file.
 
-    They stand in its folder, and in the one that rotation puts them into, if it is another. Where the log is a
-    link, they are also those beside the file that it leads to whose names differ from that one's only in their
-    digits.
+    They stand in its folder, and in the one that rotation puts them into, if it is another. Where the log is
+    a link, they are also those beside the file that it leads to whose names differ from that one's only in
+    their digits.
 
     Raises:
         OSError: the folder cannot be read.
