@@ -279,6 +279,11 @@ def test_lines_are_found_by_the_format_of_their_log_in_the_topic_and_in_files(pi
             LinesReader(pipeline.settings), **{"from": noon - 60, "to": noon + 60} | chosen
         )
         assert (chosen, len(texts), sources) == (chosen, count, {"HDFS"})
+    # One file holds lines of both logs; SQL reads each by its own format.
+    connection, _ = connect(pipeline.settings)
+    query = "SELECT log, vhost, latency_us, malformed, count(*) FROM lines GROUP BY ALL ORDER BY ALL"
+    hosts = [("site.log", f"v{number}", 250_000, None, 50) for number in range(3)]
+    assert connection.execute(query).fetchall() == [*hosts, (None, None, None, None, 300)]
 
 
 def test_parameters_that_cannot_work_are_refused(client):

@@ -26,6 +26,7 @@ FAULTS: dict[str, Callable[[ClusterUnderTest], object]] = {
     "Airflow's scheduler killed": lambda cluster: [cluster.kill("airflow-scheduler"), cluster.mend()],
 }
 SHORT = ("one broker killed",)
+EDGES = ("edge1", "edge2")
 
 
 def active_edge(cluster: ClusterUnderTest) -> str:
@@ -72,6 +73,27 @@ def test_the_namenodes_edits_are_merged_into_an_image(cluster: ClusterUnderTest)
         return int(json.loads(answer)["beans"][0]["LastCheckpointTime"])
 
     wait_until(lambda: merged_at_ms() > 0, 180, 2.0)
+
+
+def test_a_log_is_followed_on_every_edge_host(cluster: ClusterUnderTest) -> None:
+    """Each host has a file of that name, which is another log; one of them is rotated."""
+    folder = "/home/logpipe/followed"
+    log = f"{folder}/access.log"
+    line = '127.0.0.1 - - [29/Nov/2026:12:00:00 +0000] "GET /$host/$n HTTP/1.1" 200 5 "-" "-"'
+    write = f'for n in $(seq 300); do echo "{line.replace(chr(34), chr(92) + chr(34))}"; done >> {log}'
+    before = cluster.account()["source"]
+    for host in EDGES:
+        cluster.execute(host, f"mkdir -p {folder}; host={host}; {write}")
+    cluster.command("follow", "--from", "start", "--", log)
+    try:
+        cluster.execute(EDGES[0], f"mv {log} {log}.1; host=again; {write}")
+        expected = before + 300 * (len(EDGES) + 1)
+        everywhere = dict.fromkeys(("source", "topic", "hdfs", "windows"), expected)
+        wait_until(lambda: cluster.account().items() >= everywhere.items(), 120, "600 lines and 300 more")
+    finally:
+        cluster.command("unfollow", "--", log)
+    account = cluster.account()
+    assert (account["lost"], account["doubled"], account["unknown"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("case", FAULTS)

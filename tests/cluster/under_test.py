@@ -121,6 +121,10 @@ class ClusterUnderTest:
         assert answer.returncode == 0, answer.stderr
         return answer.stdout.strip()
 
+    def execute(self, service: str, script: str) -> str:
+        """Run a shell's script in a service's container."""
+        return self.docker("exec", self.container(service), "sh", "-ec", script)
+
     def container(self, service: str) -> str:
         """Id of a service's container."""
         return self.docker("ps", "--all", "--quiet", *self._labels(service))

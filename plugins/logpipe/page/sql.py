@@ -54,7 +54,7 @@ def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
     if snapshot is not None and snapshot.files:
         connection.execute(_windows(list(snapshot.files.values())))
         connection.execute(latencies())
-    if connection.execute("SELECT count(*) FROM glob(?)", [_all_lines(settings)]).fetchone()[0]:
+    if connection.execute("SELECT count(*) FROM glob(?)", [_all_lines(settings)]).fetchall()[0][0]:
         kinds = {pl.String: "VARCHAR", pl.Int64: "BIGINT"}
         row = duckdb.struct_type({name: kinds[cast(Any, of)] for name, of in _SCHEMA.items()})
         connection.create_function(
