@@ -4,24 +4,21 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from logpipe.digest import Digest
-from logpipe.identity import CHUNK_LINES
 from logpipe.replayer.errors import SinkError, SinkUnavailableError, SourceError
-from logpipe.replayer.feed import BATCH_BYTES, BATCH_LINES, LINGER_S, Batch, Place, SetAside
+from logpipe.replayer.feed import LINGER_S, Batch, Place, SetAside
 from logpipe.replayer.follow.files import (
     MovedError,
     OpenLog,
     Rotated,
     find,
     identity_of,
-    is_copy,
     open_log,
     open_old,
     proves,
@@ -35,108 +32,24 @@ from logpipe.replayer.follow.generation import (
     number_of,
     record_id,
 )
+from logpipe.replayer.follow.known import SLACK_S, Known, sent_before
+from logpipe.replayer.follow.office import Office
 from logpipe.replayer.follow.ordered import OrderedHash
+from logpipe.replayer.follow.part import READ_BYTES, Part, due, last_line_end, newest, unread
+from logpipe.replayer.follow.progress import Progress
 from logpipe.replayer.follow.store import Follow
-from logpipe.replayer.front_door import FrontDoor
-from logpipe.replayer.lines import LineSplitter, LongLine
 from logpipe.replayer.record import ReplayRecord, ReplaySpec, now_text
-from logpipe.settings import Settings
 
 BEHIND_S = 5.0  # a log that is so long behind says so
-_READ_BYTES = BATCH_BYTES
 _RETRY_S = 5.0  # a file that could not be read is tried again after that time
 _ROTATED_LOOK_S = 1.0  # an old file may stand in a folder that is not watched
 _OLD_LOOK_S = 10.0
-_RATE_S = 10.0
 _LONG_AGO_S = 1e9
+_LATE = 50  # generations whose files may have grown while nobody followed
 _LOOKS = 10  # at a folder whose files are renamed meanwhile
-_KNOWN = 50  # generations whose files may still be there
-_SLACK_S = 60.0  # a file may be written to later than the one that took its place
 _LOOK_AGAIN_S = 2.0
-_SAME_TIME_S = 0.001  # a compressed file has the time of the plain one
 
 log = logging.getLogger(__name__)
-
-
-class Office(Protocol):
-    """What a log needs of the replayer."""
-
-    settings: Settings
-    door: FrontDoor
-
-    def save(self, record: ReplayRecord, *, is_new: bool = False) -> None:
-        """Record on the disk, however long that takes, and let others see it."""
-
-    def save_follow(self, follow: Follow) -> None:
-        """Record what is followed."""
-
-    def fasten(self, record: ReplayRecord) -> ReplayRecord:
-        """Fix the partitions and let other hosts know of them, before the first line is sent."""
-
-    def format_of(self, follow: Follow, lines: list[bytes]) -> tuple[str, str]:
-        """The format of a log by its first lines, registered; and what is wrong with it."""
-
-    def must_be_open(self) -> None:
-        """Raise SinkUnavailableError while the agent is away."""
-
-    def send(self, record: ReplayRecord, batch: Batch, *, is_repeat: bool) -> None:
-        """Return once it is acknowledged."""
-
-    def set_aside(self, record: ReplayRecord, item: SetAside) -> None:
-        """Keep a line that is too long."""
-
-    def owner(self, identity: tuple[int, int], follow_id: str) -> str | None:
-        """Another followed log that reads this file already."""
-
-    def records(self, follow_id: str) -> list[ReplayRecord]:
-        """Records of a log's generations that are kept, in their order."""
-
-
-@dataclass(eq=False)
-class Part:
-    """A file that is read.
-
-    Attributes:
-        record: of the generation.
-        file: open; None: it is gone, and what is left of it is not known.
-        left_at: since when the log is another file, of the monotonic clock; None: it is this one.
-        grew_at: when it was last seen to grow.
-        loss: why what follows its end is not known, if so.
-        in_flight: what is sent, with its bytes, and was not acknowledged.
-        is_tried: whether it was sent at least once.
-        ended_at: since when it is over; it is watched on.
-    """
-
-    record: ReplayRecord
-    file: OpenLog | None
-    ordered: OrderedHash = field(default_factory=OrderedHash)
-    left_at: float | None = None
-    grew_at: float = field(default_factory=time.monotonic)
-    seen_bytes: int = -1
-    loss: str = ""
-    is_truncated: bool = False
-    in_flight: tuple[Batch | SetAside, bytes] | None = None
-    is_tried: bool = False
-    is_fastened: bool = False
-    is_late: bool = False
-    ended_at: float | None = None
-
-    @property
-    def generation(self) -> Generation:
-        """Of the record."""
-        assert self.record.generation is not None
-        return self.record.generation
-
-    @property
-    def behind_bytes(self) -> int:
-        """Bytes that are not acknowledged yet, as far as known."""
-        return max(0, self.seen_bytes - self.record.place.offset)
-
-    def grow(self, now_s: float) -> None:
-        """Take note of its size."""
-        size = self.file.size() if self.file else None
-        if size is not None and size != self.seen_bytes:
-            self.seen_bytes, self.grew_at = size, now_s
 
 
 class FollowedLog:
@@ -159,13 +72,9 @@ class FollowedLog:
         self.sink_trouble = ""
         self._is_there = False
         self._look_again_at = float("inf")
-        self._behind_since: float | None = None
-        self._rates: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
-        self._sent = 0
-        self._ended = Digest(follow.folded_lines, follow.folded_bytes)
-        self._unknown: list[dict[str, Any]] = []
+        self._progress = Progress(Digest(follow.folded_lines, follow.folded_bytes))
         self._left_out: set[tuple[int, int]] = set()  # files from before it was followed
-        self._known: dict[int, tuple[Generation, int]] = {}
+        self._known = Known()
         self._stopping = threading.Event()
 
     # ------------------------------------------------------------------ what is seen from outside
@@ -197,23 +106,19 @@ class FollowedLog:
     @property
     def file_path(self) -> str:
         """Of the file that it is now, links resolved."""
-        newest = _newest(list(self._parts))
-        return newest.generation.file if newest else str(self._path)
+        part = newest(list(self._parts))
+        return part.generation.file if part else str(self._path)
 
     def to_json(self) -> dict[str, Any]:
         """As others see it."""
-        now_s = time.monotonic()
         with self._lock:
             live = [part for part in self._parts if part.ended_at is None]
-            digest = sum((part.record.digest for part in live), start=self._ended)
+            digest = sum((part.record.digest for part in live), start=self._progress.ended)
             behind = sum(part.behind_bytes for part in live)
-            current = _newest(live)
+            current = newest(live)
             failed = next((part.record for part in live if part.record.state == "failed"), None)
-            since, rates = self._behind_since, list(self._rates)
-            unknown = list(self._unknown)
-        behind_s = now_s - since if since is not None else 0.0
-        recent = [rate for rate in rates if now_s - rate[0] <= _RATE_S] and rates
-        elapsed_s = now_s - rates[0][0]
+            behind_s, lines_per_s = self._progress.behind_s, self._progress.lines_per_s
+            unknown = list(self._progress.unknown)
         if self._stopping.is_set():
             state = "stopped"
         elif failed or self._trouble:
@@ -244,7 +149,7 @@ class FollowedLog:
             "bytes": digest.size_bytes,
             "bytes_behind": behind,
             "seconds_behind": round(behind_s, 1),
-            "lines_per_s": round((self._sent - rates[0][1]) / max(1.0, elapsed_s), 1) if recent else 0.0,
+            "lines_per_s": lines_per_s,
             "unknown": unknown,
         }
 
@@ -255,8 +160,8 @@ class FollowedLog:
         with self._looking, self._lock:
             known = self._office.records(self.follow_id)
             for record in known:
-                self._remember(record)
-                self._count_ended(record)
+                self._known.add(record)
+                self._progress.end(record)
             since = {"start": 0.0, "since": self.follow.created_at, "end": float("inf")}[self.follow.start]
             for _ in range(_LOOKS):
                 try:
@@ -275,11 +180,11 @@ class FollowedLog:
         with self._looking, self._lock:
             records = self._office.records(self.follow_id)
             for record in records:
-                self._remember(record)
+                self._known.add(record)
                 if record.state != "running":
-                    self._count_ended(record)
+                    self._progress.end(record)
             missed = self._missed()
-            for record in records[-_KNOWN:]:
+            for record in records[-_LATE:]:
                 if record.state != "running":
                     self._take_late(record, missed)
             running = [record for record in records if record.state == "running"]
@@ -290,19 +195,9 @@ class FollowedLog:
             self._parts.sort(key=lambda part: number_of(part.record.spec.replay_id))
             self._look()
 
-    def _remember(self, record: ReplayRecord) -> None:
-        """So that no other file is taken for a generation's, nor its file for another one's."""
-        assert record.generation is not None
-        number = number_of(record.spec.replay_id)
-        self._known[number] = record.generation, record.place.offset
-        before = max(each.written_at for each, _ in self._known.values()) - 2 * _SLACK_S
-        while len(self._known) > _KNOWN and self._known[min(self._known)][0].written_at < before:
-            del self._known[min(self._known)]
-
     def _missed(self) -> list[Rotated]:
         """Old files that were written to since the last look, or shortly before: one may be unknown."""
-        since = max((each.written_at for each, _ in self._known.values()), default=self.follow.created_at)
-        since -= _SLACK_S
+        since = self._known.written_at(self.follow.created_at) - SLACK_S
         if self.follow.start != "start":
             since = max(since, self.follow.created_at)
         return [each for each in self._rotated() if each.written_at >= since]
@@ -328,47 +223,17 @@ class FollowedLog:
                 self._take_old(each, ())
 
     def _is_known(self, old: Rotated) -> bool:
-        """Whether it is the file of a generation that was begun, compressed or not, or a copy of one."""
-        known = self._known_now()
+        """Whether it is the file of a generation that was begun; raises MovedError."""
+        parts = list(self._parts)
         if old.is_unreadable:
-            return any(_is_of(old, generation) for generation, _, _ in known)
+            return self._known.has_unreadable(old, parts)
         file = self._opened(old)
         if file is None:
             return False
         try:
-            head = file.read(0, HEAD_BYTES)
-            return any(
-                generation.head.fits(head)
-                and (
-                    old.identity == (generation.device, generation.inode)
-                    or _is_of(old, generation)
-                    or lost_bytes  # its copy may end before what was read of it
-                    or proves(file, generation, offset) is not None
-                )
-                for generation, offset, lost_bytes in known
-            ) or any(is_copy(file, part.file) for part in list(self._parts) if part.file is not None)
-        except (OSError, SourceError):
-            return False
+            return self._known.has(old, file, parts)
         finally:
             file.close()
-
-    def _known_now(self) -> list[tuple[Generation, int, bool]]:
-        """The generations that have a head, their places, and whether bytes of theirs were lost.
-
-        Of what is open the head is as it is now.
-        """
-        open_now = {number_of(part.record.spec.replay_id): part for part in list(self._parts)}
-        known = []
-        for number, (recorded, offset) in self._known.items():
-            part, generation = open_now.get(number), recorded
-            is_truncated = part is not None and part.is_truncated
-            if part is not None and part.file is not None and not is_truncated:
-                begin = part.file.read(0, HEAD_BYTES)
-                if recorded.head.fits(begin):  # else it was truncated, and nobody has noticed yet
-                    generation = replace(recorded, head=Head.of(begin))
-            if generation.head.size_bytes:
-                known.append((generation, offset, is_truncated or generation.unknown is not None))
-        return known
 
     def _rotated(self) -> list[Rotated]:
         try:
@@ -405,7 +270,7 @@ class FollowedLog:
         is_truncated = (
             now == (generation.device, generation.inode)
             and (found is None or found[0].identity != now)
-            and len({each.inode for each, _ in self._known.values()}) == 1
+            and len(self._known.inodes()) == 1
         )
         cut = (
             f"{self._path} was truncated (copytruncate) while nobody followed it, or its inode was given to "
@@ -470,25 +335,12 @@ class FollowedLog:
         file = self._opened(old)
         if file is None:
             return
-        begin = self._sent_before(file, known)
+        begin = sent_before(file, known)
         if begin and begin == file.size():
             file.close()
             return
         part = self._append(file, begin=begin)
         part.left_at = part.grew_at = quiet_since if file.size() is not None else now_s - _LONG_AGO_S
-
-    def _sent_before(self, file: OpenLog, known: Iterable[ReplayRecord]) -> int:
-        """How far earlier generations have sent a file."""
-        places = [0]
-        for record in known:
-            generation = record.generation
-            if generation and generation.head.size_bytes:
-                try:
-                    if proves(file, generation, record.place.offset) is not None:
-                        places.append(record.place.offset)
-                except (OSError, SourceError):
-                    continue
-        return max(places)
 
     # ------------------------------------------------------------------ looking
 
@@ -501,7 +353,9 @@ class FollowedLog:
                 return True
             before = len(self._parts)
             self._look()
-            return self._behind_since is not None or len(self._parts) != before or len(self._parts) > 1
+            return (
+                self._progress.behind_since is not None or len(self._parts) != before or len(self._parts) > 1
+            )
 
     def _is_as_seen(self) -> bool:
         """Whether the path is the one file that was read, and no byte came since: most looks end here."""
@@ -544,8 +398,8 @@ class FollowedLog:
                 current.left_at = None
                 if status.st_size != current.seen_bytes:
                     current.seen_bytes, current.grew_at = status.st_size, now_s
-                if current.behind_bytes and self._behind_since is None:
-                    self._behind_since = now_s
+                if current.behind_bytes:
+                    self._progress.fall_behind(now_s)
                 self._is_there, self._trouble, self._reason = True, "", ""
                 if now_s >= self._look_again_at:  # a listing may lack a file that is renamed meanwhile
                     self._look_again_at = float("inf")
@@ -589,26 +443,13 @@ class FollowedLog:
         if at_end:
             begin = last_line_end(file)
         else:
-            begin = max(self._sent_before(file, known), self._left_of(file, head))
+            begin = max(sent_before(file, known), self._known.left_of(file, head))
         for part in list(self._parts):  # it has come back: its end is not watched any more
             if part.ended_at is not None and part.file and part.file.identity == file.identity:
                 self._drop(part)
         self._trouble = self._reason = ""
         self._append(file, begin=begin)
         self._is_there, self._look_again_at = True, time.monotonic() + _LOOK_AGAIN_S
-
-    def _left_of(self, file: OpenLog, head: bytes) -> int:
-        """Where to go on in a file that begins as one that was sent: it came back, or lost its end."""
-        return max(
-            (
-                last_line_end(file, offset)
-                for generation, offset in self._known.values()
-                if file.identity == (generation.device, generation.inode)
-                and generation.head.size_bytes
-                and generation.head.fits(head)
-            ),
-            default=0,
-        )
 
     def _append(
         self,
@@ -641,7 +482,7 @@ class FollowedLog:
         )
         record = ReplayRecord(spec, place=Place(0, begin, begin), generation=generation)
         self._office.save(record, is_new=True)
-        self._remember(record)
+        self._known.add(record)
         part = Part(record, file, is_late=is_late)
         with self._lock:
             self._parts.append(part)
@@ -728,74 +569,21 @@ class FollowedLog:
         with self._lock:
             live = [part for part in self._parts if part.ended_at is None]
             if not any(part.behind_bytes for part in live):
-                self._behind_since = None
+                self._progress.behind_since = None
             if any(part.left_at is not None and not part.is_late for part in live):
                 return min(_ROTATED_LOOK_S, max(0.05, self._office.settings.follow_quiet_s / 2))
             return _OLD_LOOK_S if len(self._parts) > 1 else None
 
     def _next(self, part: Part) -> tuple[Batch | SetAside, bytes] | None:
-        """The lines that are due, with their bytes."""
-        record, generation, file = part.record, part.generation, part.file
-        if file is None:
-            return None
-        offset = record.place.offset
-        most = _READ_BYTES if generation.cut is None else min(_READ_BYTES, generation.cut - offset)
-        plain = file.read(offset, most) if most > 0 else b""
-        if not part.is_truncated and self._was_truncated(part, offset):
+        plain = unread(part)
+        if (
+            part.file is not None
+            and not part.is_truncated
+            and self._was_truncated(part, part.record.place.offset)
+        ):
             self._truncated(part)
             return None
-        if not plain:
-            return None
-        end = plain.rfind(b"\n") + 1
-        is_cut = generation.cut is not None and offset + len(plain) == generation.cut
-        if not end and is_cut:
-            return self._item(record, plain)
-        if end:
-            return self._item(record, plain[:end])
-        return self._long(part, plain) if len(plain) == _READ_BYTES else None
-
-    def _item(self, record: ReplayRecord, plain: bytes) -> tuple[Batch | SetAside, bytes]:
-        place = record.place
-        splitter = LineSplitter(self._office.settings.max_line_bytes)
-        items = [*splitter.feed(plain), *splitter.finish()]
-        first = items[0]
-        if isinstance(first, LongLine):
-            taken = plain[: first.length_bytes + 1]
-            end = self._place(place, 1, len(taken))
-            return SetAside(end.line, first, end), taken
-        room = BATCH_LINES - place.line % CHUNK_LINES
-        lines = list(first[:room])
-        for item in items[1:]:
-            if isinstance(item, LongLine) or len(lines) >= room:
-                break
-            lines += item[: room - len(lines)]
-        taken = plain[: sum(map(len, lines)) + len(lines)]
-        return Batch(place.line + 1, lines, self._place(place, len(lines), len(taken))), taken
-
-    def _long(self, part: Part, plain: bytes) -> tuple[Batch | SetAside, bytes] | None:
-        """A line of which more than a batch is there; read on to its end."""
-        assert part.file is not None
-        place = part.record.place
-        splitter = LineSplitter(self._office.settings.max_line_bytes)
-        at, cut = place.offset, part.generation.cut
-        while plain:
-            line, newline, _ = plain.partition(b"\n")
-            items = [*splitter.feed(line + newline)]
-            at += len(line) + len(newline)
-            if at == cut:
-                items += splitter.finish()
-            if items:
-                end = self._place(place, 1, at - place.offset)
-                if isinstance(items[0], LongLine):
-                    return SetAside(end.line, items[0], end), b""
-                return Batch(end.line, items[0], end), b""
-            plain = part.file.read(at, _READ_BYTES if cut is None else min(_READ_BYTES, cut - at))
-        return None
-
-    @staticmethod
-    def _place(place: Place, lines: int, size_bytes: int) -> Place:
-        offset = place.offset + size_bytes
-        return Place(place.line + lines, offset, offset)
+        return due(part, plain, self._office.settings.max_line_bytes)
 
     def _deliver(self, part: Part) -> None:
         assert part.in_flight is not None
@@ -823,7 +611,7 @@ class FollowedLog:
             head = Head.of(part.file.read(0, HEAD_BYTES))
             part.record = part.record.changed(generation=replace(part.generation, head=head))
             self._office.save(part.record)
-            self._remember(part.record)
+            self._known.add(part.record)
         part.record = self._office.fasten(part.record)
         if not self.follow.taken_format:
             taken, warning = self._office.format_of(self.follow, lines)
@@ -843,7 +631,7 @@ class FollowedLog:
             part.ordered.add(plain)
         elif part.file is not None:
             at = record.place.offset
-            while at < end.offset and (block := part.file.read(at, min(_READ_BYTES, end.offset - at))):
+            while at < end.offset and (block := part.file.read(at, min(READ_BYTES, end.offset - at))):
                 part.ordered.add(block)
                 at += len(block)
         generation = replace(generation, chain=part.ordered.chain, rest=part.ordered.rest)
@@ -859,16 +647,10 @@ class FollowedLog:
         )
         self._office.save(changed)
         with self._lock:
-            self._remember(changed)
+            self._known.add(changed)
             part.record, part.in_flight, part.is_tried = changed, None, False
             self._trouble = ""
-            self._sent += digest.lines
-            now_s = time.monotonic()
-            self._rates.append((now_s, self._sent))
-            while len(self._rates) > 2 and now_s - self._rates[1][0] > _RATE_S:
-                self._rates.popleft()
-            if self._behind_since is not None and not part.behind_bytes:
-                self._behind_since = None
+            self._progress.sent(digest.lines, is_behind=bool(part.behind_bytes))
 
     # ------------------------------------------------------------------ the ends of files
 
@@ -878,7 +660,7 @@ class FollowedLog:
         if part.file is not None and generation.cut is None and not part.loss:
             offset = part.record.place.offset
             rest = 0
-            while block := part.file.read(offset + rest, _READ_BYTES):
+            while block := part.file.read(offset + rest, READ_BYTES):
                 rest += len(block)
             if rest:  # the same bytes are sent again after a kill, whatever is added meanwhile
                 changed = part.record.changed(generation=replace(generation, cut=offset + rest))
@@ -902,10 +684,10 @@ class FollowedLog:
         self._office.save(record)
         with self._lock:
             part.record = record
-            self._remember(record)
+            self._known.add(record)
             if state == "done":
                 part.ended_at = time.monotonic()
-                self._count_ended(record)
+                self._progress.end(record)
             if part.file is None or part.file.size() is None or part.is_truncated or self._stopping.is_set():
                 self._drop(part)
 
@@ -920,37 +702,20 @@ class FollowedLog:
     def count(self, records: Iterable[ReplayRecord]) -> None:
         """Take note of generations that are over."""
         for record in records:
-            self._count_ended(record)
+            self._progress.end(record)
 
     def fold(self, records: list[ReplayRecord]) -> None:
         """Records of generations go, and what was unknown of them with it."""
-        gone = {number_of(record.spec.replay_id) for record in records}
         with self._lock:
             self.follow = self.follow.with_folded(records)
             self._office.save_follow(self.follow)
-            self._unknown = [one for one in self._unknown if one["generation"] not in gone]
+            self._progress.forget(records)
 
     def forget_format(self, prefix: str) -> None:
         """Nobody can need the format of an earlier prefix."""
         with self._lock:
             self.follow = self.follow.without_format(prefix)
             self._office.save_follow(self.follow)
-
-    def _count_ended(self, record: ReplayRecord) -> None:
-        self._ended += record.digest
-        unknown = record.generation.unknown if record.generation else None
-        if unknown is not None:
-            number = number_of(record.spec.replay_id)
-            self._unknown.append(
-                {
-                    "generation": number,
-                    "from_line": unknown.from_line,
-                    "from_byte": unknown.from_byte,
-                    "since": unknown.since,
-                    "until": unknown.until,
-                    "reason": unknown.reason,
-                }
-            )
 
     def _drop(self, part: Part) -> None:
         if part.file is not None:
@@ -1026,25 +791,3 @@ class FollowedLog:
                     part.file.close()
                     part.file = None
             self._parts.clear()
-
-
-def _newest(parts: list[Part]) -> Part | None:
-    """The file that the path is, or was last."""
-    return max(parts, key=lambda part: (part.left_at is None, part.left_at or 0.0), default=None)
-
-
-def _is_of(old: Rotated, generation: Generation) -> bool:
-    return abs(old.written_at - generation.written_at) < _SAME_TIME_S
-
-
-def last_line_end(file: OpenLog, most: int | None = None) -> int:
-    """Offset behind the last line end that a file has now, up to an offset; 0 when it has none."""
-    size = file.size() or 0
-    size = size if most is None else min(size, most)
-    while size:
-        begin = max(0, size - 65536)
-        found = file.read(begin, size - begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
-        size = begin
-    return 0
