@@ -271,7 +271,7 @@ def test_a_log_is_followed_again_in_another_format(follower: Follower, hdfs: Hdf
     log.write(10)
     follower.wait_for(followed["follow_id"], 10)
     status, answer = follower.replayer.request("POST", "/follows", {"log": str(log.path), "format": "caddy"})
-    assert (status, "is followed as 'combined'" in answer["error"]) == (422, True), answer
+    assert (status, "is followed as 'common'" in answer["error"]) == (422, True), answer
     for number, text in ((2, "vhost_combined"), (2, "auto"), (3, "combined")):
         follower.replayer.request("POST", f"/follows/{followed['follow_id']}/stop")
         again = follower.follow(log.path, format=text)
@@ -286,7 +286,7 @@ def test_a_log_is_followed_again_in_another_format(follower: Follower, hdfs: Hdf
         entry_of(str(one.key).partition(":")[0], entries).format_text
         for one in follower.records(followed["follow_id"])
     ]
-    assert formats == ["combined"] * 10 + ["vhost_combined"] * 10 + ["combined"] * 5
+    assert formats == ["common"] * 10 + ["vhost_combined"] * 10 + ["combined"] * 5
 
 
 def test_files_that_are_compressed_before_they_were_read(

@@ -27,7 +27,7 @@ from .process import ReplayerProcess, Stack
 pytestmark = pytest.mark.integration
 
 Start = Callable[..., ReplayerProcess]
-OLD = 3000  # generations that have ended
+OLD = 1500  # generations that have ended
 
 
 @pytest.fixture
@@ -130,11 +130,15 @@ def test_a_full_disk_of_the_state_folder_holds_back_and_loses_nothing(
     _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))  # no file takes a byte, as on a full disk
     log.write(20)
+    wait_until(lambda: len(follower.arrived(followed["follow_id"])) == 30, 20, "lines that nobody records")
     os.rename(log.path, tmp_path / "access.log.1")
     log.reopen()
     log.write(30)
-    wait_until(lambda: len(follower.arrived(followed["follow_id"])) >= 30, 20, "lines that nobody records")
-    assert follower.state(followed["follow_id"])["lines"] == 10
+    wait_until(lambda: follower.state(followed["follow_id"])["reason"], 20, "a word of it")
+    seen = follower.state(followed["follow_id"])
+    assert (seen["lines"], "cannot be written: File too large" in seen["reason"]) == (10, True)
+    status, answer = follower.replayer.request("POST", "/follows", {"log": str(tmp_path / "other.log")})
+    assert (status, "File too large" in answer["error"]) == (507, True)
     follower.replayer.kill()
     log.write(5)
     follower.replayer = start_replayer(**settings)

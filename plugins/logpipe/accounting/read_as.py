@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from logpipe.accounting.chain import ChainReader
 from logpipe.contracts import formats
-from logpipe.contracts.chain import FILE_NAME, IN_USE_NAME, link_name
+from logpipe.contracts.chain import FILE_NAME, IN_USE_NAME, Link, link_name
 from logpipe.contracts.formats import DEFAULT, Entry
 
 
@@ -23,11 +23,12 @@ def entries_of_file(reader: ChainReader, path: str, entries: Mapping[str, Entry]
         return frozenset({DEFAULT})
     day, name = path.rsplit("/", 2)[-2:]
     final, in_use = FILE_NAME.fullmatch(name), IN_USE_NAME.fullmatch(name)
-    sums = final and reader.link(int(final[1]), link_name(int(final[2]), int(final[3])))
-    if in_use:
-        chain = reader.chains().get(int(in_use[1]))
-        sums = chain and chain.open
-    sums = sums or reader.sealed(day)
+    link: Link | None = None
+    if final:
+        link = reader.link(int(final[1]), link_name(int(final[2]), int(final[3])))
+    elif in_use and (chain := reader.chains().get(int(in_use[1]))):
+        link = chain.open
+    sums = link or reader.sealed(day)
     if sums is None:
         return frozenset({DEFAULT})
     return formats.entries_of(sums.replays, bool(sums.anonymous.lines), entries)

@@ -443,9 +443,11 @@ def _advance(reached: dict[int, int], at: list[Record], done: int) -> None:
 def _lines_from(hdfs: Hdfs, path: str, offset: int) -> Iterator[tuple[list[bytes], int]]:
     """Whole lines of a file with the place of the first, in lists of about a block's."""
     rest, at = b"", offset
+    before = min(offset, 1)  # HDFS opens no file at its very end
     try:
-        for block in hdfs.blocks(path, offset):
-            *whole, rest = (rest + block).split(b"\n")
+        for block in hdfs.blocks(path, offset - before):
+            *whole, rest = (rest + block[before:]).split(b"\n")
+            before = 0
             yield whole, at
             at += sum(map(len, whole)) + len(whole)
     except HdfsAbsentError:  # renamed since it was listed

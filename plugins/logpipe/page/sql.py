@@ -145,7 +145,7 @@ class _Parser:
         read = read_by({entry.format_text for entry in entries}, raw)
         logs = logs_of(entries)
         log = pl.col("format").replace_strict(logs, default=None, return_dtype=pl.String)
-        missing = [pl.lit(None, of).alias(name) for name, of in _SCHEMA.items() if name not in read.columns]
+        missing = [pl.lit(None, of).alias(name) for name, of in SCHEMA.items() if name not in read.columns]
         return read.with_columns(*missing, log=log, at=lines["at"]).select("at", *_SCHEMA)
 
     def _entries_of(self, file: str) -> frozenset[Entry]:

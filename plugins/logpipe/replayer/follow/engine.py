@@ -82,6 +82,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.door = FrontDoor.of(settings)
+        self.trouble = ""
         self._records = records
         self._register_format = register_format
         self._store = FollowStore(settings.state_dir / "follows")
@@ -254,6 +255,8 @@ class Engine:
         return next((each for each in self._logs.values() if identity and each.reads(identity)), None)
 
     def _begin(self, follow: Follow) -> None:
+        # A disk that is full is told now, and a kill before the first record leaves nothing that is followed.
+        self._store.save(replace(follow, is_stopped=True))
         self._stopped.pop(follow.follow_id, None)
         added = FollowedLog(follow, self)
         self._add(added, FollowedLog.begin)
@@ -473,8 +476,11 @@ class Engine:
     def _insist(self, write: Callable[[], None]) -> None:
         while True:
             try:
-                return write()
+                write()
+                self.trouble = ""
+                return
             except OSError as error:
+                self.trouble = f"{self.settings.state_dir} cannot be written: {error.strerror}; trying again"
                 log.error(
                     "Writing below %s failed: %s; trying again", self.settings.state_dir, error.strerror
                 )

@@ -45,6 +45,7 @@ _RETRY_S = 5.0  # a file that could not be read is tried again after that time
 _ROTATED_LOOK_S = 1.0  # an old file may stand in a folder that is not watched
 _OLD_LOOK_S = 10.0
 _LONG_AGO_S = 1e9
+_SHOWN_S = 0.5
 _LATE = 50  # generations whose files may have grown while nobody followed
 _LOOKS = 10  # at a folder whose files are renamed meanwhile
 _LOOK_AGAIN_S = 2.0
@@ -111,7 +112,8 @@ class FollowedLog:
 
     def to_json(self) -> dict[str, Any]:
         """As others see it."""
-        with self._lock:
+        is_locked = self._lock.acquire(timeout=_SHOWN_S)  # it is held while the disk is full
+        try:
             live = [part for part in self._parts if part.ended_at is None]
             digest = sum((part.record.digest for part in live), start=self._progress.ended)
             behind = sum(part.behind_bytes for part in live)
@@ -119,6 +121,9 @@ class FollowedLog:
             failed = next((part.record for part in live if part.record.state == "failed"), None)
             behind_s, lines_per_s = self._progress.behind_s, self._progress.lines_per_s
             unknown = list(self._progress.unknown)
+        finally:
+            if is_locked:
+                self._lock.release()
         if self._stopping.is_set():
             state = "stopped"
         elif failed or self._trouble:
@@ -134,7 +139,7 @@ class FollowedLog:
                 f"{len(old)} files that were rotated away are not read to their end: what rotation deletes "
                 "of them is unknown after a restart of the replayer"
             )
-        reasons = [*said, self.sink_trouble, self.follow.warning]
+        reasons = [*said, self.sink_trouble, self._office.trouble, self.follow.warning]
         number = number_of(current.record.spec.replay_id) if current else self.follow.next_number - 1
         return {
             "follow_id": self.follow_id,
@@ -174,6 +179,8 @@ class FollowedLog:
                     continue
                 break
             self._look(at_end=self.follow.start == "end", known=known)
+            if self._trouble and self.follow.start == "end":
+                self._change_follow(unread=list(identity_of(self._path) or ()))
 
     def go_on(self) -> None:
         """Find the files of the generations that were running, and those that came since."""
@@ -421,6 +428,8 @@ class FollowedLog:
         if owner := self._office.owner(identity, self.follow_id):
             self._trouble = f"{self._path} is followed already, as {owner}"
             return
+        unread = self.follow.unread
+        at_end = at_end or unread in ([], list(identity))
         try:
             if not at_end:
                 self._take_missed()
@@ -449,6 +458,8 @@ class FollowedLog:
                 self._drop(part)
         self._trouble = self._reason = ""
         self._append(file, begin=begin)
+        if unread is not None:
+            self._change_follow(unread=None)
         self._is_there, self._look_again_at = True, time.monotonic() + _LOOK_AGAIN_S
 
     def _append(

@@ -14,6 +14,7 @@ class Office(Protocol):
 
     settings: Settings
     door: FrontDoor
+    trouble: str  # why nothing can be recorded; empty while it can
 
     def save(self, record: ReplayRecord, *, is_new: bool = False) -> None:
         """Record on the disk, however long that takes, and let others see it."""

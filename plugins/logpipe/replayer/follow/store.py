@@ -35,6 +35,8 @@ class Follow:
         warning: what is wrong with the format.
         spent: prefixes of generations whose records are gone, each with the end of the last one, seconds
             since 1970: what has to be known to drop their formats one day.
+        unread: of a log whose file could not be read when it was asked for, that file's device and inode,
+            empty where they are not known: it is begun at its end, as soon as it can be read.
         olddir: where rotation puts old files, absolute; empty: they stay in the log's folder.
         existing: of a pattern, the paths that fitted when it was asked for: they are begun at ``start``.
         folded_lines, folded_bytes: of generations whose records are gone.
@@ -55,6 +57,7 @@ class Follow:
     warning: str = ""
     folded_lines: int = 0
     folded_bytes: int = 0
+    unread: list[int] | None = None
     olddir: str = ""
     spent: dict[str, float] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
