@@ -20,7 +20,9 @@ _BEGIN_S = 0.3
 
 
 def _has_events(folder: str) -> bool:
-    """Whether the kernel tells of what happens in a folder."""
+    """Whether the kernel tells of what happens in a folder, to somebody who may list it."""
+    if not os.access(folder, os.R_OK):
+        return False
     best, kind = "", ""
     for mount in psutil.disk_partitions(all=True):
         where = mount.mountpoint.rstrip("/") + "/"
