@@ -311,7 +311,7 @@ def test_files_that_are_compressed_before_they_were_read(
         subprocess.run(["gzip", tmp_path / f"access.log.{number}"], check=True)
     assert follower.state(followed["follow_id"])["lines"] == 10
     assert follower.state(followed["follow_id"])["reason"]
-    stack.durable.start(wait=False)
+    stack.durable.start()
     follower.must_hold(followed["follow_id"], log.lines)
 
 
