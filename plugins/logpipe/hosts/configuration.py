@@ -13,6 +13,7 @@ from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
 
 KAFKA = "kafka/server.properties"
 HADOOP = ("hadoop/core-site.xml", "hadoop/hdfs-site.xml", "hadoop/log4j.properties")
+SECURITY = ("hadoop/security.xml", "hadoop/ssl-server.xml", "hadoop/ssl-client.xml")
 AIRFLOW = "airflow/airflow.cfg"
 NEVER = 2**63 - 1  # Kafka's own default for a flush
 

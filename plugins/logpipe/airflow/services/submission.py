@@ -30,7 +30,10 @@ def submit(application: str, spark_conn_id: str) -> None:
         executor_memory=f"{conf.spark_heap_mb}m",
         executor_cores=_EXECUTOR_CORES,
         num_executors=_EXECUTORS,
-        env_vars={"HADOOP_USER_NAME": conf.hdfs_user},
+        principal=conf.kerberos_principal or None,
+        keytab=conf.kerberos_keytab or None,
+        env_vars={"HADOOP_USER_NAME": conf.hdfs_user}
+        | ({"HADOOP_CONF_DIR": conf.hadoop_conf_dir} if conf.hadoop_conf_dir else {}),
     ).submit(_JOB)
 
 

@@ -1,0 +1,153 @@
+"""Kerberos over HTTP (SPNEGO, RFC 4559): a proof of who asks, made from a keytab.
+
+The keys come from the file each time that a ticket ends, so nothing has to be renewed and nothing ends after the
+seven days that a ticket may be renewed for. MIT's library does the work; ``gssapi`` is not installed with the
+project (decision 0012).
+"""
+
+import os
+import re
+import threading
+from base64 import b64encode
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import requests
+
+from logpipe.clients.errors import RefusedError, UnreachableError
+from logpipe.settings import Settings
+
+_SPNEGO = "1.3.6.1.5.5.2"
+# MIT's words (its codes are numbered anew on the way through SPNEGO): the way out, and whether time may help.
+_WAYS_OUT = {
+    "not found in Kerberos database": (
+        "the KDC knows no such name: see LOGPIPE_KERBEROS_PRINCIPAL, and by which name the service is asked",
+        False,
+    ),
+    "No credentials cache found": ("the keytab holds no key of it: `klist -k` shows whose it holds", False),
+    "no suitable keys": ("the keytab holds no key of it: `klist -k` shows whose it holds", False),
+    "integrity check failed": ("the keys were changed since the keytab was made: have it made anew", False),
+    "Preauthentication failed": ("the keys were changed since the keytab was made: have it made anew", False),
+    "entry in database has expired": ("its entry at the KDC has expired: have it renewed", False),
+    "credentials have been revoked": ("it is locked at the KDC: have it unlocked", False),
+    "Password has expired": ("its keys have expired: have the keytab made anew", False),
+    "Clock skew": ("this machine's clock and the KDC's differ too much: set both by NTP", True),
+    "Cannot contact any KDC": ("see the KDC's address in krb5.conf, and whether it runs", True),
+    "Cannot find KDC": ("krb5.conf names no KDC of this realm", False),
+}
+_AGAIN = "see krb5.conf, the keytab and the KDC's log"
+_lock = threading.Lock()
+
+
+class KerberosError(RefusedError):
+    """There is no proof of who asks, and asking again is no use; the message says what to mend."""
+
+
+class KerberosUnreachableError(KerberosError, UnreachableError):
+    """There is none now: no KDC answers, or the clocks differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kerberos:
+    """Who asks.
+
+    Attributes:
+        principal: ``user@REALM``, or ``user/host@REALM``.
+        keytab: path of the file with its keys.
+    """
+
+    principal: str
+    keytab: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """Who the pipeline is; None where services take anybody's word (simple authentication)."""
+        if not settings.kerberos_principal:
+            return None
+        return cls(settings.kerberos_principal, str(settings.kerberos_keytab))
+
+    def proof(self, host: str) -> str:
+        """The value of a request's header ``Authorization`` for the HTTP service of a host. Blocks.
+
+        Raises:
+            KerberosError: the keytab can't be read, or does not fit; ``gssapi`` is missing.
+            KerberosUnreachableError: no KDC answers within some seconds, or the clocks differ.
+        """
+        gssapi = _gssapi()
+        if not os.access(self.keytab, os.R_OK):
+            raise KerberosError(
+                f"Keytab {self.keytab} of {self.principal} is not there, or can't be read by user "
+                f"{os.getuid()}: see LOGPIPE_KERBEROS_KEYTAB, and the file's owner and mode"
+            )
+        try:
+            # One at a time: the first asks the KDC, the others find its ticket.
+            with _lock:
+                login = gssapi.Credentials(
+                    name=gssapi.Name(self.principal, gssapi.NameType.kerberos_principal),
+                    usage="initiate",
+                    store={"client_keytab": f"FILE:{self.keytab}", "ccache": f"MEMORY:{self.principal}"},
+                )
+                context = gssapi.SecurityContext(
+                    name=gssapi.Name(f"HTTP@{host}", gssapi.NameType.hostbased_service),
+                    creds=login,
+                    usage="initiate",
+                    mech=gssapi.OID.from_int_seq(_SPNEGO),
+                )
+                token = context.step()
+        except gssapi.exceptions.GSSError as error:
+            raise self._refusal(host, error) from None
+        return f"Negotiate {b64encode(token).decode()}"
+
+    def _refusal(self, host: str, error: Any) -> KerberosError:
+        words = ", ".join(re.findall(r"Minor \(\d+\): (.*)", str(error))) or str(error)
+        known = (answer for part, answer in _WAYS_OUT.items() if part in words)
+        way_out, passes = next(known, (_AGAIN, False))
+        kind = KerberosUnreachableError if passes else KerberosError
+        return kind(
+            f"Kerberos gives {self.principal} (keytab {self.keytab}) no proof for HTTP/{host}: {words}: {way_out}"
+        )
+
+
+def of_hadoop(settings: Settings) -> dict[str, Any]:
+    """How an `HttpService` of Hadoop's is asked: who asks, and whose certificates are trusted."""
+    return {"kerberos": Kerberos.of(settings), "ca_file": settings.hadoop_ca_file}
+
+
+def _gssapi() -> Any:
+    try:
+        import gssapi
+    except ImportError as error:
+        raise KerberosError(
+            f"LOGPIPE_KERBEROS_PRINCIPAL is set, and Python has no gssapi ({error}): install Debian's "
+            "python3-gssapi and run `make install` again, or build it where krb5's headers are: pip install gssapi"
+        ) from None
+    return gssapi
+
+
+class ForRequests(requests.auth.AuthBase):
+    """Proves to the first server of a request who asks; redirects carry a token of their own."""
+
+    def __init__(self, kerberos: Kerberos) -> None:
+        self._kerberos = kerberos
+
+    def __call__(self, request: Any) -> Any:
+        """Add the header, unless the address holds a delegation token. Raises as `Kerberos.proof`."""
+        address = urlsplit(request.url)
+        if "delegation" not in parse_qs(address.query):
+            request.headers["Authorization"] = self._kerberos.proof(address.hostname or "")
+        return request
+
+
+class ForHttpx(httpx.Auth):
+    """Proves to the server of a request who asks."""
+
+    def __init__(self, kerberos: Kerberos) -> None:
+        self._kerberos = kerberos
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the header. Raises as `Kerberos.proof`."""
+        request.headers["Authorization"] = self._kerberos.proof(request.url.host)
+        yield request
