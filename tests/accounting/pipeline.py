@@ -72,6 +72,7 @@ class Pipeline:
     hdfs_service: Hdfs
     folder: Path
     links: list[Link] = field(default_factory=list)
+    at_ms: int = 0  # the time of what is produced; 0: now
 
     def __post_init__(self) -> None:
         root = f"/user/{HDFS_USER}/{self.name}"
@@ -115,7 +116,7 @@ class Pipeline:
         """Partition, key and line of each."""
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "acks": "all", "linger.ms": 20})
         for partition, key, line in records:
-            producer.produce(self.name, line, key=key, partition=partition)
+            producer.produce(self.name, line, key=key, partition=partition, timestamp=self.at_ms)
             producer.poll(0)
             self.topic[partition].append(Record(key, line))
         assert producer.flush(30) == 0

@@ -1,8 +1,8 @@
 """Kerberos over HTTP (SPNEGO, RFC 4559): a proof of who asks, made from a keytab.
 
-The keys come from the file each time that a ticket ends, so nothing has to be renewed and nothing ends after the
-seven days that a ticket may be renewed for. MIT's library does the work; ``gssapi`` is not installed with the
-project (decision 0012).
+The keys come from the file each time that a ticket ends, so nothing has to be renewed and nothing ends after
+the seven days that a ticket may be renewed for. MIT's library does the work; ``gssapi`` is not among the
+project's packages (decision 0012).
 """
 
 import os
@@ -107,7 +107,8 @@ class Kerberos:
         way_out, passes = next(known, (_AGAIN, False))
         kind = KerberosUnreachableError if passes else KerberosError
         return kind(
-            f"Kerberos gives {self.principal} (keytab {self.keytab}) no proof for HTTP/{host}: {words}: {way_out}"
+            f"Kerberos gives {self.principal} (keytab {self.keytab}) no proof for HTTP/{host}: {words}: "
+            f"{way_out}"
         )
 
 
@@ -122,7 +123,8 @@ def _gssapi() -> Any:
     except ImportError as error:
         raise KerberosError(
             f"LOGPIPE_KERBEROS_PRINCIPAL is set, and Python has no gssapi ({error}): install Debian's "
-            "python3-gssapi and run `make install` again, or build it where krb5's headers are: pip install gssapi"
+            "python3-gssapi and run `make install` again, or build it where krb5's headers are: "
+            "pip install gssapi"
         ) from None
     return gssapi
 

@@ -14,11 +14,8 @@ PASSWORD = "of a test"
 
 def write(folder: Path) -> dict[str, str]:
     """Write ``ca.pem``, a key store with the key of localhost and a trust store; the templates' values."""
-    now, authority, key = (
-        datetime.now(UTC),
-        ec.generate_private_key(ec.SECP256R1()),
-        ec.generate_private_key(ec.SECP256R1()),
-    )
+    now = datetime.now(UTC)
+    authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Authority of a test")])
 
     def made(subject: x509.Name, public: ec.EllipticCurvePublicKey, ca: bool) -> x509.CertificateBuilder:
@@ -36,11 +33,8 @@ def write(folder: Path) -> dict[str, str]:
     ca = made(issuer, authority.public_key(), True).sign(authority, hashes.SHA256())
     here = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    certificate = (
-        made(subject, key.public_key(), False)
-        .add_extension(here, critical=False)
-        .sign(authority, hashes.SHA256())
-    )
+    unsigned = made(subject, key.public_key(), False).add_extension(here, critical=False)
+    certificate = unsigned.sign(authority, hashes.SHA256())
     (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     locked = serialization.BestAvailableEncryption(PASSWORD.encode())
     store = pkcs12.serialize_key_and_certificates(b"localhost", key, certificate, [ca], locked)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -78,7 +77,26 @@ class SecuredHdfs:
             service.is_ready = made.is_writable if service.name == "datanode" else made.answers
         return made
 
-    def as_(self, *names: str) -> Kerberos:
+    @property
+    def url(self) -> str:
+        return self.settings.hdfs_url
+
+    @property
+    def webhdfs_url(self) -> str:
+        return self.settings.webhdfs_url
+
+    @property
+    def as_settings(self) -> dict[str, str]:
+        """What a copy elsewhere is told of this HDFS, as environment variables."""
+        told = {
+            "hadoop_conf_dir": str(Layout.of(self.settings).conf_dir / "hadoop"),
+            "hadoop_ca_file": self.settings.hadoop_ca_file,
+            "kerberos_principal": self.settings.kerberos_principal,
+            "kerberos_keytab": self.settings.kerberos_keytab,
+        }
+        return {f"LOGPIPE_{name.upper()}": value for name, value in told.items()}
+
+    def somebody(self, *names: str) -> Kerberos:
         """Somebody else with a keytab of their own."""
         principal = "/".join(names)
         return Kerberos(f"{principal}@{REALM}", str(self.kdc.keytab("-".join(names), principal)))
@@ -122,9 +140,8 @@ class SecuredHdfs:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredHdfs]:
     """It runs, and this process's Kerberos is its realm's until the end."""
     if lacking := missing():
-        pytest.fail(
-            f"{', '.join(lacking)} are not on this machine: apt-get install krb5-kdc krb5-admin-server krb5-user"
-        )
+        packages = "krb5-kdc krb5-admin-server krb5-user python3-gssapi"
+        pytest.fail(f"{', '.join(lacking)} are not on this machine: apt-get install {packages}")
     before = {name: os.environ.get(name) for name in ("KRB5_CONFIG", "JAVA_TOOL_OPTIONS")}
     made = SecuredHdfs.made(tmp_path_factory.mktemp("secured"))
     try:
@@ -133,10 +150,3 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredHdfs]:
         made.end()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-
-
-def layout_of(settings: Settings) -> Layout:
-    return Layout.of(settings)
-
-
-__all__ = ["Any", "SecuredHdfs"]

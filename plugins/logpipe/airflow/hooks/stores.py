@@ -23,7 +23,8 @@ class HdfsHook(WebHDFSHook):
     """The provider's hook and connection, with atomic renames, attributes, and Kerberos by the settings.
 
     Of several hosts, with commas, the client finds the active NameNode with each question. The extra
-    ``use_ssl`` has it ask by https, ``verify`` names the certificate authorities (else LOGPIPE_HADOOP_CA_FILE).
+    ``use_ssl`` has it ask by https, ``verify`` names the file of certificate authorities (by default that of
+    LOGPIPE_HADOOP_CA_FILE).
     """
 
     log = _QUIET
