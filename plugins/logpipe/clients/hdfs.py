@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 from hdfs import Client as WebHdfs
@@ -21,7 +21,7 @@ from hdfs.client import _Request
 
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.clients.http import HttpService
-from logpipe.clients.kerberos import ForRequests, Kerberos, KerberosError, of_hadoop
+from logpipe.clients.kerberos import Kerberos, KerberosError, of_hadoop
 from logpipe.settings import Settings
 
 TIMEOUT_S = 30.0
@@ -64,6 +64,19 @@ class Storage:
     free_bytes: int
     under_replicated_blocks: int
     missing_blocks: int
+
+
+class _Proving(requests.auth.AuthBase):
+    """Proves to the first server of a request who asks; a redirect carries a token of its own."""
+
+    def __init__(self, kerberos: Kerberos) -> None:
+        self._kerberos = kerberos
+
+    def __call__(self, request: Any) -> Any:
+        address = urlsplit(request.url)
+        if "delegation" not in parse_qs(address.query):
+            request.headers["Authorization"] = self._kerberos.proof(address.hostname or "")
+        return request
 
 
 class NameNode(HttpService):
@@ -131,7 +144,7 @@ class Hdfs:
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(_THREADS, _THREADS))
         if kerberos:
-            session.auth = ForRequests(kerberos)
+            session.auth = _Proving(kerberos)
             self.client = WebHdfs(url, timeout=timeout_s, session=session)
         else:
             self.client = InsecureClient(url, user=user, timeout=timeout_s, session=session)

@@ -1,7 +1,7 @@
 """What the clients of systems with an HTTP interface have in common."""
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import httpx
 
 from logpipe.clients.errors import NobodyListensError, RefusedError, UnreachableError
-from logpipe.clients.kerberos import ForHttpx, Kerberos
+from logpipe.clients.kerberos import Kerberos
 
 _SERVER_ERROR = 500
 
@@ -25,6 +25,17 @@ def _connections(ca_file: str) -> httpx.Client:
         limits=httpx.Limits(max_keepalive_connections=0),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
+
+
+class _Proving(httpx.Auth):
+    """Proves to the server of a request who asks."""
+
+    def __init__(self, kerberos: Kerberos) -> None:
+        self._kerberos = kerberos
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._kerberos.proof(request.url.host)
+        yield request
 
 
 class HttpService:
@@ -59,7 +70,7 @@ class HttpService:
     ) -> None:
         self.hosts = tuple(hosts)
         self.port = port
-        self._auth = ForHttpx(kerberos) if kerberos else (user, password) if password else None
+        self._auth = (user, password) if password else None
         self._kerberos = kerberos
         self._ca_file = ca_file
         self._timeout_s = timeout_s or self.timeout_s
@@ -92,7 +103,9 @@ class HttpService:
                 f"Certificate authorities {self._ca_file} of {self}: {error}: see LOGPIPE_HADOOP_CA_FILE"
             ) from None
         # A request that brings its own proof of who asks goes without login and password.
-        auth = None if headers and "Authorization" in headers else self._auth
+        auth = _Proving(self._kerberos) if self._kerberos else self._auth
+        if headers and "Authorization" in headers:
+            auth = None
         errors: list[UnreachableError] = []
         for host in self.hosts:
             url = f"{self._scheme}://{host}:{self.port}{path}"

@@ -7,19 +7,20 @@ project's packages (decision 0012).
 
 import os
 import re
+import sys
 import threading
 from base64 import b64encode
-from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
-
-import httpx
-import requests
 
 from logpipe.clients.errors import RefusedError, UnreachableError
 from logpipe.settings import Settings
 
+DEBIANS = (
+    "/usr/lib/python3/dist-packages"  # its Python is the project's, 3.11, and so is what was built for it
+)
 _SPNEGO = "1.3.6.1.5.5.2"
 # MIT's words (its codes are numbered anew on the way through SPNEGO): the way out, and whether time may help.
 _WAYS_OUT = {
@@ -117,39 +118,21 @@ def of_hadoop(settings: Settings) -> dict[str, Any]:
     return {"kerberos": Kerberos.of(settings), "ca_file": settings.hadoop_ca_file}
 
 
+@cache
 def _gssapi() -> Any:
+    with suppress(ImportError):
+        import gssapi
+
+        return gssapi
+    sys.path.append(DEBIANS)  # for this import alone: nothing else is to be found there
     try:
         import gssapi
     except ImportError as error:
         raise KerberosError(
             f"LOGPIPE_KERBEROS_PRINCIPAL is set, and Python has no gssapi ({error}): install Debian's "
-            "python3-gssapi and run `make install` again, or build it where krb5's headers are: "
-            "pip install gssapi"
+            "python3-gssapi; elsewhere `.venv/bin/uv pip install gssapi`, which takes a compiler and MIT "
+            "Kerberos' headers"
         ) from None
+    finally:
+        sys.path.remove(DEBIANS)
     return gssapi
-
-
-class ForRequests(requests.auth.AuthBase):
-    """Proves to the first server of a request who asks; redirects carry a token of their own."""
-
-    def __init__(self, kerberos: Kerberos) -> None:
-        self._kerberos = kerberos
-
-    def __call__(self, request: Any) -> Any:
-        """Add the header, unless the address holds a delegation token. Raises as `Kerberos.proof`."""
-        address = urlsplit(request.url)
-        if "delegation" not in parse_qs(address.query):
-            request.headers["Authorization"] = self._kerberos.proof(address.hostname or "")
-        return request
-
-
-class ForHttpx(httpx.Auth):
-    """Proves to the server of a request who asks."""
-
-    def __init__(self, kerberos: Kerberos) -> None:
-        self._kerberos = kerberos
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the header. Raises as `Kerberos.proof`."""
-        request.headers["Authorization"] = self._kerberos.proof(request.url.host)
-        yield request

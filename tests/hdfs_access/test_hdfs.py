@@ -9,9 +9,9 @@ import requests
 from logpipe.clients.hdfs import Hdfs, HdfsError, HdfsUnreachableError
 from logpipe.clients.kerberos import Kerberos
 from logpipe.page.sql import connect
+from tests.hdfs_access.conftest import SecuredHdfs
+from tests.hdfs_access.kdc import REALM
 from tests.machine import HDFS_USER
-from tests.secured.hadoop.conftest import SecuredHdfs
-from tests.secured.hadoop.kdc import REALM
 
 HOME = f"/user/{HDFS_USER}"
 

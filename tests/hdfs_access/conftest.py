@@ -16,10 +16,10 @@ from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.services import named
 from logpipe.settings import Settings
+from tests.hdfs_access import certificates
+from tests.hdfs_access.kdc import REALM, Kdc, missing
 from tests.machine import HDFS_USER, Service
 from tests.ports import port_settings
-from tests.secured.hadoop import certificates
-from tests.secured.hadoop.kdc import REALM, Kdc, missing
 
 TICKET_S = 60
 

@@ -15,8 +15,8 @@ from logpipe.clients.hdfs import HdfsError
 from logpipe.sealing.seal import seal
 from logpipe.windows.commit import WindowsError
 from tests.accounting.pipeline import Pipeline, nasa_lines
+from tests.hdfs_access.conftest import TICKET_S, SecuredHdfs
 from tests.machine import Kafka, Service, agent
-from tests.secured.hadoop.conftest import TICKET_S, SecuredHdfs
 from tests.waiting import wait_until
 
 BUSY_S = 400  # a busy machine starts a JVM slowly
