@@ -55,10 +55,11 @@ class SecuredHdfs:
         stack = Stack(settings)
         configuration.write_all(settings, stack.layout)
         (folder / "cookies").write_text("of a test")
+        principals = [f"{who}/localhost" for who in ("nn", "dn", "rm", "nm", "HTTP")]
         values = configuration.machine_values(settings, stack.layout, stack.layout.secrets()) | trust | {
             "realm": REALM,
             "relogin_s": 1,
-            "service_keytab": kdc.keytab("services", *(f"{who}/localhost" for who in ("nn", "dn", "HTTP"))),
+            "service_keytab": kdc.keytab("services", *principals),
             "cookie_secret_file": folder / "cookies",
             "namenode_https": f"localhost:{settings.namenode_http_port}",
             "datanode_https": f"localhost:{settings.datanode_http_port}",
@@ -150,3 +151,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredHdfs]:
         made.end()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture
+def told(secured: SecuredHdfs, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecuredHdfs]:
+    """The settings name it, as those of a copy elsewhere."""
+    for name, value in secured.as_settings.items():
+        monkeypatch.setenv(name, value)
+    project_settings.load.cache_clear()
+    yield secured
+    project_settings.load.cache_clear()

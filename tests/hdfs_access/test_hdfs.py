@@ -9,6 +9,7 @@ import requests
 from logpipe.clients.hdfs import Hdfs, HdfsError, HdfsUnreachableError
 from logpipe.clients.kerberos import Kerberos
 from logpipe.page.sql import connect
+from tests.airflow.real_parts import connect
 from tests.hdfs_access.conftest import SecuredHdfs
 from tests.hdfs_access.kdc import REALM
 from tests.machine import HDFS_USER
@@ -24,6 +25,16 @@ def test_the_pipeline_reads_and_writes(secured: SecuredHdfs) -> None:
     assert hdfs.attribute(f"{HOME}/some/other", "user.a") == b"b"
     assert hdfs.read(f"{HOME}/some/other") == b"line\n" * 100_000
     assert hdfs.list("/user")[0].owner == HDFS_USER
+
+
+def test_a_connection_leads_there(told: SecuredHdfs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from logpipe.airflow.hooks.stores import HdfsHook
+
+    address = {"host": "localhost", "port": told.settings.namenode_http_port, "extra": {"use_ssl": True}}
+    connect(monkeypatch, "webhdfs_default", conn_type="webhdfs", **address)
+    hook = HdfsHook()
+    assert [entry.name for entry in hook.hdfs().list("/user")] == [HDFS_USER]
+    assert hook.check_for_path("/user")  # the provider's own
 
 
 def test_sql_reads_lines(secured: SecuredHdfs) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from logpipe import settings as project_settings
 from logpipe.accounting.audit import audit
 from logpipe.clients.errors import ClientError
 from logpipe.clients.hdfs import HdfsError
@@ -25,14 +24,9 @@ MORE = nasa_lines(1_000, seed=1)
 
 
 @pytest.fixture
-def pipeline(
-    kafka: Kafka, secured: SecuredHdfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pipeline]:
+def pipeline(kafka: Kafka, told: SecuredHdfs, tmp_path: Path) -> Iterator[Pipeline]:
     """Its agent 2 and windows job run; HDFS is somebody else's to them."""
-    for name, value in secured.as_settings.items():
-        monkeypatch.setenv(name, value)
-    project_settings.load.cache_clear()
-    made = Pipeline("secured", kafka, secured, tmp_path / "one")
+    made = Pipeline("secured", kafka, told, tmp_path / "one")
     running = made.settings.model_copy(update={"roll_interval_s": 2})
     services = [
         agent(2, running, tmp_path / "agent2.log"),
@@ -45,7 +39,6 @@ def pipeline(
     finally:
         for service in services:
             service.end()
-        project_settings.load.cache_clear()
 
 
 def test_every_line_arrives_beyond_a_tickets_end(pipeline: Pipeline, secured: SecuredHdfs) -> None:
