@@ -8,7 +8,7 @@ import requests
 
 from logpipe.clients.hdfs import Hdfs, HdfsError, HdfsUnreachableError
 from logpipe.clients.kerberos import Kerberos
-from logpipe.page.sql import connect
+from logpipe.page import sql
 from tests.airflow.real_parts import connect
 from tests.hdfs_access.conftest import SecuredHdfs
 from tests.hdfs_access.kdc import REALM
@@ -41,7 +41,7 @@ def test_sql_reads_lines(secured: SecuredHdfs) -> None:
     Hdfs.of(secured.settings).write(
         f"{secured.settings.hdfs_logs_dir}/26-03-10/apache_logs-1.log", b"a line\n"
     )
-    connection, _ = connect(secured.settings)
+    connection, _ = sql.connect(secured.settings)
     assert connection.execute("SELECT line FROM lines WHERE day = '26-03-10'").fetchall() == [("a line",)]
     Hdfs.of(secured.settings).delete(secured.settings.hdfs_logs_dir)
 
