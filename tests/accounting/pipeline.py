@@ -72,7 +72,8 @@ class Pipeline:
     hdfs_service: Hdfs
     folder: Path
     links: list[Link] = field(default_factory=list)
-    at_ms: int = 0  # the time of what is produced; 0: now
+    at_ms: int = 0  # the time of what is produced, where the topic takes its word; 0: now
+    topic_config: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         root = f"/user/{HDFS_USER}/{self.name}"
@@ -106,7 +107,7 @@ class Pipeline:
         if self.topics:
             self.kafka.delete_topic(self.name)
         self.topics += 1
-        self.kafka.create_topic(self.name, PARTITIONS)
+        self.kafka.create_topic(self.name, PARTITIONS, **self.topic_config)
         self.topic: list[list[Record]] = [[] for _ in range(PARTITIONS)]
         admin = self.kafka.admin()
         described = admin.describe_topics(TopicCollection([self.name]))[self.name].result(20)

@@ -26,7 +26,8 @@ MORE = nasa_lines(1_000, seed=1)
 @pytest.fixture
 def pipeline(kafka: Kafka, told: SecuredHdfs, tmp_path: Path) -> Iterator[Pipeline]:
     """Its agent 2 and windows job run; HDFS is somebody else's to them."""
-    made = Pipeline("secured", kafka, told, tmp_path / "one")
+    config = {"message_timestamp_type": "CreateTime"}
+    made = Pipeline("secured", kafka, told, tmp_path / "one", topic_config=config)
     running = made.settings.model_copy(update={"roll_interval_s": 2})
     services = [
         agent(2, running, tmp_path / "agent2.log"),

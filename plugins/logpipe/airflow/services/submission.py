@@ -10,6 +10,12 @@ _JOB = str(PROJECT_DIR / "spark_jobs" / "stream_windows.py")
 _PYTHON = str(PROJECT_DIR / ".venv" / "bin" / "python")
 _CONNECTOR_JARS = "local:" + str(PROJECT_DIR / "build" / "jars" / "spark") + "/*"
 _EXECUTORS, _EXECUTOR_CORES = 1, 2
+# Where YARN asks who it is, what driver and executors say to each other, or leave on a disk, is for them only.
+_SECURED = {
+    "spark.authenticate": "true",
+    "spark.network.crypto.enabled": "true",
+    "spark.io.encryption.enabled": "true",
+}
 _OVERHEAD_MB = 640  # Python, polars and the JVM's own needs, beside its heap
 
 
@@ -58,5 +64,6 @@ def configuration(conf: settings.Settings) -> dict[str, str]:
         "spark.driver.extraJavaOptions": "-XX:MaxMetaspaceSize=256m",
         "spark.dynamicAllocation.enabled": "false",
         "spark.sql.catalogImplementation": "in-memory",
+        **(_SECURED if conf.kerberos_principal else {}),
         **{f"spark.yarn.appMasterEnv.{name}": value for name, value in master_env.items()},
     }
