@@ -10,7 +10,7 @@ _JOB = str(PROJECT_DIR / "spark_jobs" / "stream_windows.py")
 _PYTHON = str(PROJECT_DIR / ".venv" / "bin" / "python")
 _CONNECTOR_JARS = "local:" + str(PROJECT_DIR / "build" / "jars" / "spark") + "/*"
 _EXECUTORS, _EXECUTOR_CORES = 1, 2
-# Where YARN asks who it is, what driver and executors say to each other, or leave on a disk, is for them only.
+# Where YARN asks who it is: what driver and executors say, or leave on a disk, is for them only.
 _SECURED = {
     "spark.authenticate": "true",
     "spark.network.crypto.enabled": "true",
