@@ -137,9 +137,9 @@ class SecuredHdfs:
         self.kdc.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredHdfs]:
-    """It runs, and this process's Kerberos is its realm's until the end."""
+    """It runs while tests of this suite do, and this process's Kerberos is its realm's."""
     if lacking := missing():
         packages = "krb5-kdc krb5-admin-server krb5-user python3-gssapi"
         pytest.fail(f"{', '.join(lacking)} are not on this machine: apt-get install {packages}")

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
-from logpipe.clients.errors import RefusedError, UnreachableError
+from logpipe.clients.errors import ClientError, RefusedError, UnreachableError
 from logpipe.settings import Settings
 
-DEBIANS = (
-    "/usr/lib/python3/dist-packages"  # its Python is the project's, 3.11, and so is what was built for it
-)
+DEBIANS = "/usr/lib/python3/dist-packages"  # for its Python 3.11, which the project's is as well
 _SPNEGO = "1.3.6.1.5.5.2"
 # MIT's words (its codes are numbered anew on the way through SPNEGO): the way out, and whether time may help.
 _WAYS_OUT = {
@@ -40,11 +38,16 @@ _WAYS_OUT = {
     "Cannot find KDC": ("krb5.conf names no KDC of this realm", False),
 }
 _AGAIN = "see krb5.conf, the keytab and the KDC's log"
+_WAIT_S = 20.0
 _lock = threading.Lock()
 
 
-class KerberosError(RefusedError):
-    """There is no proof of who asks, and asking again is no use; the message says what to mend."""
+class KerberosError(ClientError):
+    """There is no proof of who asks; the message names principal and keytab, and says what to mend."""
+
+
+class KerberosRefusedError(KerberosError, RefusedError):
+    """Nor will there be one until somebody has mended that."""
 
 
 class KerberosUnreachableError(KerberosError, UnreachableError):
@@ -74,39 +77,45 @@ class Kerberos:
         """The value of a request's header ``Authorization`` for the HTTP service of a host. Blocks.
 
         Raises:
-            KerberosError: the keytab can't be read, or does not fit; ``gssapi`` is missing.
-            KerberosUnreachableError: no KDC answers within some seconds, or the clocks differ.
+            KerberosRefusedError: the keytab can't be read, or does not fit; ``gssapi`` is missing.
+            KerberosUnreachableError: no KDC answers, which takes up to a minute, or the clocks differ.
         """
         gssapi = _gssapi()
         if not os.access(self.keytab, os.R_OK):
-            raise KerberosError(
+            raise KerberosRefusedError(
                 f"Keytab {self.keytab} of {self.principal} is not there, or can't be read by user "
                 f"{os.getuid()}: see LOGPIPE_KERBEROS_KEYTAB, and the file's owner and mode"
             )
+        # One at a time: the first asks the KDC, which takes a minute where it hangs; the others find its ticket.
+        if not _lock.acquire(timeout=_WAIT_S):
+            raise KerberosUnreachableError(
+                f"Kerberos: another login of this process has waited {_WAIT_S:.0f} s for the KDC of "
+                f"{self.principal}: {_WAYS_OUT['Cannot contact any KDC'][0]}"
+            )
         try:
-            # One at a time: the first asks the KDC, the others find its ticket.
-            with _lock:
-                login = gssapi.Credentials(
-                    name=gssapi.Name(self.principal, gssapi.NameType.kerberos_principal),
-                    usage="initiate",
-                    store={"client_keytab": f"FILE:{self.keytab}", "ccache": f"MEMORY:{self.principal}"},
-                )
-                context = gssapi.SecurityContext(
-                    name=gssapi.Name(f"HTTP@{host}", gssapi.NameType.hostbased_service),
-                    creds=login,
-                    usage="initiate",
-                    mech=gssapi.OID.from_int_seq(_SPNEGO),
-                )
-                token = context.step()
+            login = gssapi.Credentials(
+                name=gssapi.Name(self.principal, gssapi.NameType.kerberos_principal),
+                usage="initiate",
+                store={"client_keytab": f"FILE:{self.keytab}", "ccache": f"MEMORY:{self.principal}"},
+            )
+            context = gssapi.SecurityContext(
+                name=gssapi.Name(f"HTTP@{host}", gssapi.NameType.hostbased_service),
+                creds=login,
+                usage="initiate",
+                mech=gssapi.OID.from_int_seq(_SPNEGO),
+            )
+            token = context.step()
         except gssapi.exceptions.GSSError as error:
             raise self._refusal(host, error) from None
+        finally:
+            _lock.release()
         return f"Negotiate {b64encode(token).decode()}"
 
     def _refusal(self, host: str, error: Any) -> KerberosError:
         words = ", ".join(re.findall(r"Minor \(\d+\): (.*)", str(error))) or str(error)
         known = (answer for part, answer in _WAYS_OUT.items() if part in words)
         way_out, passes = next(known, (_AGAIN, False))
-        kind = KerberosUnreachableError if passes else KerberosError
+        kind = KerberosUnreachableError if passes else KerberosRefusedError
         return kind(
             f"Kerberos gives {self.principal} (keytab {self.keytab}) no proof for HTTP/{host}: {words}: "
             f"{way_out}"
@@ -128,7 +137,7 @@ def _gssapi() -> Any:
     try:
         import gssapi
     except ImportError as error:
-        raise KerberosError(
+        raise KerberosRefusedError(
             f"LOGPIPE_KERBEROS_PRINCIPAL is set, and Python has no gssapi ({error}): install Debian's "
             "python3-gssapi; elsewhere `.venv/bin/uv pip install gssapi`, which takes a compiler and MIT "
             "Kerberos' headers"
