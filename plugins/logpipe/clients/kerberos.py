@@ -86,7 +86,7 @@ class Kerberos:
                 f"Keytab {self.keytab} of {self.principal} is not there, or can't be read by user "
                 f"{os.getuid()}: see LOGPIPE_KERBEROS_KEYTAB, and the file's owner and mode"
             )
-        # One at a time: the first asks the KDC, which takes a minute where it hangs; the others find its ticket.
+        # One at a time: the first asks the KDC (for a minute, where it hangs), the others find its ticket.
         if not _lock.acquire(timeout=_WAIT_S):
             raise KerberosUnreachableError(
                 f"Kerberos: another login of this process has waited {_WAIT_S:.0f} s for the KDC of "
