@@ -77,6 +77,22 @@ def _on_this_machine(options: Options, jars: list[Path]) -> dict[str, str]:
     }
 
 
+def _login() -> dict[str, str]:
+    """Who a driver on this machine is where HDFS asks; on YARN that is said to spark-submit.
+
+    Each connection proves it by the keytab: tokens are for executors elsewhere, and a driver that wants some
+    does not start while the NameNode is away.
+    """
+    principal, keytab = os.environ.get("KRB5PRINCIPAL"), os.environ.get("KRB5KEYTAB")
+    if not principal or not keytab:
+        return {}
+    return {
+        "spark.kerberos.principal": principal,
+        "spark.kerberos.keytab": keytab,
+        "spark.security.credentials.hadoopfs.enabled": "false",
+    }
+
+
 def _of_the_jvm(options: Options) -> dict[str, str]:
     """Settings that only count before the driver's JVM starts."""
     return {
@@ -107,7 +123,7 @@ def start(options: Options, jars: list[Path]) -> SparkSession:
     if submitted:
         spark = SparkSession.builder.config(conf=conf).getOrCreate()
     else:
-        conf.setAll(list(_of_the_jvm(options).items()))
+        conf.setAll(list((_of_the_jvm(options) | _login()).items()))
         # A session of its own: a signal to this process's group must not end the JVM in mid-batch.
         gateway = launch_gateway(conf, {"start_new_session": True})
         spark = SparkSession(SparkContext(conf=conf, gateway=gateway))

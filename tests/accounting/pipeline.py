@@ -72,6 +72,8 @@ class Pipeline:
     hdfs_service: Hdfs
     folder: Path
     links: list[Link] = field(default_factory=list)
+    at_ms: int = 0  # the time of what is produced, where the topic takes its word; 0: now
+    topic_config: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         root = f"/user/{HDFS_USER}/{self.name}"
@@ -105,7 +107,7 @@ class Pipeline:
         if self.topics:
             self.kafka.delete_topic(self.name)
         self.topics += 1
-        self.kafka.create_topic(self.name, PARTITIONS)
+        self.kafka.create_topic(self.name, PARTITIONS, **self.topic_config)
         self.topic: list[list[Record]] = [[] for _ in range(PARTITIONS)]
         admin = self.kafka.admin()
         described = admin.describe_topics(TopicCollection([self.name]))[self.name].result(20)
@@ -115,7 +117,7 @@ class Pipeline:
         """Partition, key and line of each."""
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "acks": "all", "linger.ms": 20})
         for partition, key, line in records:
-            producer.produce(self.name, line, key=key, partition=partition)
+            producer.produce(self.name, line, key=key, partition=partition, timestamp=self.at_ms)
             producer.poll(0)
             self.topic[partition].append(Record(key, line))
         assert producer.flush(30) == 0

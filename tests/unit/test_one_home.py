@@ -19,8 +19,8 @@ CLIENTS = Path("plugins/logpipe/clients")
 
 # What speaks to another program, by the module that does; urllib.parse and the like only read texts.
 NETWORK = (
-    "aiohttp", "confluent_kafka", "fsspec.implementations", "ftplib", "hdfs", "http.client", "httpx", "kafka",
-    "pyarrow.fs", "requests", "socket", "thriftpy2", "urllib.request", "urllib3", "xmlrpc",
+    "aiohttp", "confluent_kafka", "fsspec.implementations", "ftplib", "gssapi", "hdfs", "http.client",
+    "httpx", "kafka", "pyarrow.fs", "requests", "socket", "thriftpy2", "urllib.request", "urllib3", "xmlrpc",
 )  # fmt: skip
 # Outside of clients/: each is the one client of its system, or no client.
 OUTSIDE = {

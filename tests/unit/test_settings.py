@@ -59,6 +59,15 @@ def test_what_the_windows_do_follows_from_few_settings():
             {"hdfs_windows_dir": "/user/bigdata/apache_logs/w"},
             r"hdfs_windows_dir, .*is inside of hdfs_logs_dir",
         ),
+        ({"kerberos_principal": "bigdata"}, "LOGPIPE_KERBEROS_PRINCIPAL=bigdata: "),
+        (
+            {"kerberos_principal": "bigdata@A.ORG"},
+            "LOGPIPE_KERBEROS_PRINCIPAL is bigdata@A.ORG, LOGPIPE_KERBEROS_KEYTAB is empty: set both",
+        ),
+        (
+            {"kerberos_principal": "web/host@A.ORG", "kerberos_keytab": "/k"},
+            "that is user web, and LOGPIPE_HDFS_USER is bigdata: let both be the same user",
+        ),
     ],
 )
 def test_an_error_names_the_variable_and_the_value(values, message):

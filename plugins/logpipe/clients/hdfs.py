@@ -6,11 +6,12 @@ Kerberos; attributes, renames that do not overwrite and lengths of what is read,
 
 import base64
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 from hdfs import Client as WebHdfs
@@ -20,6 +21,7 @@ from hdfs.client import _Request
 
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.clients.http import HttpService
+from logpipe.clients.kerberos import Kerberos, KerberosError, of_hadoop
 from logpipe.settings import Settings
 
 TIMEOUT_S = 30.0
@@ -64,6 +66,19 @@ class Storage:
     missing_blocks: int
 
 
+class _Proving(requests.auth.AuthBase):
+    """Proves to the first server of a request who asks; a redirect carries a token of its own."""
+
+    def __init__(self, kerberos: Kerberos) -> None:
+        self._kerberos = kerberos
+
+    def __call__(self, request: Any) -> Any:
+        address = urlsplit(request.url)
+        if "delegation" not in parse_qs(address.query):
+            request.headers["Authorization"] = self._kerberos.proof(address.hostname or "")
+        return request
+
+
 class NameNode(HttpService):
     """The NameNode's own figures; files are `Hdfs`'s."""
 
@@ -74,7 +89,12 @@ class NameNode(HttpService):
     def of(cls, settings: Settings) -> Self:
         """The pipeline's; of several, one that answers."""
         addresses = [urlsplit(url) for url in settings.webhdfs_url.split(";")]
-        return cls([address.hostname or "" for address in addresses], addresses[0].port or 0)
+        return cls(
+            [address.hostname or "" for address in addresses],
+            addresses[0].port or 0,
+            scheme=addresses[0].scheme,
+            **of_hadoop(settings),
+        )
 
     def storage(self) -> Storage:
         """Ask for space and blocks.
@@ -93,37 +113,52 @@ class Hdfs:
     """One HDFS as one user.
 
     Args:
-        url: of WebHDFS, ``http://host:port``; of several NameNodes, with semicolons.
-        user: as whom.
+        url: of WebHDFS, ``http://host:port`` or ``https://host:port``; of several NameNodes, with semicolons.
+        user: as whom, where HDFS takes anybody's word.
         timeout_s: for each answer; a stream may take as long as it keeps coming.
+        kerberos: as whom, where it asks for a proof.
+        ca_file: certificate authorities of its certificates; empty: the public ones.
+
+    Raises:
+        HdfsError: that file can't be read.
     """
 
-    def __init__(self, url: str, user: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._take(InsecureClient(url, user=user), timeout_s)
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        kerberos: Kerberos | None = None,
+        ca_file: str = "",
+    ) -> None:
+        if ca_file and not os.access(ca_file, os.R_OK):  # what requests says of it is no error of its own
+            raise HdfsError(
+                f"HDFS at {url}: the file of certificate authorities {ca_file} can't be read: see "
+                "LOGPIPE_HADOOP_CA_FILE"
+            )
+        session = requests.Session()
+        session.verify = ca_file or True
+        session.trust_env = False
+        session.headers["X-XSRF-HEADER"] = ""  # no browser sends it for a page of somebody else's
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(_THREADS, _THREADS))
+        if kerberos:
+            session.auth = _Proving(kerberos)
+            self.client = WebHdfs(url, timeout=timeout_s, session=session)
+        else:
+            self.client = InsecureClient(url, user=user, timeout=timeout_s, session=session)
+        self.session = session
+        self._asks_as = kerberos.principal if kerberos else f"user {user}, without a proof"
 
     @classmethod
     def of(cls, settings: Settings, timeout_s: float = TIMEOUT_S) -> Self:
         """The pipeline's."""
-        return cls(settings.webhdfs_url, settings.hdfs_user, timeout_s)
-
-    @classmethod
-    def through(cls, client: WebHdfs, timeout_s: float = TIMEOUT_S) -> Self:
-        """The HDFS of a client of the package, which holds addresses and user."""
-        made = cls.__new__(cls)
-        made._take(client, timeout_s)
-        return made
-
-    def _take(self, client: WebHdfs, timeout_s: float) -> None:
-        client._timeout = timeout_s
-        client._session.trust_env = False
-        client._session.headers["X-XSRF-HEADER"] = ""  # no browser sends it for a page of somebody else's
-        for scheme in ("http://", "https://"):
-            client._session.mount(scheme, requests.adapters.HTTPAdapter(_THREADS, _THREADS))
-        self._client = client
+        return cls(settings.webhdfs_url, settings.hdfs_user, timeout_s, **of_hadoop(settings))
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._client._session.close()
+        self.session.close()
 
     # ------------------------------------------------------------------ reading
 
@@ -186,7 +221,7 @@ class Hdfs:
             try:
                 yield from answer.iter_content(BLOCK_BYTES)
             except requests.RequestException as error:
-                raise HdfsUnreachableError(f"HDFS OPEN {path} at {self._client.url}: {error!r}") from None
+                raise HdfsUnreachableError(f"HDFS OPEN {path} at {self.client.url}: {error!r}") from None
 
     # ------------------------------------------------------------------ writing
 
@@ -209,7 +244,7 @@ class Hdfs:
             HdfsExistsError: it is there, and ``overwrite`` is not set.
         """
         place = self._ask("PUT", "CREATE", path, overwrite=str(overwrite).lower(), noredirect="true").json()
-        send = partial(self._client._request, "PUT", place["Location"])
+        send = partial(self.client._request, "PUT", place["Location"])
         answer = self._told(lambda: send(data=content), "CREATE", path)
         if not answer.ok:
             raise _error("CREATE", path, *_words(answer))
@@ -242,17 +277,25 @@ class Hdfs:
 
     def _ask(self, method: str, operation: str, path: str, **query: Any) -> Any:
         request = _Request(method, stream=operation == "OPEN").to_method(operation)
-        return self._told(lambda: request(self._client, path, **query), operation, path)
+        return self._told(lambda: request(self.client, path, **query), operation, path)
 
     def _told(self, request: Any, operation: str, path: str) -> Any:
         try:
             return request()
         except Refusal as error:
+            if error.message.startswith("Authentication failure"):  # the package's word for HTTP 401
+                raise HdfsError(
+                    f"HDFS {operation} {path}: {self.client.url} does not take {self._asks_as}: see "
+                    "LOGPIPE_KERBEROS_PRINCIPAL and LOGPIPE_KERBEROS_KEYTAB"
+                ) from None
             raise _error(operation, path, error.exception or "", error.message) from None
+        except KerberosError as error:
+            kind = HdfsUnreachableError if isinstance(error, UnreachableError) else HdfsError
+            raise kind(f"HDFS {operation} {path}: {error}") from None
         except requests.RequestException as error:
             why = _deepest(error)
             raise HdfsUnreachableError(
-                f"HDFS {operation} {path}: no answer from {self._client.url}: {why}"
+                f"HDFS {operation} {path}: no answer from {self.client.url}: {why}"
             ) from None
 
 

@@ -1,23 +1,41 @@
 """What the clients of systems with an HTTP interface have in common."""
 
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Generator, Mapping, Sequence
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, ClassVar
 
 import httpx
 
 from logpipe.clients.errors import NobodyListensError, RefusedError, UnreachableError
+from logpipe.clients.kerberos import Kerberos
 
 _SERVER_ERROR = 500
 
 
 @cache
-def _connections() -> httpx.Client:
+def _connections(ca_file: str) -> httpx.Client:
     # One for all, since each loads the machine's certificates. None is kept: a service that was restarted
-    # meanwhile would lose the next request.
+    # meanwhile would lose the next request. Nor is a cookie: each request says itself who asks.
     return httpx.Client(
-        trust_env=False, follow_redirects=True, limits=httpx.Limits(max_keepalive_connections=0)
+        verify=ssl.create_default_context(cafile=ca_file) if ca_file else True,
+        trust_env=False,
+        follow_redirects=True,
+        limits=httpx.Limits(max_keepalive_connections=0),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
+
+
+class _Proving(httpx.Auth):
+    """Proves to the server of a request who asks."""
+
+    def __init__(self, kerberos: Kerberos) -> None:
+        self._kerberos = kerberos
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._kerberos.proof(request.url.host)
+        yield request
 
 
 class HttpService:
@@ -30,6 +48,8 @@ class HttpService:
         timeout_s: for each answer.
         scheme: http or https.
         known_as: where the address stands, for messages: a connection, or a setting.
+        kerberos: who asks, where the server wants a proof of it.
+        ca_file: certificate authorities of its certificate; empty: the public ones.
     """
 
     what: ClassVar[str] = "service"
@@ -45,10 +65,14 @@ class HttpService:
         timeout_s: float | None = None,
         scheme: str = "http",
         known_as: str = "",
+        kerberos: Kerberos | None = None,
+        ca_file: str = "",
     ) -> None:
         self.hosts = tuple(hosts)
         self.port = port
         self._auth = (user, password) if password else None
+        self._kerberos = kerberos
+        self._ca_file = ca_file
         self._timeout_s = timeout_s or self.timeout_s
         self._scheme = scheme
         self._known_as = f" ({known_as})" if known_as else ""
@@ -69,14 +93,24 @@ class HttpService:
 
         Raises:
             UnreachableError: no answer in time, or a server's error.
+            RefusedError: the file of certificate authorities can't be read.
+            KerberosError: there is no proof of who asks.
         """
+        try:
+            connections = _connections(self._ca_file)
+        except OSError as error:
+            raise RefusedError(
+                f"Certificate authorities {self._ca_file} of {self}: {error}: see LOGPIPE_HADOOP_CA_FILE"
+            ) from None
         # A request that brings its own proof of who asks goes without login and password.
-        auth = None if headers and "Authorization" in headers else self._auth
+        auth = _Proving(self._kerberos) if self._kerberos else self._auth
+        if headers and "Authorization" in headers:
+            auth = None
         errors: list[UnreachableError] = []
         for host in self.hosts:
             url = f"{self._scheme}://{host}:{self.port}{path}"
             try:
-                answer = _connections().request(
+                answer = connections.request(
                     method,
                     url,
                     json=json,
@@ -117,6 +151,17 @@ class HttpService:
             return answer.json()
         except ValueError:
             raise UnreachableError(f"{self} answered GET {path} with {answer.text[:200]!r}") from None
+
+    def beside(self, host: str, port: int) -> "HttpService":
+        """Another server of the same system, asked in the same way."""
+        return HttpService(
+            [host],
+            port,
+            timeout_s=self._timeout_s,
+            scheme=self._scheme,
+            kerberos=self._kerberos,
+            ca_file=self._ca_file,
+        )
 
     def refusal(self, request: str, answer: httpx.Response) -> RefusedError:
         """The error of an answer that refuses."""

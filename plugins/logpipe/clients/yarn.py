@@ -92,7 +92,7 @@ class Yarn(HttpService):
         container = address.path.partition("/containerlogs/")[2].split("/")[0]
         if not container or not address.hostname or not address.port:
             raise UnreachableError(f"{self} knows no driver of {application.application_id} yet")
-        node = HttpService([address.hostname], address.port, timeout_s=self._timeout_s)
+        node = self.beside(address.hostname, address.port)
         path = f"/ws/v1/node/containers/{container}/logs/stdout"
         answer = node.call("GET", path, query={"size": -tail_bytes})
         length = _LENGTH.search(answer.content)

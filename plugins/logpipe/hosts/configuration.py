@@ -13,6 +13,8 @@ from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
 
 KAFKA = "kafka/server.properties"
 HADOOP = ("hadoop/core-site.xml", "hadoop/hdfs-site.xml", "hadoop/log4j.properties")
+# Where HDFS and YARN ask who comes, these are written beside them.
+SECURITY = ("hadoop/security.xml", "hadoop/ssl-server.xml", "hadoop/ssl-client.xml")
 AIRFLOW = "airflow/airflow.cfg"
 NEVER = 2**63 - 1  # Kafka's own default for a flush
 

@@ -38,7 +38,8 @@ def _entry(
         return {"conn_type": conn_type, "extra": {"bootstrap.servers": brokers}}
     found: dict[str, object] = {"conn_type": conn_type, "host": host, "port": port}
     if conn_type == "webhdfs":
-        return found | {"login": settings.hdfs_user}
+        proof = {"extra": {"use_ssl": True}} if settings.webhdfs_url.startswith("https:") else {}
+        return found | {"login": settings.hdfs_user} | proof
     if connection.secret:
         found |= {"login": USER, "password": secrets[connection.secret]}
     return found

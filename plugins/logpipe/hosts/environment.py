@@ -26,9 +26,23 @@ def service_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def hadoop_conf_dir(settings: Settings, layout: Layout) -> Path:
+    """Where clients of HDFS and YARN find their configuration."""
+    return Path(settings.hadoop_conf_dir) if settings.hadoop_conf_dir else layout.conf_dir / "hadoop"
+
+
 def hdfs_client_environment(settings: Settings, layout: Layout) -> dict[str, str]:
-    """What a program needs to write to HDFS as the pipeline's user, with as many replicas as HDFS has."""
-    return {"HADOOP_USER_NAME": settings.hdfs_user, "HADOOP_CONF_DIR": str(layout.conf_dir / "hadoop")}
+    """What a JVM needs to write to HDFS as the pipeline's user, with as many replicas as HDFS has.
+
+    Hadoop's library logs in from the keytab by itself, and again whenever a ticket has ended
+    (``UserGroupInformation``); Flume's own HDFS sink, ours and Spark's driver do so alike.
+    """
+    proof = {"KRB5PRINCIPAL": settings.kerberos_principal, "KRB5KEYTAB": settings.kerberos_keytab}
+    word = {"HADOOP_USER_NAME": settings.hdfs_user}
+    return {
+        "HADOOP_CONF_DIR": str(hadoop_conf_dir(settings, layout)),
+        **(proof if settings.kerberos_principal else word),
+    }
 
 
 def airflow_environment(layout: Layout) -> dict[str, str]:

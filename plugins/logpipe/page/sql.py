@@ -12,7 +12,6 @@ bytes are shown as Latin-1, which takes any. Ask for days: the files of others a
 
 import threading
 import time
-from contextlib import closing
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -44,13 +43,19 @@ def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
     import duckdb
     from fsspec.implementations.webhdfs import WebHDFS
 
-    with closing(Hdfs.of(settings)) as hdfs:
-        snapshot = read_snapshot(settings, hdfs)
+    hdfs = Hdfs.of(settings)
+    snapshot = read_snapshot(settings, hdfs)
     address = urlsplit(settings.webhdfs_url.split(";")[0])
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-    connection.register_filesystem(
-        cast(Any, WebHDFS)(address.hostname, address.port, user=settings.hdfs_user, skip_instance_cache=True)
+    files = cast(Any, WebHDFS)(
+        address.hostname,
+        address.port,
+        user=None if settings.kerberos_principal else settings.hdfs_user,
+        use_https=address.scheme == "https",
+        skip_instance_cache=True,
     )
+    files.session = hdfs.session
+    connection.register_filesystem(files)
     if snapshot is not None and snapshot.files:
         connection.execute(_windows(list(snapshot.files.values())))
         connection.execute(latencies())

@@ -132,6 +132,21 @@ class Settings(BaseSettings):
     hdfs_url: str = Field("", description="HDFS's address, hdfs://host:port; empty: the NameNode on the host")
     webhdfs_url: str = Field("", description="WebHDFS's, http://host:port; empty: the NameNode on the host")
     hdfs_user: str = Field("bigdata", description="User that owns the pipeline's files on HDFS")
+    hadoop_conf_dir: str = Field(
+        "",
+        description="Folder with core-site.xml, hdfs-site.xml and yarn-site.xml of an HDFS and YARN that are "
+        "there already; empty: what this project writes",
+    )
+    hadoop_ca_file: str = Field(
+        "",
+        description="Certificate authorities (PEM) of WebHDFS and YARN over https; empty: the public ones",
+    )
+    kerberos_principal: str = Field(
+        "",
+        pattern=r"^(|[^@\s]+@[^@/\s]+)$",
+        description="Who the pipeline is to HDFS and YARN, user@REALM; empty: they take its word",
+    )
+    kerberos_keytab: str = Field("", description="File with the keys of `LOGPIPE_KERBEROS_PRINCIPAL`")
     hdfs_logs_dir: str = Field(
         "",
         description="Holds one directory a day, %y-%m-%d; empty: /user/bigdata/apache_logs, by the topic",
@@ -368,6 +383,23 @@ class Settings(BaseSettings):
                 f"LOGPIPE_HOST is {self.host}, which is no loopback address: whoever reaches it could read, "
                 "write and delete everything, since most services ask for no password. Leave it at "
                 "localhost, or say LOGPIPE_LISTEN_BEYOND_LOOPBACK=1 where the network keeps others away"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> "Settings":
+        """Refuse a principal without keys, and one that is not who owns the pipeline's files."""
+        principal, keytab = self.kerberos_principal, self.kerberos_keytab
+        if bool(principal) != bool(keytab):
+            raise ValueError(
+                f"LOGPIPE_KERBEROS_PRINCIPAL is {principal or 'empty'}, LOGPIPE_KERBEROS_KEYTAB is "
+                f"{keytab or 'empty'}: set both, or neither where HDFS asks for no proof"
+            )
+        owner = re.split("[/@]", principal)[0]
+        if principal and owner != self.hdfs_user:
+            raise ValueError(
+                f"LOGPIPE_KERBEROS_PRINCIPAL is {principal}, to HDFS that is user {owner}, and "
+                f"LOGPIPE_HDFS_USER is {self.hdfs_user}: let both be the same user"
             )
         return self
 

@@ -6,12 +6,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 from airflow.sdk import BaseHook
 
 from logpipe.clients.flume import Agents, FlumeAgent
+from logpipe.clients.kerberos import of_hadoop
 from logpipe.clients.page import LogsPage
 from logpipe.clients.process_host import ProcessHost
 from logpipe.clients.replayer import Replayer
 from logpipe.clients.spark import SparkDriver
 from logpipe.clients.yarn import Yarn
 from logpipe.hosts.services import streams
+from logpipe.settings import load
 
 Client = TypeVar("Client")
 
@@ -49,7 +51,12 @@ class ServiceHook(BaseHook, Generic[Client]):
             connection.password or "",
             scheme=connection.schema or "http",
             known_as=f"connection {self.conn_id}",
+            **self._more(),
         )
+
+    def _more(self) -> dict[str, Any]:
+        """What else the client takes."""
+        return {}
 
 
 def _hosts(connection: Any) -> list[str]:
@@ -102,6 +109,9 @@ class YarnHook(ServiceHook[Yarn]):
     client_class = Yarn
     default_conn_name = "yarn_default"
     hook_name = "YARN ResourceManager"
+
+    def _more(self) -> dict[str, Any]:
+        return of_hadoop(load())
 
 
 def agent_conn_ids(*, empties_topic: bool) -> list[str]:

@@ -3,11 +3,11 @@
 import logging
 from typing import Any
 
-from airflow.providers.apache.hdfs.hooks.webhdfs import AirflowWebHDFSHookException, WebHDFSHook
+from airflow.providers.apache.hdfs.hooks.webhdfs import WebHDFSHook
 from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 
 from logpipe import settings
-from logpipe.clients.hdfs import Hdfs, HdfsUnreachableError
+from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.kafka import Kafka
 
 TIMEOUT_S = 15.0
@@ -20,31 +20,46 @@ for _logger in (_QUIET, logging.getLogger("hdfs.client")):
 
 
 class HdfsHook(WebHDFSHook):
-    """The provider's hook, which finds the NameNode that answers, with atomic renames and attributes."""
+    """The provider's hook and connection, with atomic renames, attributes, and Kerberos by the settings.
+
+    Of several hosts, with commas, the client finds the active NameNode with each question. The extra
+    ``use_ssl`` has it ask by https, ``verify`` names the file of certificate authorities (by default that of
+    LOGPIPE_HADOOP_CA_FILE).
+    """
 
     log = _QUIET
 
+    @property
+    def url(self) -> str:
+        """WebHDFS's address, as the settings have it."""
+        known = self.get_connection(self.webhdfs_conn_id)
+        scheme = "https" if str(known.extra_dejson.get("use_ssl", "")).lower() == "true" else "http"
+        path = f"/{known.schema}" if known.schema else ""
+        hosts = [host.strip() for host in (known.host or "").split(",")]
+        return ";".join(f"{scheme}://{host}:{known.port}{path}" for host in hosts)
+
+    @property
+    def user(self) -> str:
+        """As whom it asks, where nobody wants a proof."""
+        return self.get_connection(self.webhdfs_conn_id).login or settings.load().hdfs_user
+
     def get_conn(self) -> Any:
-        """Return the provider's client.
-
-        Raises:
-            HdfsUnreachableError: no NameNode of the connection answers.
-        """
-        try:
-            return super().get_conn()
-        except (AirflowWebHDFSHookException, OSError) as error:  # what requests raises is one
-            raise HdfsUnreachableError(
-                f"No NameNode of connection {self.webhdfs_conn_id} answers: {error}"
-            ) from None
-
-    def _get_client(self, *arguments: Any) -> Any:
-        client = super()._get_client(*arguments)
-        client._timeout = TIMEOUT_S  # the provider's waits for ever
-        return client
+        """Return the client of the provider's package. Raises as `hdfs`."""
+        return self.hdfs().client
 
     def hdfs(self) -> Hdfs:
-        """Return the client. Raises as `get_conn`."""
-        return Hdfs.through(self.get_conn(), TIMEOUT_S)
+        """Return the client.
+
+        Raises:
+            HdfsError: the file of certificate authorities can't be read.
+        """
+        return Hdfs.of(self.applied(settings.load()), TIMEOUT_S)
+
+    def applied(self, conf: settings.Settings) -> settings.Settings:
+        """The settings with this connection's HDFS."""
+        authorities = self.get_connection(self.webhdfs_conn_id).extra_dejson.get("verify")
+        known = {"hadoop_ca_file": authorities} if isinstance(authorities, str) else {}
+        return conf.model_copy(update={"webhdfs_url": self.url, "hdfs_user": self.user} | known)
 
 
 class KafkaHook(KafkaAdminClientHook):
@@ -60,17 +75,7 @@ class KafkaHook(KafkaAdminClientHook):
 
 
 def pipeline_at(kafka_conn_id: str, webhdfs_conn_id: str) -> settings.Settings:
-    """Return the settings with the addresses of Kafka and HDFS that these connections hold.
-
-    Raises:
-        HdfsUnreachableError: no NameNode of the connection answers.
-    """
-    kafka = KafkaHook(kafka_conn_id)
-    hdfs = HdfsHook(webhdfs_conn_id)
-    return settings.load().model_copy(
-        update={
-            "kafka_bootstrap": kafka.get_connection(kafka_conn_id).extra_dejson["bootstrap.servers"],
-            "webhdfs_url": hdfs.get_conn().url,
-            "hdfs_user": hdfs.get_connection(webhdfs_conn_id).login or settings.load().hdfs_user,
-        }
-    )
+    """Return the settings with the addresses of Kafka and HDFS that these connections hold."""
+    kafka = KafkaHook(kafka_conn_id).get_connection(kafka_conn_id)
+    conf = settings.load().model_copy(update={"kafka_bootstrap": kafka.extra_dejson["bootstrap.servers"]})
+    return HdfsHook(webhdfs_conn_id).applied(conf)

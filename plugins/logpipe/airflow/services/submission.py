@@ -10,6 +10,12 @@ _JOB = str(PROJECT_DIR / "spark_jobs" / "stream_windows.py")
 _PYTHON = str(PROJECT_DIR / ".venv" / "bin" / "python")
 _CONNECTOR_JARS = "local:" + str(PROJECT_DIR / "build" / "jars" / "spark") + "/*"
 _EXECUTORS, _EXECUTOR_CORES = 1, 2
+# Where YARN asks who it is: what driver and executors say, or leave on a disk, is for them only.
+_SECURED = {
+    "spark.authenticate": "true",
+    "spark.network.crypto.enabled": "true",
+    "spark.io.encryption.enabled": "true",
+}
 _OVERHEAD_MB = 640  # Python, polars and the JVM's own needs, beside its heap
 
 
@@ -30,7 +36,10 @@ def submit(application: str, spark_conn_id: str) -> None:
         executor_memory=f"{conf.spark_heap_mb}m",
         executor_cores=_EXECUTOR_CORES,
         num_executors=_EXECUTORS,
-        env_vars={"HADOOP_USER_NAME": conf.hdfs_user},
+        principal=conf.kerberos_principal or None,
+        keytab=conf.kerberos_keytab or None,
+        env_vars={"HADOOP_USER_NAME": conf.hdfs_user}
+        | ({"HADOOP_CONF_DIR": conf.hadoop_conf_dir} if conf.hadoop_conf_dir else {}),
     ).submit(_JOB)
 
 
@@ -55,5 +64,6 @@ def configuration(conf: settings.Settings) -> dict[str, str]:
         "spark.driver.extraJavaOptions": "-XX:MaxMetaspaceSize=256m",
         "spark.dynamicAllocation.enabled": "false",
         "spark.sql.catalogImplementation": "in-memory",
+        **(_SECURED if conf.kerberos_principal else {}),
         **{f"spark.yarn.appMasterEnv.{name}": value for name, value in master_env.items()},
     }

@@ -88,6 +88,12 @@ class Stack:
             for name in service.ports
             if not _port_is_free(port := self.settings.port(name))
         ]
+        if principal := self.settings.kerberos_principal:
+            problems.append(
+                f"LOGPIPE_KERBEROS_PRINCIPAL is {principal}, and the HDFS that is started here asks nobody "
+                "for a proof: unset it and LOGPIPE_KERBEROS_KEYTAB. For an HDFS that is there already: "
+                "docs/your-cluster-hdfs.md"
+            )
         free_mb = shutil.disk_usage(self.layout.state_dir).free // 2**20
         if free_mb < NEEDED_DISK_MB:
             problems.append(
