@@ -38,7 +38,7 @@ def is_done(replayer: Replayer, replay_id: str) -> bool:
 
 def make_topic(current: settings.Settings, partitions: int) -> None:
     """Have an empty topic of so many partitions."""
-    admin = AdminClient({"bootstrap.servers": current.kafka_bootstrap})
+    admin = AdminClient(current.kafka_client("admin"))
     if current.topic in admin.list_topics(timeout=10).topics:
         admin.delete_topics([current.topic])[current.topic].result(30)
         wait("the topic's end", lambda: current.topic not in admin.list_topics(timeout=10).topics)

@@ -60,16 +60,16 @@ class KafkaHook(KafkaAdminClientHook):
 
 
 def pipeline_at(kafka_conn_id: str, webhdfs_conn_id: str) -> settings.Settings:
-    """Return the settings with the addresses of Kafka and HDFS that these connections hold.
+    """Return the settings with the ways to Kafka and HDFS that these connections hold.
 
     Raises:
         HdfsUnreachableError: no NameNode of the connection answers.
     """
     kafka = KafkaHook(kafka_conn_id)
     hdfs = HdfsHook(webhdfs_conn_id)
-    return settings.load().model_copy(
+    at_kafka = settings.load().at_kafka(kafka.get_connection(kafka_conn_id).extra_dejson)
+    return at_kafka.model_copy(
         update={
-            "kafka_bootstrap": kafka.get_connection(kafka_conn_id).extra_dejson["bootstrap.servers"],
             "webhdfs_url": hdfs.get_conn().url,
             "hdfs_user": hdfs.get_connection(webhdfs_conn_id).login or settings.load().hdfs_user,
         }
