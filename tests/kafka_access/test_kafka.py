@@ -23,7 +23,7 @@ from tests.airflow.real_parts import connect_stores
 from tests.data_plane import BUNDLED_LINES, DataPlane
 from tests.machine import agent
 from tests.ports import free_port
-from tests.secured.asks import MAY, allowed
+from tests.kafka_access.asks import MAY, allowed
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
