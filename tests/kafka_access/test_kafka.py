@@ -21,9 +21,9 @@ from logpipe.settings import PROJECT_DIR
 from logpipe.settings.kafka_access import ADMIN, ROLES, Role, password
 from tests.airflow.real_parts import connect_stores
 from tests.data_plane import BUNDLED_LINES, DataPlane
+from tests.kafka_access.asks import MAY, allowed
 from tests.machine import agent
 from tests.ports import free_port
-from tests.kafka_access.asks import MAY, allowed
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

@@ -39,9 +39,10 @@ TIMEOUT_S = 30.0
 BATCH_RECORDS = 10_000
 BATCH_WAIT_S = 0.1
 _POLL_S = 0.1
+READER_GROUP = "logpipe-reader"
 # Of a consumer that reads on its own: it joins no group, and commits nothing.
 _READER = {
-    "group.id": "logpipe-reader",
+    "group.id": READER_GROUP,
     "enable.auto.commit": False,
     "auto.offset.reset": "error",
     "allow.auto.create.topics": False,

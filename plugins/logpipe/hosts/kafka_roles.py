@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 
 from logpipe import settings as project_settings
-from logpipe.clients.kafka import Kafka, LoginRefusedError, Rule, TopicError
+from logpipe.clients.kafka import READER_GROUP, Kafka, LoginRefusedError, Rule, TopicError
 from logpipe.hosts import certificates
 from logpipe.hosts.layout import write_private
 from logpipe.settings import Settings
@@ -53,9 +53,9 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
         on_group("windows", f"{topic}_windows", "read", is_prefix=True),
         *(on_topic("windows", name, "create", "write", "describe", "describe_configs") for name in outputs),
         *(on_topic("reader", name, *_LOOKS) for name in (topic, *outputs)),
-        on_group("reader", group, "describe"),
+        *(on_group("reader", name, "describe") for name in (group, READER_GROUP)),
         on_topic("airflow", topic, "create", *_LOOKS),
-        on_group("airflow", group, "describe"),
+        *(on_group("airflow", name, "describe") for name in (group, READER_GROUP)),
     )
 
 
