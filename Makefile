@@ -19,7 +19,7 @@ CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
-VALUES := LOG FORMAT FROM URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
+VALUES := LOG FORMAT FROM URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE SECURE
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
@@ -128,13 +128,13 @@ docs: install-dev ## Write docs/settings.md from the settings, and the picture o
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 	@if [ -x $(LOGPIPE) ]; then $(LOGPIPE) clean; fi
 
-cluster-up: ## The same pipeline on a cluster of containers (docker/): build the images, start everything
+cluster-up: ## The same pipeline on a cluster of containers (docker/): build the images, start everything (SECURE=0: nobody asks who it is)
 cluster-run: ## Start the cluster, replay URL=… at PACE=…, account for every line
 cluster-status: ## And cluster-replay, -verify, -audit, -seal, -report, -forget, -repair, -logs: as above, on the cluster
 cluster-down: ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
 
 $(CLUSTER_COMMANDS): install cluster-jars
-	@$(LOGPIPE) --target cluster $(patsubst down,$(if $(value VOLUMES),clean,stop),$(@:cluster-%=%))
+	@$(if $(value SECURE),LOGPIPE_SECURE="$$MAKE_SECURE") $(LOGPIPE) --target cluster $(patsubst down,$(if $(value VOLUMES),clean,stop),$(@:cluster-%=%))
 
 cluster-jars: install
 	@$(call alone,build/jars/yarn/.made)

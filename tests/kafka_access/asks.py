@@ -1,4 +1,7 @@
-"""What somebody may ask of Kafka, each as one question to a real broker: done, or refused."""
+"""What somebody may ask of Kafka, each as one question to a real broker: done, or refused.
+
+Stands on the product alone, so that the text of this file can be run in a container.
+"""
 
 import time
 from collections.abc import Callable
@@ -70,6 +73,8 @@ def write(client: Client, topic: str) -> None:
 def read(client: Client, topic: str) -> None:
     """Read from the topic's start, until its end or a record; in no group."""
     place = TopicPartition(topic, 0, 0)
+    if (error := _admin(client).list_topics(topic, TIMEOUT_S).topics[topic].error) is not None:
+        raise KafkaException(error)  # what a consumer waits for in silence
     _poll(client | {"group.id": "none"}, lambda consumer: consumer.assign([place]), joins=False)
 
 

@@ -10,8 +10,18 @@ from logpipe.hosts import kafka_roles
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, CONF_DIR, Layout, write_private
 from logpipe.hosts.services import AGENT_ROLES, KAFKA_FORMAT, PROCESS_HOST
+from logpipe.hosts.services import KAFKA as KAFKA_SERVICE
 from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings, SettingsError
-from logpipe.settings.kafka_access import ADMIN, Role, asks_for_password, login_file, login_module, password
+from logpipe.settings.kafka_access import (
+    ADMIN,
+    ADMIN_USER,
+    SCRAM_MODULE,
+    Role,
+    asks_for_password,
+    login_file,
+    login_module,
+    password,
+)
 
 KAFKA = "kafka/server.properties"
 KAFKA_SECURITY = "kafka/security.properties"  # behind it, where the broker is secured
@@ -208,11 +218,24 @@ CLUSTER_VALUES: dict[str, object] = {
 }
 
 
-def write_cluster(folder: Path) -> None:
+# What a secured broker takes there; the entry point replaces @PASSWORD@ as well.
+CLUSTER_SECURITY: dict[str, object] = {
+    "kafka_protocol": "SASL_SSL",
+    "controller_protocol": "SSL",
+    "kafka_key_file": "/run/secrets/kafka@NODE@.pem",
+    "kafka_ca_file": "/run/secrets/ca.pem",
+    "kafka_admin_login": f'{SCRAM_MODULE} required username="{ADMIN_USER}" password="@PASSWORD@";',
+    "kafka_super_users": kafka_roles.super_users(KAFKA_SERVICE.on_cluster),
+}
+
+
+def write_cluster(folder: Path, *, secure: bool) -> None:
     """Write the configurations of the cluster's containers, for any user to read; none holds a secret."""
+    values = CLUSTER_VALUES | (CLUSTER_SECURITY if secure else {})
     for template in (KAFKA, *HADOOP, AIRFLOW):
         path = folder / template
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(0o755)
-        path.write_text(filled(template, CLUSTER_VALUES))
+        security = filled(KAFKA_SECURITY, values) if secure and template == KAFKA else ""
+        path.write_text(filled(template, values) + security)
         path.chmod(0o644)

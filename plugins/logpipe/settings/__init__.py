@@ -212,6 +212,10 @@ class Settings(BaseSettings):
     cluster_name: str = Field(
         "logpipe", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Compose project of the cluster's containers"
     )
+    secure: bool = Field(
+        True,
+        description="Whether the cluster's containers ask each other who they are; 0: to look for a fault",
+    )
 
     # Replay
     replays_on: Literal["host", "hdfs"] = Field(
