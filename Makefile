@@ -10,7 +10,7 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 	&& flock build/.lock $(MAKE) --no-print-directory -s -j3 $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
-ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/unit
+ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/kafka_access tests/formats tests/unit
 
 .DEFAULT_GOAL := help
 COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs

@@ -18,7 +18,7 @@ from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import PROCESS_HOST, REPLAYER, named
 
 DEADLINE_S = 900
-SPEC = {"url": "file:///home/logpipe/bench.log", "pace": "max", "profile": "durable", "limit": None}
+SPEC = {"url": "file:///tmp/bench.log", "pace": "max", "profile": "durable", "limit": None}
 PROCESSES = (("replayer", None), ("flume-agent1", "durable"), ("flume-agent2", "durable"))
 
 
