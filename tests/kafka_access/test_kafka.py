@@ -165,4 +165,5 @@ def test_the_agents_of_profile_memory_log_in_as_well(replayed: DataPlane) -> Non
     replayed.await_drained()
     after = replayed.account()
     assert after.windows - before.windows == BUNDLED_LINES
-    assert (after.lost, after.doubled) == (0, 0)
+    # A record that agent 1's role was let write by hand is one too many already.
+    assert (after.lost, after.doubled) == (before.lost, before.doubled)
