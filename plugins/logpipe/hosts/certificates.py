@@ -25,6 +25,7 @@ def authority(key_file: Path, certificate_file: Path) -> None:
     certificate = (
         _certificate(name, name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.KeyUsage(
                 key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False,
@@ -61,6 +62,9 @@ def server(file: Path, name: str, hosts: Sequence[str], key_file: Path, certific
     certificate = (
         _certificate(_name(name), issuer.subject, key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
         .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
         # A broker is a client too: of the other brokers, and of the controllers.
         .add_extension(

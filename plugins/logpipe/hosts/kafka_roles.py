@@ -29,7 +29,7 @@ from logpipe.settings.kafka_access import (
 
 AUTHORITY_KEY = "ca.key"
 AUTHORITY = "ca.pem"
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 180.0
 _POLL_S = 0.5
 _LOOKS = ("read", "describe", "describe_configs")
 
@@ -109,7 +109,7 @@ def let_in(settings: Settings) -> None:
     """Give the bundled broker the roles' users and rules; nothing where it asks nobody.
 
     Raises:
-        TopicError: no broker does so within a minute, or it refuses.
+        TopicError: no broker does so in time, or it refuses.
     """
     if not asks_for_password(settings):
         return
