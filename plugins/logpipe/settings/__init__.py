@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     kafka_bootstrap: str = Field(
         "", description="Kafka's address, host:port, more with commas; empty: the host and the broker's port"
     )
-    kafka_security_protocol: kafka_access.Protocol_ = Field(
+    kafka_security_protocol: kafka_access.SecurityProtocol = Field(
         "PLAINTEXT",
         description="How Kafka is spoken to: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, or `SASL_SSL`, for which "
         "the bundled broker makes itself an authority, keys, users and rules",

@@ -7,9 +7,12 @@ no command line, no environment and no setting.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-Protocol_ = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+if TYPE_CHECKING:
+    from logpipe.settings import Settings
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
 Role = Literal["agent1", "agent2", "windows", "reader", "airflow", "admin"]
 
@@ -31,44 +34,27 @@ class KafkaAccessError(ValueError):
     """A login to Kafka cannot be made; the message names the file, what is wrong with it and what to do."""
 
 
-class Access(Protocol):
-    """The settings that are read here."""
-
-    @property
-    def kafka_bootstrap(self) -> str: ...  # noqa: D102
-    @property
-    def kafka_security_protocol(self) -> Protocol_: ...  # noqa: D102
-    @property
-    def kafka_sasl_mechanism(self) -> Mechanism: ...  # noqa: D102
-    @property
-    def kafka_user(self) -> str: ...  # noqa: D102
-    @property
-    def kafka_password_file(self) -> str: ...  # noqa: D102
-    @property
-    def kafka_ca_file(self) -> str: ...  # noqa: D102
-
-
-def asks_for_password(settings: Access) -> bool:
+def asks_for_password(settings: "Settings") -> bool:
     """Whether Kafka wants to know who asks."""
     return settings.kafka_security_protocol.startswith("SASL_")
 
 
-def is_encrypted(settings: Access) -> bool:
+def is_encrypted(settings: "Settings") -> bool:
     """Whether the way to Kafka is TLS."""
     return settings.kafka_security_protocol.endswith("SSL")
 
 
-def user(settings: Access, role: Role) -> str:
+def user(settings: "Settings", role: Role) -> str:
     """A role's user."""
     return ADMIN_USER if role == ADMIN else settings.kafka_user.replace("{role}", role)
 
 
-def password_file(settings: Access, role: Role) -> Path:
+def password_file(settings: "Settings", role: Role) -> Path:
     """The file that holds a role's password, one line."""
     return Path(settings.kafka_password_file.replace("{role}", role))
 
 
-def password(settings: Access, role: Role) -> str:
+def password(settings: "Settings", role: Role) -> str:
     """A role's password.
 
     Raises:
@@ -87,7 +73,7 @@ def password(settings: Access, role: Role) -> str:
     return lines[0]
 
 
-def how(settings: Access, role: Role) -> str:
+def how(settings: "Settings", role: Role) -> str:
     """Whom a role logs in as, for messages; empty when nobody asks."""
     if not asks_for_password(settings):
         return ""
@@ -97,7 +83,7 @@ def how(settings: Access, role: Role) -> str:
     )
 
 
-def python_client(settings: Access, role: Role) -> dict[str, str]:
+def python_client(settings: "Settings", role: Role) -> dict[str, str]:
     """Configuration of a librdkafka client, address and password in it.
 
     Raises:
@@ -117,7 +103,7 @@ def python_client(settings: Access, role: Role) -> dict[str, str]:
     return found
 
 
-def java_client(settings: Access, role: Role) -> dict[str, str]:
+def java_client(settings: "Settings", role: Role) -> dict[str, str]:
     """The same for a Java client, to be kept in memory only.
 
     Raises:
@@ -136,13 +122,13 @@ def java_client(settings: Access, role: Role) -> dict[str, str]:
     return found
 
 
-def login_module(settings: Access, role: Role) -> str:
+def login_module(settings: "Settings", role: Role) -> str:
     """A role's login as Java's JAAS has it, password in it. Raises as `password`."""
     options = {"username": user(settings, role), "password": password(settings, role)}
     return f"{_MODULES[settings.kafka_sasl_mechanism]} required {_options(options)};"
 
 
-def login_file(settings: Access, role: Role) -> str:
+def login_file(settings: "Settings", role: Role) -> str:
     """The text of a file for ``-Djava.security.auth.login.config``. Raises as `password`."""
     return f"KafkaClient {{\n  {login_module(settings, role)}\n}};\n"
 

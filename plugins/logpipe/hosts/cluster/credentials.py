@@ -10,7 +10,7 @@ from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout, new_kafka_cluster_id, write_private
 from logpipe.hosts.services import EDGE_HOSTS, KAFKA, RESOURCE_MANAGER, YARN_PORT, named
 from logpipe.settings import Settings
-from logpipe.settings.kafka_access import Protocol_
+from logpipe.settings.kafka_access import SecurityProtocol
 
 # Within the cluster each service has a host of its own, and so its default port.
 IN_CONTAINERS = Settings.model_construct()
@@ -24,7 +24,7 @@ def container_uid() -> int:
     return os.getuid() or CONTAINER_UID
 
 
-def protocol(*, secure: bool) -> Protocol_:
+def protocol(*, secure: bool) -> SecurityProtocol:
     """How Kafka is spoken to."""
     return "SASL_SSL" if secure else "PLAINTEXT"
 
