@@ -69,7 +69,7 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
     for name, text in files.items():
         write_private(folder / name, text)
     if os.getuid() == 0:
-        for path in (*map(folder.joinpath, files), *access.iterdir()):
+        for path in {*map(folder.joinpath, files), *access.iterdir()} - {authority[0]}:
             os.chown(path, CONTAINER_UID, CONTAINER_UID)
 
 
