@@ -10,7 +10,7 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 	&& flock build/.lock $(MAKE) --no-print-directory -s -j3 $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
-ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/hdfs_access tests/formats tests/unit
+ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/hdfs_access tests/kafka_access tests/formats tests/unit
 
 .DEFAULT_GOAL := help
 COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
@@ -19,7 +19,7 @@ CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
-VALUES := LOG FORMAT FROM OLDDIR URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
+VALUES := LOG FORMAT FROM OLDDIR URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE SECURE
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
@@ -128,13 +128,13 @@ docs: install-dev ## Write docs/settings.md from the settings, and the picture o
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 	@if [ -x $(LOGPIPE) ]; then $(LOGPIPE) clean; fi
 
-cluster-up: ## The same pipeline on a cluster of containers (docker/): build the images, start everything
+cluster-up: ## The same pipeline on a cluster of containers (docker/): build the images, start everything (SECURE=0: nobody asks who it is)
 cluster-run: ## Start the cluster, replay URL=… at PACE=…, account for every line
 cluster-status: ## And cluster-replay, -verify, -audit, -seal, -report, -forget, -repair, -logs: as above, on the cluster
 cluster-down: ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
 
 $(CLUSTER_COMMANDS): install cluster-jars
-	@$(LOGPIPE) --target cluster $(patsubst down,$(if $(value VOLUMES),clean,stop),$(@:cluster-%=%))
+	@$(if $(value SECURE),LOGPIPE_SECURE="$$MAKE_SECURE") $(LOGPIPE) --target cluster $(patsubst down,$(if $(value VOLUMES),clean,stop),$(@:cluster-%=%))
 
 cluster-jars: install
 	@$(call alone,build/jars/yarn/.made)

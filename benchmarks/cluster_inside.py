@@ -18,7 +18,7 @@ from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import PROCESS_HOST, REPLAYER, named
 
 DEADLINE_S = 900
-SPEC = {"url": "file:///home/logpipe/bench.log", "pace": "max", "profile": "durable", "limit": None}
+SPEC = {"url": "file:///tmp/bench.log", "pace": "max", "profile": "durable", "limit": None}
 PROCESSES = (("replayer", None), ("flume-agent1", "durable"), ("flume-agent2", "durable"))
 
 
@@ -38,7 +38,7 @@ def is_done(replayer: Replayer, replay_id: str) -> bool:
 
 def make_topic(current: settings.Settings, partitions: int) -> None:
     """Have an empty topic of so many partitions."""
-    admin = AdminClient({"bootstrap.servers": current.kafka_bootstrap})
+    admin = AdminClient(current.kafka_client("admin"))
     if current.topic in admin.list_topics(timeout=10).topics:
         admin.delete_topics([current.topic])[current.topic].result(30)
         wait("the topic's end", lambda: current.topic not in admin.list_topics(timeout=10).topics)

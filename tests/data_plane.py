@@ -52,7 +52,7 @@ class DataPlane:
     def start(self, profile: str = "durable") -> None:
         """Start everything and make the topic."""
         self.stack.up(StartProgress(), airflow=False)
-        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap})
+        admin = AdminClient(self.settings.kafka_client("airflow"))
         topic = NewTopic(self.settings.topic, self.settings.topic_partitions, self.settings.topic_replication)
         for created in admin.create_topics([topic]).values():
             created.result(30)

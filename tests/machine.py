@@ -150,7 +150,7 @@ class Kafka:
 
     def admin(self) -> AdminClient:
         """A client; it must outlive the futures that it gives."""
-        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        return AdminClient(self.settings.kafka_client("admin") | {"log_level": 0})
 
     def create_topic(self, topic: str, partitions: int = 3, **config: str) -> None:
         """A topic; in names of its configuration an underscore stands for a dot."""
@@ -201,7 +201,7 @@ class Kafka:
         """Every record from these offsets on; in order within a partition."""
         consumer = Consumer(
             {
-                "bootstrap.servers": self.bootstrap,
+                **self.settings.kafka_client("admin"),
                 "group.id": "none",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
@@ -250,6 +250,7 @@ class Kafka:
         if not self.service.is_running or self.service.state() == "T":
             self.service.end()
             self.service.start()
+            named("kafka").settle(self.settings)
         return self
 
     def end(self) -> None:

@@ -4,8 +4,8 @@
 as are the places where large ones are cut into chunks.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -90,11 +90,11 @@ class Sender:
     """Sends records, in order.
 
     Args:
-        bootstrap: Kafka's address.
+        client: configuration of a client of librdkafka, with ``bootstrap.servers``.
     """
 
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = Producer({**_CONFIGURATION, "bootstrap.servers": bootstrap})
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._producer = Producer({**_CONFIGURATION, **client})
         self._error: KafkaError | None = None
 
     def _told(self, error: KafkaError | None, _: Any) -> None:
@@ -125,15 +125,15 @@ class Sender:
 
 
 @cache
-def _sender(bootstrap: str) -> Sender:
-    return Sender(bootstrap)
+def _sender(client: tuple[tuple[str, Any], ...]) -> Sender:
+    return Sender(dict(client))
 
 
 @dataclass(frozen=True)
 class DeadLetters:
     """Keeps dead letters in a topic; called in Spark's workers, which hold few of them at once."""
 
-    bootstrap: str
+    client: tuple[tuple[str, Any], ...] = field(repr=False)  # items of its configuration
     topic: str
 
     def __call__(self, letters: pl.DataFrame) -> None:
@@ -143,7 +143,7 @@ class DeadLetters:
             for partition, offset, reason, line in letters.iter_rows()
         )
         try:
-            _sender(self.bootstrap).send(self.topic, records)
+            _sender(self.client).send(self.topic, records)
         except KafkaException:
             _sender.cache_clear()  # one that failed may be of no use any more
             raise

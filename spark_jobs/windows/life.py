@@ -14,6 +14,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from logpipe import settings
+from logpipe.clients.errors import ClientError
+from logpipe.clients.kafka import Kafka, LoginRefusedError
 from logpipe.windows.commit import Commit
 from windows import options as job_options
 from windows import session, versions
@@ -32,6 +34,7 @@ log = logging.getLogger("windows")
 STOP_FILE = "stop"
 STOP_DEADLINE_S = 20.0
 END_DEADLINE_S = 10.0
+LOGIN_TIMEOUT_S = 10.0
 TIDY_INTERVAL_S = 30.0
 IDLE_TIDY_INTERVAL_S = 300.0
 RETRY_S = 2.0
@@ -46,7 +49,7 @@ class Life:
         self._patience = patience
         self._spark = spark
         self._hdfs = hdfs
-        self._topics = Topics(options.bootstrap)
+        self._topics = Topics(options.kafka_client)
         self._commits: CommitLog
         self._progress = Progress(hdfs, options, self._topics)
         self._loss: Exception | None = None
@@ -81,6 +84,8 @@ class Life:
     def _first_commit(self) -> Commit | None:
         """Take the checkpoint over, once the topic is there; None when told to stop before."""
         options, patience = self._options, self._patience
+        if patience.ask(f"Kafka at {options.bootstrap}", self._log_in) is None:
+            return None
         known = patience.ask("HDFS", lambda: (self._log().store.commit(),))
         if known is not None and known[0] is not None:
             self._check_parameters(known[0])
@@ -97,6 +102,20 @@ class Life:
             if commit.topic_id != topic_id:
                 raise WindowsError(topic_was_replaced(options, commit.topic_id, topic_id))
         return commit
+
+    def _log_in(self) -> bool:
+        """Ask Kafka as whom it knows this job: the clients that do the work wait where they are refused.
+
+        Raises:
+            WindowsError: it is refused.
+        """
+        options = self._options
+        try:
+            return Kafka(options.kafka_client, LOGIN_TIMEOUT_S, options.kafka_known_as).brokers() > 0
+        except LoginRefusedError as error:
+            raise WindowsError(str(error)) from None
+        except ClientError as error:
+            raise TimeoutError(str(error)) from None
 
     def _log(self) -> CommitLog:
         return CommitLog(self._hdfs, self._options.checkpoint_url, self._options.windows_url)

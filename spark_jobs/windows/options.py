@@ -3,11 +3,13 @@
 import argparse
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from logpipe.settings import PROJECT_DIR, WATERMARKS_S, Settings, TimeMode
+from logpipe.settings.kafka_access import KafkaAccessError, how, java_client
 
 
 class OptionError(ValueError):
@@ -45,6 +47,10 @@ class Options:
     jars_dir: Path
     ui_port: int
     replication: int
+    kafka_known_as: str
+    # With a password, perhaps: for clients of librdkafka, and for Spark's Java.
+    kafka_client: Mapping[str, Any] = field(repr=False)
+    kafka_java: Mapping[str, str] = field(repr=False)
 
     def __post_init__(self) -> None:
         for name in (
@@ -203,4 +209,13 @@ def from_arguments(arguments: list[str], settings: Settings) -> Options:
     values["dead_letters_topic"] = values["dead_letters_topic"] or f"{values['topic']}_dead_letters"
     for name in ("checkpoint_dir", "windows_dir"):
         values[name] = values[name].rstrip("/")
-    return Options(**values)
+    address = {"bootstrap.servers": values["bootstrap"]}
+    try:
+        return Options(
+            **values,
+            kafka_known_as=how(settings, "windows"),
+            kafka_client=settings.kafka_client("windows") | address,
+            kafka_java=java_client(settings, "windows") | address,
+        )
+    except KafkaAccessError as error:
+        raise OptionError(str(error)) from None

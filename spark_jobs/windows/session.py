@@ -51,6 +51,7 @@ def _configuration(options: Options) -> dict[str, str]:
         "spark.ui.retainedStages": 50,
         "spark.ui.retainedTasks": 500,
         "spark.ui.showConsoleProgress": "false",
+        "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",  # its own, and Kafka's login
         # A file's close asks again so soon whether its block has arrived; by default after 400 ms.
         "spark.hadoop.dfs.client.block.write.locateFollowingBlock.initial.delay.ms": 10,
         "spark.hadoop.dfs.client.block.write.locateFollowingBlock.retries": 10,

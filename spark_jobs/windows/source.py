@@ -34,7 +34,8 @@ def read_topic(spark: SparkSession, options: Options, starts: dict[int, int]) ->
     """
     return raw_records(
         spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", options.bootstrap)
+        .options(**{f"kafka.{name}": value for name, value in options.kafka_java.items()})
+        .option("groupIdPrefix", options.windows_topic)
         .option("subscribe", options.topic)
         .option("startingOffsets", json.dumps({options.topic: starts}) if starts else "earliest")
         .option("maxOffsetsPerTrigger", options.max_offsets)

@@ -67,8 +67,8 @@ class Steps:
         )
         self._formats = Formats(hdfs, options.hdfs_url + formats.folder(options.ledger_dir))
         self._lock = threading.Lock()
-        self._sender = Sender(options.bootstrap)
-        self._keep = DeadLetters(options.bootstrap, options.dead_letters_topic)
+        self._sender = Sender(options.kafka_client)
+        self._keep = DeadLetters(tuple(options.kafka_client.items()), options.dead_letters_topic)
         self._files = DateFiles(hdfs, commits.store, commits.scratch, options.max_keys)
         self._open: OpenWindows
         self._folds = [commit.folded_before, commit.folded]

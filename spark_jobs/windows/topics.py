@@ -1,6 +1,8 @@
 """What the job asks of Kafka: is the topic there, is it still the same, are the output topics there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
@@ -27,16 +29,20 @@ class OutputTopic:
 
 
 class Topics:
-    """Kafka's topics. Methods raise `confluent_kafka.KafkaException` when the broker does not answer."""
+    """Kafka's topics. Methods raise `confluent_kafka.KafkaException` when the broker does not answer.
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    Args:
+        client: configuration of a client of librdkafka, with ``bootstrap.servers``.
+    """
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._configuration = client
         self._admin = self._client()
 
     def _client(self) -> AdminClient:
         return AdminClient(
             {
-                "bootstrap.servers": self._bootstrap,
+                **self._configuration,
                 "socket.timeout.ms": 10_000,
                 "log_level": 0,
                 "client.id": "windows",

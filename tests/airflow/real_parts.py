@@ -55,7 +55,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, conn_id: str, **fields: object) -> 
 
 def connect_stores(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Define the connections to Kafka and HDFS that these settings name."""
-    extra = {"bootstrap.servers": settings.kafka_bootstrap}
+    extra = settings.kafka_client("airflow")
     connect(monkeypatch, "kafka_default", conn_type="kafka", extra=extra)
     address = urlsplit(settings.webhdfs_url)
     connect(

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 STREAMS = ("flume-agent1", "flume-agent2", "replayer", "analytics")
 FAULTS: dict[str, Callable[[ClusterUnderTest], object]] = {
     "one broker killed": lambda cluster: cluster.kill("kafka2"),
-    "one broker cut off from the others": lambda cluster: cluster.cut_off("kafka3"),
+    "one broker cut off from the others": lambda cluster: cluster.cut_off("kafka3", "kafka"),
     "one DataNode killed": lambda cluster: cluster.kill("datanode2"),
     "NameNode restarted": lambda cluster: cluster.restart("namenode"),
     "the Spark driver killed": lambda cluster: cluster.kill_driver(),

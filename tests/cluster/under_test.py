@@ -73,6 +73,7 @@ class ClusterUnderTest:
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self.project = environment["LOGPIPE_CLUSTER_NAME"]
+        self._cut_off: dict[str, str] = {}
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one command of `logpipe --target cluster` to its end."""
@@ -168,15 +169,24 @@ class ClusterUnderTest:
 
         wait_until(healthy, HEALTHY_TIMEOUT_S, 1.0)
 
-    def cut_off(self, service: str) -> None:
-        """Take a container off the network; its processes run on."""
-        self.docker("network", "disconnect", f"{self.project}_pipeline", self.container(service))
+    def cut_off(self, service: str, network: str) -> None:
+        """Take a container off its only network; its processes run on."""
+        self._cut_off[service] = f"{self.project}_{network}"
+        self.docker("network", "disconnect", self._cut_off[service], self.container(service))
 
     def connect(self, service: str) -> None:
-        """Bring a container back to the network, under its name."""
-        self.docker(
-            "network", "connect", "--alias", service, f"{self.project}_pipeline", self.container(service)
-        )
+        """Bring a container back to its network, under its name."""
+        network = self._cut_off.pop(service)
+        self.docker("network", "connect", "--alias", service, network, self.container(service))
+
+    def python(self, service: str, text: str, *arguments: str) -> str:
+        """Run a program in a service's container; what it prints."""
+        answer = subprocess.run(
+            ["docker", "exec", "-i", self.container(service), "python", "-", *arguments],
+            env=self.environment, input=text, capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
 
     def driver(self) -> tuple[str, str]:
         """The NodeManager that hosts the Spark driver, and the driver's YARN container."""

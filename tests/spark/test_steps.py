@@ -59,7 +59,7 @@ class Job:
             Settings(),
         )  # fmt: skip
         self.make_topic()
-        self.topics = Topics(kafka.bootstrap)
+        self.topics = Topics(self.options.kafka_client)
         for topic in (self.options.windows_topic, self.options.dead_letters_topic):
             self.topics.make_output(OutputTopic(topic, 0), 1, 1)
         self.hdfs = JvmHdfs(spark, hdfs.url)

@@ -34,12 +34,41 @@ def test_everything_fits_16_gib():
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in ONCE])
-def test_every_service_is_checked_restarted_and_on_the_one_network(name):
+def test_every_service_is_checked_restarted_and_has_no_rights(name):
     service = SERVICES[name]
     assert name in CHECKED[service["healthcheck"]["test"][-1]].on_cluster
     assert service["restart"] == "unless-stopped"
-    assert service["networks"] == ["pipeline"]
     assert service["hostname"] == name
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_on_several_networks_says_which_its_name_stands_for(name):
+    """Its programs listen at its own name, which is its address in the first network.
+
+    Others find that address, since they ask in networks that reach out first, then by name.
+    """
+    networks = SERVICES[name]["networks"]
+    assert set(networks) <= set(COMPOSE["networks"])
+    if len(networks) > 1:
+        asked = sorted(networks, key=lambda one: (bool(COMPOSE["networks"][one].get("internal")), one))
+        assert max(networks, key=lambda one: networks[one].get("priority", 0)) == asked[0]
+
+
+def test_only_what_publishes_or_reads_logs_of_others_reaches_out():
+    assert {name for name, network in COMPOSE["networks"].items() if not network.get("internal")} == {
+        "airflow", "edges",
+    }  # fmt: skip
+
+
+def test_the_authoritys_key_and_the_admins_password_are_where_they_must_be():
+    of = {name: set(service.get("secrets", [])) for name, service in SERVICES.items()}
+    assert {name for name, secrets in of.items() if "admin.password" in secrets} == {
+        "kafka1", "kafka2", "kafka3", "airflow-init",
+    }  # fmt: skip
+    assert "ca.key" not in COMPOSE["secrets"]
 
 
 def test_only_airflows_page_is_published_and_on_loopback():
@@ -66,11 +95,21 @@ def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     layout = Layout(tmp_path / "cluster")
     layout.make_dirs()
     folder = tmp_path / "secrets"
-    write_secrets(layout, folder)
-    first = {path.name: path.read_text() for path in folder.iterdir()}
-    write_secrets(layout, folder)
-    assert {path.name: path.read_text() for path in folder.iterdir()} == first
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+    def files():
+        return {path for path in folder.rglob("*") if path.is_file()}
+
+    write_secrets(layout, folder, secure=True)
+    first = {path.name: path.read_text() for path in files()}
+    write_secrets(layout, folder, secure=True)
+    assert {path.name: path.read_text() for path in files()} == first
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files()} == {0o600}
+    extra = json.loads(first["connections.json"])["kafka_default"]["extra"]
+    assert (extra["security.protocol"], extra["sasl.username"]) == ("SASL_SSL", "logpipe-airflow")
+    assert extra["sasl.password"] == first["airflow.password"]
+    write_secrets(layout, folder, secure=False)
+    plain = json.loads((folder / "connections.json").read_text())["kafka_default"]["extra"]
+    assert plain == {"bootstrap.servers": "kafka1:9092,kafka2:9092,kafka3:9092"}
     assert set(COMPOSE["secrets"]) <= set(first)
     assert set(json.loads(first["edge_secrets"])) == {"process_host_password", "replayer_password"}
     page = {"process_host_password", "page_password", "airflow_admin_password"}

@@ -9,9 +9,11 @@ import pytest
 from logpipe import settings as project_settings
 from logpipe.hosts.configuration import (
     AIRFLOW,
+    CLUSTER_SECURITY,
     CLUSTER_VALUES,
     HADOOP,
     KAFKA,
+    KAFKA_SECURITY,
     filled,
     machine_values,
     write_cluster,
@@ -42,6 +44,8 @@ def test_both_hosts_give_every_value_that_a_template_takes(current):
     }
     assert set(machine(current)) == taken
     assert set(CLUSTER_VALUES) == taken
+    security = set(re.findall(r"\$\{(\w+)\}", (CONF_DIR / KAFKA_SECURITY).read_text()))
+    assert set(CLUSTER_SECURITY) == security | {"kafka_protocol", "controller_protocol"}
 
 
 def test_values_are_written_as_the_format_wants_them(current):
@@ -65,7 +69,7 @@ def test_the_topics_share_of_the_disk_is_parted_among_its_partitions(current):
 
 
 def test_the_clusters_configurations_hold_no_secret_and_survive_a_broker(tmp_path):
-    write_cluster(tmp_path)
+    write_cluster(tmp_path, secure=True)
     kafka = properties((tmp_path / KAFKA).read_text())
     assert kafka["min.insync.replicas"] == "2"
     assert kafka["default.replication.factor"] == "3"

@@ -7,14 +7,28 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.contracts.chain import java_id
 from logpipe.settings import Settings
+from logpipe.settings.kafka_access import KafkaAccessError, Role, how
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -25,9 +39,10 @@ TIMEOUT_S = 30.0
 BATCH_RECORDS = 10_000
 BATCH_WAIT_S = 0.1
 _POLL_S = 0.1
+READER_GROUP = "logpipe-reader"
 # Of a consumer that reads on its own: it joins no group, and commits nothing.
 _READER = {
-    "group.id": "logpipe-reader",
+    "group.id": READER_GROUP,
     "enable.auto.commit": False,
     "auto.offset.reset": "error",
     "allow.auto.create.topics": False,
@@ -41,7 +56,9 @@ _NOT_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
 )
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)
+SCRAM_ITERATIONS = 8192
 # librdkafka tells of each failed connection on standard error; whoever asks is told by an error.
 _SILENT = logging.getLogger("logpipe.librdkafka")
 _SILENT.propagate = False
@@ -54,6 +71,10 @@ class TopicError(ClientError):
 
 class KafkaUnreachableError(TopicError, UnreachableError):
     """No broker answers in time."""
+
+
+class LoginRefusedError(TopicError):
+    """Kafka does not let this client in, or it does not trust Kafka; asking again does not help."""
 
 
 class RangeGoneError(TopicError):
@@ -69,6 +90,17 @@ class Record:
     timestamp_ms: int
     key: bytes | None
     value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a user may do: ``operations`` as `kafka-acls` names them, on a topic or a group."""
+
+    user: str
+    kind: Literal["topic", "group"]
+    name: str
+    operations: tuple[str, ...]
+    is_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,30 +136,66 @@ class Kafka:
     Args:
         client: configuration of a Kafka client, with ``bootstrap.servers``.
         timeout_s: for each question.
-        known_as: where the configuration stands, for messages.
+        known_as: where the configuration stands, and as whom it is asked, for messages.
     """
 
     def __init__(self, client: Mapping[str, Any], timeout_s: float = TIMEOUT_S, known_as: str = "") -> None:
-        self._client = dict(client)
+        # A client that is refused tells this only: its calls say that there was no answer in time.
+        self._client = {**client, "log_level": 2, "logger": _SILENT, "error_cb": self._told}
         self._timeout_s = timeout_s
+        self._refusal: KafkaError | None = None
         self._place = f"Kafka at {client.get('bootstrap.servers')}" + (f" ({known_as})" if known_as else "")
 
     @classmethod
-    def of(cls, settings: Settings, timeout_s: float = TIMEOUT_S) -> Self:
-        """The pipeline's."""
-        return cls({"bootstrap.servers": settings.kafka_bootstrap}, timeout_s)
+    def of(cls, settings: Settings, timeout_s: float = TIMEOUT_S, role: Role = "reader") -> Self:
+        """The pipeline's, as one of its roles.
+
+        Raises:
+            TopicError: the role's password cannot be read.
+        """
+        try:
+            return cls(settings.kafka_client(role), timeout_s, how(settings, role))
+        except KafkaAccessError as error:
+            raise TopicError(str(error)) from None
 
     @cached_property
     def _admin(self) -> AdminClient:
-        return AdminClient({**self._client, "log_level": 2, "logger": _SILENT})
+        return AdminClient(self._client)
+
+    def _told(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self._refusal = error
+
+    def _result(self, future: "Future[Any]", what: str) -> Any:
+        """Wait for an answer, or until it is known that there will be none."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return future.result(_POLL_S)
+            except FutureTimeout:
+                self._admin.poll(0)
+                if self._refusal:
+                    raise self._refused(what) from None
+                if time.monotonic() > deadline:
+                    raise self._no_answer(what) from None
 
     def _answer(self, future: "Future[Any]", what: str) -> Any:
         try:
-            return future.result(self._timeout_s)
+            return self._result(future, what)
         except KafkaException as error:
             raise self._error(what, error) from None
-        except FutureTimeout:
-            raise self._no_answer(what) from None
+
+    def _refused(self, what: str) -> TopicError:
+        assert self._refusal is not None
+        refusal, self._refusal = self._refusal, None
+        text = refusal.str().partition(": ")[2] or refusal.str()
+        way_out = (
+            "put that user's password right, or have Kafka know the user"
+            if refusal.code() == KafkaError._AUTHENTICATION
+            else f"{self._client.get('ssl.ca.location', 'ssl.ca.location')} (LOGPIPE_KAFKA_CA_FILE) is "
+            "expected to hold the certificates of who vouches for Kafka, and Kafka's own to name the address"
+        )
+        return LoginRefusedError(f"{what}: {self._place} cannot be logged in to: {text}: {way_out}")
 
     def _no_answer(self, what: str, why: str = "") -> TopicError:
         return KafkaUnreachableError(
@@ -136,16 +204,21 @@ class Kafka:
 
     def _error(self, what: str, error: KafkaException) -> TopicError:
         found = error.args[0]
+        if self._refusal:
+            return self._refused(what)
         if found.code() in _AWAY:
             return self._no_answer(what, f": {found.str()}")
+        if found.name().endswith("AUTHORIZATION_FAILED"):
+            return TopicError(
+                f"{what}: {self._place} does not allow this: {found.str()}: give that user the rules that "
+                "docs/your-cluster.md lists"
+            )
         return TopicError(f"{what}: {self._place} did not do what was asked: {found.str()}")
 
     def brokers(self) -> int:
         """How many brokers there are, by their own metadata."""
-        try:
-            return len(self._admin.list_topics(timeout=self._timeout_s).brokers)
-        except KafkaException as error:
-            raise self._error("Metadata", error) from None
+        asked = self._admin.describe_cluster(request_timeout=self._timeout_s)
+        return len(self._answer(asked, "Metadata").nodes)
 
     # ------------------------------------------------------------------ topics
 
@@ -157,13 +230,11 @@ class Kafka:
         """
         asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._timeout_s)
         try:
-            found = asked[topic].result(self._timeout_s)
+            found = self._result(asked[topic], f"Topic {topic}")
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return None
             raise self._error(f"Topic {topic}", error) from None
-        except FutureTimeout:
-            raise self._no_answer(f"Topic {topic}") from None
         return TopicDescription(
             name=topic,
             partitions=len(found.partitions),
@@ -199,7 +270,7 @@ class Kafka:
             operation_timeout=self._timeout_s,
         )
         try:
-            asked[topic].result(self._timeout_s)
+            self._result(asked[topic], f"Creating topic {topic}")
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise self._error(f"Creating topic {topic}", error) from None
@@ -212,6 +283,47 @@ class Kafka:
                 )
             time.sleep(_POLL_S)
         return created
+
+    # ------------------------------------------------------------------ users
+
+    def set_passwords(self, passwords: Mapping[str, str]) -> None:
+        """Make users, or give them another password (SCRAM-SHA-512).
+
+        Raises:
+            TopicError: the brokers do not answer, or refuse.
+        """
+        scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, SCRAM_ITERATIONS)
+        asked = self._admin.alter_user_scram_credentials(
+            [UserScramCredentialUpsertion(user, scram, word.encode()) for user, word in passwords.items()],
+            request_timeout=self._timeout_s,
+        )
+        for user, future in asked.items():
+            self._answer(future, f"User {user}")
+
+    def allow(self, rules: Iterable[Rule]) -> None:
+        """Let users do what rules say; one that is there is left as it is.
+
+        Raises:
+            TopicError: the brokers do not answer, or refuse.
+        """
+        asked = self._admin.create_acls(
+            [
+                AclBinding(
+                    ResourceType[rule.kind.upper()],
+                    rule.name,
+                    ResourcePatternType.PREFIXED if rule.is_prefix else ResourcePatternType.LITERAL,
+                    f"User:{rule.user}",
+                    "*",
+                    AclOperation[operation.upper()],
+                    AclPermissionType.ALLOW,
+                )
+                for rule in rules
+                for operation in rule.operations
+            ],
+            request_timeout=self._timeout_s,
+        )
+        for binding, future in asked.items():
+            self._answer(future, f"Rule for {binding.principal}")
 
     # ------------------------------------------------------------------ offsets
 
@@ -285,7 +397,9 @@ class Kafka:
 
     @contextmanager
     def _consumer(self, **more: Any) -> Iterator[Consumer]:
-        consumer = Consumer({**self._client, **_READER, "log_level": 2, "logger": _SILENT, **more})
+        if "security.protocol" in self._client:
+            self.brokers()  # a consumer that is refused would wait in silence
+        consumer = Consumer({**self._client, **_READER, **more})
         try:
             yield consumer
         finally:

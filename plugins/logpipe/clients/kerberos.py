@@ -2,7 +2,7 @@
 
 The keys come from the file each time that a ticket ends, so nothing has to be renewed and nothing ends after
 the seven days that a ticket may be renewed for. MIT's library does the work; ``gssapi`` is not among the
-project's packages (decision 0012).
+project's packages (decision 0013).
 """
 
 import os

@@ -6,12 +6,25 @@ from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
+from logpipe.hosts import kafka_roles
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, CONF_DIR, Layout, write_private
-from logpipe.hosts.services import PROCESS_HOST
-from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
+from logpipe.hosts.services import AGENT_ROLES, KAFKA_FORMAT, PROCESS_HOST
+from logpipe.hosts.services import KAFKA as KAFKA_SERVICE
+from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings, SettingsError
+from logpipe.settings.kafka_access import (
+    ADMIN,
+    ADMIN_USER,
+    SCRAM_MODULE,
+    Role,
+    asks_for_password,
+    login_file,
+    login_module,
+    password,
+)
 
 KAFKA = "kafka/server.properties"
+KAFKA_SECURITY = "kafka/security.properties"  # behind it, where the broker is secured
 HADOOP = ("hadoop/core-site.xml", "hadoop/hdfs-site.xml", "hadoop/log4j.properties")
 # Where HDFS and YARN ask who comes, these are written beside them.
 SECURITY = ("hadoop/security.xml", "hadoop/ssl-server.xml", "hadoop/ssl-client.xml")
@@ -37,9 +50,12 @@ def write_all(settings: Settings, layout: Layout) -> None:
     """Write the configurations of one machine into its state folder, for their owner only."""
     layout.make_dirs()
     secrets = layout.secrets()
-    values = machine_values(settings, layout, secrets)
-    for template in (KAFKA, *HADOOP):
+    values = machine_values(settings, layout, secrets) | _secured(settings, layout)
+    for template in HADOOP:
         write_private(layout.conf_dir / template, filled(template, values))
+    security = filled(KAFKA_SECURITY, values) if asks_for_password(settings) else ""
+    write_private(layout.conf_dir / KAFKA, filled(KAFKA, values) + security)
+    write_logins(settings, layout, *AGENT_ROLES)
     write_private(layout.airflow_dir / "airflow.cfg", filled(AIRFLOW, values))
     passwords = layout.airflow_dir / "passwords.json"  # Airflow adds those of users that it is told of
     known = json.loads(passwords.read_text()) if passwords.exists() else {}
@@ -48,6 +64,39 @@ def write_all(settings: Settings, layout: Layout) -> None:
         settings, secrets, lambda service: settings.process_host if service is PROCESS_HOST else settings.host
     )
     write_private(layout.airflow_dir / "connections.json", json.dumps(found, indent=2))
+
+
+def write_logins(settings: Settings, layout: Layout, *roles: Role) -> None:
+    """Write the files by which Java programs log in to Kafka, where it asks for that.
+
+    Raises:
+        KafkaAccessError: a password cannot be read.
+    """
+    for role in roles if asks_for_password(settings) else ():
+        write_private(layout.login_file(role), login_file(settings, role))
+
+
+def _secured(settings: Settings, layout: Layout) -> dict[str, object]:
+    """What a secured broker on one machine takes; makes what is not there."""
+    if settings.kafka_security_protocol == "PLAINTEXT":
+        return {}
+    if settings.kafka_security_protocol != "SASL_SSL" or settings.kafka_sasl_mechanism != "SCRAM-SHA-512":
+        raise SettingsError(
+            f"LOGPIPE_KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} with "
+            f"{settings.kafka_sasl_mechanism}: the bundled broker speaks PLAINTEXT, or SASL_SSL with "
+            "SCRAM-SHA-512"
+        )
+    folder, name = layout.kafka_access_dir, "kafka"
+    hosts = sorted({settings.host, settings.bind_address, "localhost"})
+    kafka_roles.make_access(folder, {name: hosts})
+    # In a file, since a command line is for all to see.
+    write_private(layout.conf_dir / KAFKA_FORMAT, kafka_roles.first_user(password(settings, ADMIN)))
+    return {
+        "kafka_key_file": folder / f"{name}.pem",
+        "kafka_ca_file": folder / kafka_roles.AUTHORITY,
+        "kafka_admin_login": login_module(settings, ADMIN),
+        "kafka_super_users": kafka_roles.super_users([name]),
+    }
 
 
 def machine_values(settings: Settings, layout: Layout, secrets: Mapping[str, str]) -> dict[str, object]:
@@ -59,6 +108,8 @@ def machine_values(settings: Settings, layout: Layout, secrets: Mapping[str, str
         # Kafka
         "node": 1,
         "controllers": f"1@{host}:{settings.kafka_controller_port}",
+        "kafka_protocol": settings.kafka_security_protocol,
+        "controller_protocol": "SSL" if asks_for_password(settings) else "PLAINTEXT",
         "kafka_listens_at": settings.kafka_bootstrap,
         "kafka_is_reached_at": settings.kafka_bootstrap,
         "controller_listens_at": f"{host}:{settings.kafka_controller_port}",
@@ -115,6 +166,8 @@ CLUSTER_VALUES: dict[str, object] = {
     "replicas": 3,
     # Kafka; the container's entry point replaces @NODE@ by the broker's number
     "node": "@NODE@",
+    "kafka_protocol": "PLAINTEXT",
+    "controller_protocol": "PLAINTEXT",
     "controllers": "1@kafka1:9093,2@kafka2:9093,3@kafka3:9093",
     "kafka_listens_at": ":9092",
     "kafka_is_reached_at": "kafka@NODE@:9092",
@@ -167,11 +220,24 @@ CLUSTER_VALUES: dict[str, object] = {
 }
 
 
-def write_cluster(folder: Path) -> None:
+# What a secured broker takes there; the entry point replaces @PASSWORD@ as well.
+CLUSTER_SECURITY: dict[str, object] = {
+    "kafka_protocol": "SASL_SSL",
+    "controller_protocol": "SSL",
+    "kafka_key_file": "/run/secrets/kafka@NODE@.pem",
+    "kafka_ca_file": "/run/secrets/ca.pem",
+    "kafka_admin_login": f'{SCRAM_MODULE} required username="{ADMIN_USER}" password="@PASSWORD@";',
+    "kafka_super_users": kafka_roles.super_users(KAFKA_SERVICE.on_cluster),
+}
+
+
+def write_cluster(folder: Path, *, secure: bool) -> None:
     """Write the configurations of the cluster's containers, for any user to read; none holds a secret."""
+    values = CLUSTER_VALUES | (CLUSTER_SECURITY if secure else {})
     for template in (KAFKA, *HADOOP, AIRFLOW):
         path = folder / template
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(0o755)
-        path.write_text(filled(template, CLUSTER_VALUES))
+        security = filled(KAFKA_SECURITY, values) if secure and template == KAFKA else ""
+        path.write_text(filled(template, values) + security)
         path.chmod(0o644)

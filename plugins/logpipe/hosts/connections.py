@@ -35,7 +35,10 @@ def _entry(
     port, conn_type = settings.port(connection.port), connection.conn_type
     if conn_type == "kafka":
         brokers = settings.kafka_bootstrap or ",".join(f"{each}:{port}" for each in host.split(","))
-        return {"conn_type": conn_type, "extra": {"bootstrap.servers": brokers}}
+        return {
+            "conn_type": conn_type,
+            "extra": settings.kafka_client("airflow") | {"bootstrap.servers": brokers},
+        }
     found: dict[str, object] = {"conn_type": conn_type, "host": host, "port": port}
     if conn_type == "webhdfs":
         proof = {"extra": {"use_ssl": True}} if settings.webhdfs_url.startswith("https:") else {}

@@ -13,6 +13,7 @@ from typing import Any
 
 from logpipe.clients import airflow
 from logpipe.settings import DEFAULT_TOPIC, PROJECT_DIR, Settings
+from logpipe.settings.kafka_access import FOLDER as KAFKA_ACCESS_FOLDER
 
 BUILD_DIR = PROJECT_DIR / "build"
 CONF_DIR = PROJECT_DIR / "conf"
@@ -69,9 +70,18 @@ class Layout:
         return self.state_dir / "kafka"
 
     @property
+    def kafka_access_dir(self) -> Path:
+        """The bundled broker's authority, its key, its users' passwords; empty unless it is secured."""
+        return self.state_dir / KAFKA_ACCESS_FOLDER
+
+    @property
     def hadoop_dir(self) -> Path:
         """Metadata of the NameNode, blocks of the DataNode."""
         return self.state_dir / "hadoop"
+
+    def login_file(self, role: str) -> Path:
+        """With what a Java program of a role logs in to Kafka."""
+        return self.conf_dir / "kafka" / f"{role}.login"
 
     @property
     def supervisor_conf(self) -> Path:
@@ -169,7 +179,14 @@ class Layout:
 
     @property
     def _folders(self) -> tuple[Path, ...]:
-        return (self.conf_dir, self.logs_dir, self.airflow_dir, self.kafka_dir, self.hadoop_dir)
+        return (
+            self.conf_dir,
+            self.logs_dir,
+            self.airflow_dir,
+            self.kafka_dir,
+            self.kafka_access_dir,
+            self.hadoop_dir,
+        )
 
     def make_dirs(self) -> None:
         """Create the folders, readable by their owner only, and close those that were there before."""

@@ -13,6 +13,7 @@ from shlex import quote
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.clients.http import HttpService
 from logpipe.settings import Settings
+from logpipe.settings.kafka_access import ADMIN
 
 TIMEOUT_S = 3.0
 
@@ -107,7 +108,7 @@ class KafkaMetadata(Probe):
         from logpipe.clients.kafka import Kafka  # where nobody asks, it is not loaded
 
         try:
-            return Kafka.of(settings, TIMEOUT_S).brokers() > 0
+            return Kafka.of(settings, TIMEOUT_S, ADMIN).brokers() > 0  # who is there before all others
         except ClientError:
             return False
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from logpipe.clients.flume import FLUME_CONF_DIR, AgentFiles, FlumeAgent
+from logpipe.hosts import kafka_roles
 from logpipe.hosts.environment import (
     BULK_JAVA,
     SMALL_JAVA,
@@ -25,9 +26,12 @@ from logpipe.hosts.environment import (
 from logpipe.hosts.layout import AIRFLOW, BUILD_DIR, CONF_DIR, PYTHON, Layout, new_kafka_cluster_id
 from logpipe.hosts.probes import Command, Http, KafkaMetadata, Probe, Tcp
 from logpipe.settings import PROJECT_DIR, Settings
+from logpipe.settings.kafka_access import Role, asks_for_password
 
 LOG4J2 = f"-Dlog4j2.configurationFile={CONF_DIR}/log4j2.properties"
 METRICS_AGENT = "jmx_prometheus_javaagent-1.0.1.jar"
+KAFKA_FORMAT = "kafka/format.arguments"  # of a secured broker's storage
+AGENT_ROLES: tuple[Role, ...] = ("agent1", "agent2")  # agents with other numbers bring lines to HDFS too
 EDGE_HOSTS = ("edge1", "edge2")
 FIRST_ANSWER_TIMEOUT_S = 20.0
 
@@ -86,6 +90,7 @@ class Service:
         variants: ways of running it, of which one runs at a time.
         environment: on top of the settings, which each service has.
         preparation: what comes before its start; None when nothing is to do.
+        settle: what is done as soon as it is ready, each time.
         ports: names of the settings that have them.
         ready: it does its work when all of these hold.
         undrained: says what would be lost or late if it was stopped now; empty when nothing.
@@ -103,6 +108,7 @@ class Service:
     variants: tuple[str, ...] = ()
     environment: Callable[[Settings, Layout], dict[str, str]] = lambda settings, layout: {}
     preparation: Callable[[Settings, Layout], Preparation | None] = _nothing
+    settle: Callable[[Settings], None] = lambda settings: None
     ports: tuple[str, ...] = ()
     ready: tuple[Probe, ...] = ()
     undrained: Callable[[Settings], str] = lambda settings: ""
@@ -135,7 +141,8 @@ def _format_broker(settings: Settings, layout: Layout) -> Preparation | None:
         return None
     configuration = str(layout.conf_dir / "kafka" / "server.properties")
     tool = ("kafka.tools.StorageTool", "format", "-t", new_kafka_cluster_id(), "-c", configuration)
-    return Preparation("Formatting Kafka's storage", (*_kafka(), *tool))
+    first_user = (f"@{layout.conf_dir / KAFKA_FORMAT}",) if asks_for_password(settings) else ()
+    return Preparation("Formatting Kafka's storage", (*_kafka(), *tool, *first_user))
 
 
 def _namenode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ...]:
@@ -164,6 +171,7 @@ KAFKA = Service(
     kind="store",
     command=_broker,
     preparation=_format_broker,
+    settle=kafka_roles.let_in,
     ports=("kafka_port", "kafka_controller_port"),
     ready=(Tcp("kafka_port"), KafkaMetadata()),
     connection=Connection("kafka_default", "kafka_port", conn_type="kafka"),
@@ -247,8 +255,10 @@ def flume_command(settings: Settings, layout: Layout, file: Path) -> tuple[str, 
     """Start a Flume agent with a file ``agent<number>.properties``."""
     address = f"{settings.bind_address}:{settings.port(f'{file.stem}_metrics_port')}"
     metrics = f"{BUILD_DIR}/jars/flume/{METRICS_AGENT}={address}:{FLUME_CONF_DIR}/metrics.yaml"
+    login = layout.login_file(AGENT_ROLES[0 if file.stem == "agent1" else 1])
     return (
         *BULK_JAVA,
+        *([f"-Djava.security.auth.login.config={login}"] if asks_for_password(settings) else []),
         f"-Xmx{settings.flume_heap_mb}m",
         f"-javaagent:{metrics}",
         LOG4J2,

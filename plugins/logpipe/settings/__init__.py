@@ -7,6 +7,7 @@ that a second copy needs two variables: the offset and ``LOGPIPE_STATE_DIR``.
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta, timezone, tzinfo
 from functools import cache
 from ipaddress import ip_address
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from logpipe.settings import kafka_access
 from logpipe.settings.redaction import redacted, secret_in
 from logpipe.settings.source_hosts import PUBLIC, SourceHosts
 
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LOGPIPE_", frozen=True, extra="ignore")
 
+    _kafka_client: dict[str, Any] | None = PrivateAttr(None)  # a connection's, which may hold a password
+
     host: str = Field("localhost", description="Host that every service listens on and is reached at")
     listen_beyond_loopback: bool = Field(
         False,
@@ -105,6 +109,30 @@ class Settings(BaseSettings):
     topic_replication: int = Field(1, ge=1, le=100, description="Replicas of each partition")
     kafka_bootstrap: str = Field(
         "", description="Kafka's address, host:port, more with commas; empty: the host and the broker's port"
+    )
+    kafka_security_protocol: kafka_access.SecurityProtocol = Field(
+        "PLAINTEXT",
+        description="How Kafka is spoken to: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, or `SASL_SSL`, for which "
+        "the bundled broker makes itself an authority, keys, users and rules",
+    )
+    kafka_sasl_mechanism: kafka_access.Mechanism = Field(
+        "SCRAM-SHA-512", description="How a user's password is proved; the bundled broker knows this one"
+    )
+    kafka_user: str = Field(
+        "logpipe-{role}",
+        min_length=1,
+        description="User of a program; `{role}` stands for agent1, agent2, windows, reader or airflow, "
+        "without it all are one user",
+    )
+    kafka_password_file: str = Field(
+        "",
+        description="File with that user's password, one line, `{role}` as in the user; empty: the bundled "
+        "broker's, in the state folder",
+    )
+    kafka_ca_file: str = Field(
+        "",
+        description="Certificates (PEM) of who vouches for Kafka; empty: the bundled broker's authority, in "
+        "the state folder",
     )
     topic_retention_hours: int = Field(
         168, ge=1, le=87600, description="How long the topic keeps a record; agent 2 may be away for as long"
@@ -205,6 +233,10 @@ class Settings(BaseSettings):
     # Cluster
     cluster_name: str = Field(
         "logpipe", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Compose project of the cluster's containers"
+    )
+    secure: bool = Field(
+        True,
+        description="Whether the cluster's containers ask each other who they are; 0: to look for a fault",
     )
 
     # Replay
@@ -351,6 +383,8 @@ class Settings(BaseSettings):
             "kafka_bootstrap": f"{self.host}:{self.kafka_port}",
             "hdfs_url": f"hdfs://{self.host}:{self.namenode_port}",
             "webhdfs_url": f"http://{self.host}:{self.namenode_http_port}",
+            "kafka_password_file": f"{self.kafka_access_dir}/{{role}}.password",
+            "kafka_ca_file": f"{self.kafka_access_dir}/ca.pem",
         }
         for name, address in addresses.items():
             object.__setattr__(self, name, getattr(self, name) or address)
@@ -438,6 +472,25 @@ class Settings(BaseSettings):
     def bind_address(self) -> str:
         """What a server listens on: loopback by its number where that is the host, or else the host."""
         return "127.0.0.1" if self.host == "localhost" else self.host
+
+    @property
+    def kafka_access_dir(self) -> Path:
+        """What the bundled broker's users, and their programs, are let in with."""
+        return self.state_dir.expanduser().resolve() / kafka_access.FOLDER
+
+    def kafka_client(self, role: kafka_access.Role) -> dict[str, Any]:
+        """Configuration of a librdkafka client: that of a connection, see `at_kafka`, or the role's.
+
+        Raises:
+            kafka_access.KafkaAccessError: the role's password cannot be read.
+        """
+        return dict(self._kafka_client or kafka_access.python_client(self, role))
+
+    def at_kafka(self, client: Mapping[str, Any]) -> "Settings":
+        """The same settings, with Kafka spoken to as a librdkafka client's configuration says."""
+        here = self.model_copy(update={"kafka_bootstrap": client["bootstrap.servers"]})
+        here._kafka_client = dict(client)
+        return here
 
     @property
     def process_host(self) -> str:

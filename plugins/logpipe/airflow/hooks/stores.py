@@ -75,7 +75,6 @@ class KafkaHook(KafkaAdminClientHook):
 
 
 def pipeline_at(kafka_conn_id: str, webhdfs_conn_id: str) -> settings.Settings:
-    """Return the settings with the addresses of Kafka and HDFS that these connections hold."""
+    """Return the settings with the ways to Kafka and HDFS that these connections hold."""
     kafka = KafkaHook(kafka_conn_id).get_connection(kafka_conn_id)
-    conf = settings.load().model_copy(update={"kafka_bootstrap": kafka.extra_dejson["bootstrap.servers"]})
-    return HdfsHook(webhdfs_conn_id).applied(conf)
+    return HdfsHook(webhdfs_conn_id).applied(settings.load().at_kafka(kafka.extra_dejson))

@@ -5,13 +5,17 @@ import os
 import secrets
 from pathlib import Path
 
+from logpipe.hosts import certificates, kafka_roles
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout, new_kafka_cluster_id, write_private
-from logpipe.hosts.services import EDGE_HOSTS, RESOURCE_MANAGER, YARN_PORT
+from logpipe.hosts.services import EDGE_HOSTS, KAFKA, RESOURCE_MANAGER, YARN_PORT, named
 from logpipe.settings import Settings
+from logpipe.settings.kafka_access import SecurityProtocol
 
 # Within the cluster each service has a host of its own, and so its default port.
 IN_CONTAINERS = Settings.model_construct()
+MOUNTED = "/run/secrets"
+KAFKA_FOLDER = "kafka"  # beside the other secrets: authority, brokers' keys, roles' passwords
 CONTAINER_UID = 1000  # of the images where they are built by root
 
 
@@ -20,9 +24,29 @@ def container_uid() -> int:
     return os.getuid() or CONTAINER_UID
 
 
-def write_secrets(layout: Layout, folder: Path) -> None:
-    """Write the files that the compose file mounts; values that exist already stay as they are."""
+def protocol(*, secure: bool) -> SecurityProtocol:
+    """How Kafka is spoken to."""
+    return "SASL_SSL" if secure else "PLAINTEXT"
+
+
+def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
+    """Write the files that the compose file mounts; values that exist already stay as they are.
+
+    The authority's own key is among them, and in no container.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    access = folder / KAFKA_FOLDER
+    kafka_roles.make_access(access, {name: (name, "localhost") for name in KAFKA.on_cluster})
+    (database_host,) = named("postgres").on_cluster
+    authority = access / kafka_roles.AUTHORITY_KEY, access / kafka_roles.AUTHORITY
+    certificates.server(access / f"{database_host}.pem", database_host, (database_host,), *authority)
+    kafka = IN_CONTAINERS.model_copy(
+        update={
+            "kafka_security_protocol": protocol(secure=secure),
+            "kafka_password_file": f"{access}/{{role}}.password",
+            "kafka_ca_file": f"{MOUNTED}/{kafka_roles.AUTHORITY}",
+        }
+    )
     known = _known(layout, folder / "generated.json")
     database = f"postgresql+psycopg2://{USER}:{known['postgres_password']}@postgres:5432/postgres"
     edge = {name: known[name] for name in ("process_host_password", "replayer_password")}
@@ -40,12 +64,13 @@ def write_secrets(layout: Layout, folder: Path) -> None:
         "secrets.json": json.dumps(layout.secrets()),
         "edge_secrets": json.dumps(edge),
         "page_secrets": json.dumps(page),
-        "connections.json": json.dumps(cluster_connections(known), indent=1),
+        "connections.json": json.dumps(cluster_connections(known, kafka), indent=1),
     }
     for name, text in files.items():
         write_private(folder / name, text)
-        if os.getuid() == 0:
-            os.chown(folder / name, CONTAINER_UID, CONTAINER_UID)
+    if os.getuid() == 0:
+        for path in {*map(folder.joinpath, files), *access.iterdir()} - {authority[0]}:
+            os.chown(path, CONTAINER_UID, CONTAINER_UID)
 
 
 def _known(layout: Layout, path: Path) -> dict[str, str]:
@@ -59,9 +84,11 @@ def _known(layout: Layout, path: Path) -> dict[str, str]:
     return layout.secrets() | fresh | own
 
 
-def cluster_connections(known: dict[str, str]) -> dict[str, dict[str, object]]:
+def cluster_connections(
+    known: dict[str, str], settings: Settings = IN_CONTAINERS
+) -> dict[str, dict[str, object]]:
     """Airflow's connections; one that names several hosts finds the one that does the work."""
-    found = connections(IN_CONTAINERS, known, lambda service: ",".join(service.on_cluster))
+    found = connections(settings, known, lambda service: ",".join(service.on_cluster))
     process_host = found["process_host_default"]
     return found | {
         **{f"process_host_{host}": process_host | {"host": host} for host in EDGE_HOSTS},

@@ -8,9 +8,10 @@ import os
 import sys
 
 from logpipe import settings
+from logpipe.hosts.configuration import write_logins
 from logpipe.hosts.layout import Layout, write_private
 from logpipe.hosts.machine.supervisor import supervisor_conf
-from logpipe.hosts.services import EDGE_HOSTS, SERVICES
+from logpipe.hosts.services import AGENT_ROLES, EDGE_HOSTS, SERVICES
 from logpipe.settings import PROJECT_DIR
 
 HADOOP_CONF_DIR = PROJECT_DIR / "conf" / "hadoop"
@@ -24,6 +25,7 @@ def main() -> None:
     hadoop = layout.conf_dir / "hadoop"
     hadoop.unlink(missing_ok=True)  # of the container before, maybe of another version
     hadoop.symlink_to(HADOOP_CONF_DIR)
+    write_logins(current, layout, *AGENT_ROLES)
     kept = [service for service in SERVICES if set(EDGE_HOSTS) & set(service.on_cluster)]
     write_private(layout.supervisor_conf, supervisor_conf(current, layout, kept))
     layout.state_dir.joinpath("supervisord.pid").unlink(missing_ok=True)  # of the container before

@@ -13,7 +13,7 @@ import psutil
 
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import Compose, ComposeError
-from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, write_secrets
+from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, protocol, write_secrets
 from logpipe.hosts.configuration import write_cluster
 from logpipe.hosts.layout import BUILD_DIR, CLUSTER_FOLDER, Layout
 from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
@@ -95,6 +95,7 @@ class Cluster:
             {
                 "LOGPIPE_CLUSTER_SECRETS": str(self.secrets_dir),
                 "LOGPIPE_UID": str(container_uid()),
+                "LOGPIPE_KAFKA_SECURITY_PROTOCOL": protocol(secure=settings.secure),
                 "LOGPIPE_AIRFLOW_PORT": str(settings.airflow_port),
                 "LOGPIPE_TOPIC_PARTITIONS": str(settings.topic_partitions),
                 "LOGPIPE_ROLL_INTERVAL_S": str(settings.roll_interval_s),
@@ -146,7 +147,7 @@ class Cluster:
         (folder / ".keep").touch()
         for path in CERTIFICATES.glob("*.crt"):
             shutil.copyfile(path, folder / path.name)
-        write_cluster(folder.parent / "conf")
+        write_cluster(folder.parent / "conf", secure=self.settings.secure)
         check = folder.parent / "check"
         check.write_text(check_script(IN_CONTAINERS))
         check.chmod(0o755)
@@ -172,7 +173,7 @@ class Cluster:
         """
         self.check()
         self.layout.claim(self.settings.topic)
-        write_secrets(self.layout, self.secrets_dir)
+        write_secrets(self.layout, self.secrets_dir, secure=self.settings.secure)
         self.build(progress)
         began = time.monotonic()
         services = self.compose.services()

@@ -154,6 +154,7 @@ class Stack:
             prepared.result()
             self.host.client.start(service.name)
             self._await_ready(service)
+            service.settle(self.settings)
         except Exception as error:
             progress.fail(service.name, str(error))
             raise

@@ -2,6 +2,8 @@ package logpipe;
 
 import java.util.HashMap;
 import java.util.Map;
+import javax.security.auth.login.AppConfigurationEntry;
+import javax.security.auth.login.Configuration;
 import org.apache.flume.ChannelException;
 import org.apache.flume.Context;
 import org.apache.flume.Event;
@@ -77,6 +79,19 @@ public final class TopicChannel extends AbstractChannel {
     // By default it looks for the first addresses again while no broker answers: 1,500 times and log lines a second.
     own.put("metadata.recovery.strategy", "none");
     return Admin.create(own);
+  }
+
+  /** What to say where Kafka refuses the login, which stands in the file of `java.security.auth.login.config`. */
+  String refused(String reason) {
+    String file = System.getProperty("java.security.auth.login.config");
+    String user = "";
+    if (file != null) {
+      for (AppConfigurationEntry entry : Configuration.getConfiguration().getAppConfigurationEntry("KafkaClient")) {
+        user = " as user " + entry.getOptions().get("username") + ", with the password of " + file;
+      }
+    }
+    return "Kafka at " + settings.get("bootstrap.servers") + " does not let this agent in" + user + ": " + reason
+        + ": put LOGPIPE_KAFKA_USER, LOGPIPE_KAFKA_PASSWORD_FILE or LOGPIPE_KAFKA_CA_FILE right, and start anew";
   }
 
   @Override

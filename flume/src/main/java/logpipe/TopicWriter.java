@@ -28,6 +28,7 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.AuthenticationException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.slf4j.Logger;
@@ -97,7 +98,11 @@ final class TopicWriter extends Thread implements ConsumerRebalanceListener {
           takeOutOfRange(e);
         } catch (IOException | RuntimeException e) {
           failures++;
-          LOG.warn("failure {} in a row: begins again at the newest links", failures, e);
+          if (e instanceof AuthenticationException) {
+            LOG.error("{}", channel.refused(e.getMessage()));
+          } else {
+            LOG.warn("failure {} in a row: begins again at the newest links", failures, e);
+          }
           sink.counter.incrementConnectionFailedCount();
           dropAll();
           Thread.sleep(Math.min(LONGEST_PAUSE_MS, 250L * failures));

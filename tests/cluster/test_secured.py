@@ -1,0 +1,115 @@
+"""What a container has, reaches and may do; comes behind the first run, which makes the topics."""
+
+import json
+
+import pytest
+
+from logpipe.settings import PROJECT_DIR
+from tests.cluster.under_test import ClusterUnderTest
+from tests.kafka_access.asks import MAY
+
+pytestmark = pytest.mark.cluster
+
+ASKS = (PROJECT_DIR / "tests" / "kafka_access" / "asks.py").read_text()
+ASK_AS = """
+import json, sys
+from logpipe import settings
+current = settings.parse(
+    kafka_bootstrap="kafka1:9092,kafka2:9092,kafka3:9092", kafka_security_protocol="SASL_SSL",
+    kafka_password_file="/run/secrets/{role}.password", kafka_ca_file="/run/secrets/ca.pem",
+)
+print(json.dumps(sorted(allowed(current.kafka_client(sys.argv[1]), current))))
+"""
+# The logins that a container has; Airflow's own is in its connection.
+LOGINS = {
+    "edge1": {"agent1", "agent2", "reader"},
+    "page": {"reader"},
+    "nodemanager1": {"windows"},
+    "airflow-scheduler": {"reader"},
+    "kafka1": {"admin"},
+    "ftp": set(),
+    "namenode": set(),
+    "datanode1": set(),
+    "resourcemanager": set(),
+    "postgres": set(),
+}
+# From each, what it has no business with.
+OUT_OF_REACH = {
+    "edge1": ("postgres:5432", "resourcemanager:8088"),
+    "page": ("postgres:5432", "resourcemanager:8088"),
+    "nodemanager1": ("postgres:5432", "edge1:9001", "edge1:9010", "airflow-api-server:8080"),
+    "ftp": ("kafka1:9092", "kafka1:9093", "namenode:9000", "postgres:5432", "resourcemanager:8088"),
+    "datanode1": ("kafka1:9092", "postgres:5432", "edge1:9001", "resourcemanager:8088"),
+    "namenode": ("kafka1:9092", "postgres:5432", "edge1:9001"),
+    "kafka1": ("namenode:9000", "postgres:5432", "edge1:9001", "resourcemanager:8088"),
+    "postgres": ("kafka1:9092", "namenode:9000", "edge1:9001", "resourcemanager:8088"),
+}
+
+
+def shell(cluster: ClusterUnderTest, service: str, command: str) -> str:
+    return cluster.docker("exec", cluster.container(service), "bash", "-c", command)
+
+
+@pytest.mark.parametrize("service", LOGINS)
+def test_a_container_has_the_logins_of_its_programs(cluster: ClusterUnderTest, service: str) -> None:
+    names = shell(cluster, service, "ls /run/secrets 2> /dev/null || true").split()
+    found = {name.removesuffix(".password") for name in names if name.endswith(".password")}
+    assert found == LOGINS[service]
+    assert "ca.key" not in names
+
+
+@pytest.mark.parametrize(
+    ("service", "role"),
+    [("edge1", "agent1"), ("edge1", "agent2"), ("page", "reader"), ("nodemanager1", "windows")],
+)
+def test_as_a_role_a_container_may_do_what_it_does(
+    cluster: ClusterUnderTest, service: str, role: str
+) -> None:
+    assert set(json.loads(cluster.python(service, ASKS + ASK_AS, role))) == MAY[role]
+
+
+@pytest.mark.parametrize("service", OUT_OF_REACH)
+def test_a_container_reaches_nobody_else(cluster: ClusterUnderTest, service: str) -> None:
+    for address in OUT_OF_REACH[service]:
+        host, _, port = address.partition(":")
+        connect = (
+            f"timeout 3 bash -c 'exec 3<> /dev/tcp/{host}/{port}' 2> /dev/null && echo reached || echo not"
+        )
+        assert shell(cluster, service, connect) == "not", address
+
+
+def test_controllers_let_no_program_in(cluster: ClusterUnderTest) -> None:
+    """They are reached by who reaches the brokers, and ask for a certificate that only brokers have."""
+    ask = """
+import socket, ssl
+context = ssl.create_default_context(cafile="/run/secrets/ca.pem")
+with socket.create_connection(("kafka1", 9093), 10) as plain:
+    try:
+        way = context.wrap_socket(plain, server_hostname="kafka1")
+        way.sendall(b"\\0\\0\\0\\1x")
+        print("refused" if way.recv(1) == b"" else "let in")
+    except OSError as error:
+        print("refused", error)
+"""
+    assert cluster.python("edge1", ask).startswith("refused")
+
+
+def test_the_database_takes_no_connection_without_tls(cluster: ClusterUnderTest) -> None:
+    ask = """
+import subprocess, psycopg2
+address = open("/run/secrets/airflow_database_url").read().replace("+psycopg2", "")
+with psycopg2.connect(address) as way:
+    print(way.info.ssl_in_use)
+try:
+    psycopg2.connect(address, sslmode="disable")
+    print("without")
+except psycopg2.OperationalError as error:
+    print("no encryption" in str(error))
+"""
+    assert cluster.python("airflow-scheduler", ask).split() == ["True", "True"]
+
+
+def test_containers_cannot_write_to_themselves_or_gain_rights(cluster: ClusterUnderTest) -> None:
+    asked = "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}"
+    answers = cluster.docker("inspect", "--format", asked, *cluster.container_ids()).splitlines()
+    assert set(answers) == {"true [ALL] [no-new-privileges:true]"}
