@@ -15,7 +15,7 @@ ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tes
 .DEFAULT_GOAL := help
 COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
-.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
+.PHONY: help install install-dev wheel $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
@@ -113,6 +113,9 @@ lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 
 lock-jars: | machine ## List the jars of java/pom.xml anew, with their SHA-256, in java/sums
 	@for module in $(MODULES) yarn; do NEW_SUMS=1 bin/install jars $$module || exit; done
+
+wheel: install ## Build the package for an Airflow that exists already, in build/wheel: docs/package.md
+	@$(VENV)/python -m hatchling build -t wheel -d build/wheel
 
 sbom: install-dev ## Bills of material (CycloneDX, JSON) of the Python packages and of the jars, in build/sbom
 	@mkdir -p build/sbom

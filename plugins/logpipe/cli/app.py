@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from logpipe.settings import DeliveryProfile
+from logpipe.settings import DeliveryProfile, SettingsError
 
 if TYPE_CHECKING:
     from logpipe.cli.cluster import ClusterTarget
@@ -53,6 +53,9 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> None:
         try:
             status = super().invoke(ctx)
+        except SettingsError as error:  # before all that knows the others is loaded
+            print(f"\n{error}", file=sys.stderr)
+            status = 1
         except _expected_errors() as error:
             print(f"\n{error}", file=sys.stderr)
             status = 1
@@ -91,6 +94,7 @@ def _target(context: typer.Context) -> "MachineTarget | ClusterTarget | InsideTa
     from logpipe.cli.terminal import make_console
 
     settings, console = project_settings.load(), make_console()
+    project_settings.must_be_checkout(f"`logpipe {context.info_name}`")
     if context.obj is Place.CLUSTER:
         from logpipe.cli.cluster import ClusterTarget
 

@@ -21,7 +21,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from logpipe.settings.redaction import redacted, secret_in
 from logpipe.settings.source_hosts import PUBLIC, SourceHosts
 
-PROJECT_DIR = Path(__file__).resolve().parents[3]
+# A wheel has what is needed of a checkout in this folder of the package, each thing where it stands there.
+_SHIPPED = Path(__file__).resolve().parents[1] / "shipped"
+IS_INSTALLED = _SHIPPED.is_dir()
+PROJECT_DIR = _SHIPPED if IS_INSTALLED else Path(__file__).resolve().parents[3]
+_STATE_HOME = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Cron = Annotated[str, Field(pattern=r"^$|^(\S+ ){4}\S+$")]
@@ -36,6 +40,20 @@ WATERMARKS_S: dict[TimeMode, int] = {"arrival": 5, "event": 300}
 
 class SettingsError(ValueError):
     """A setting has a value that cannot work; the message names the variable and the value."""
+
+
+def must_be_checkout(what: str) -> None:
+    """Refuse what a wheel has not the parts for.
+
+    Raises:
+        SettingsError: this is installed from a wheel; the message says what is not there, and what to do.
+    """
+    if IS_INSTALLED:
+        raise SettingsError(
+            f"{what} needs the project's checkout (conf/, java/, docker/, Makefile), and logpipe is installed "
+            f"as a package in {PROJECT_DIR.parent}: clone the project and use make there. With an Airflow, a "
+            "Kafka and an HDFS that are there already, the package's DAGs do it: see docs/package.md"
+        )
 
 
 def zone_of(name: str) -> tzinfo:
@@ -74,7 +92,10 @@ class Settings(BaseSettings):
         "password, so whoever reaches them reads, writes and deletes",
     )
     port_offset: int = Field(0, ge=0, le=50000, description="Added to every port that is left at its default")
-    state_dir: Path = Field(PROJECT_DIR / ".state", description="Data, logs and secrets of this copy")
+    state_dir: Path = Field(
+        _STATE_HOME / "logpipe" if IS_INSTALLED else PROJECT_DIR / ".state",
+        description="Data, logs and secrets of this copy",
+    )
 
     # Ports. The first three are the original's.
     netcat_port: Port = Field(9999, description="Flume agent 1, netcat source")
@@ -412,7 +433,8 @@ class Settings(BaseSettings):
         if self.file_roots:
             return [Path(folder) for folder in self.file_roots.split(":") if folder]
         home = Path(os.path.expanduser("~"))  # some users have none, or the root
-        return [Path("/var/log"), PROJECT_DIR, *([home] if home.is_absolute() and home != Path("/") else [])]
+        project = [] if IS_INSTALLED else [PROJECT_DIR]
+        return [Path("/var/log"), *project, *([home] if home.is_absolute() and home != Path("/") else [])]
 
     @property
     def spark_application(self) -> str:
