@@ -29,12 +29,16 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _form(
-    kind: str, hook: str, title: str, port: int, *hidden: str, socket: bool = False
-) -> dict[str, Any]:
+def _form(kind: str, hook: str, title: str, port: int, *hidden: str, socket: bool = False) -> dict[str, Any]:
     """A type of connections and its form; fields that are hidden are of no use to it."""
     host = "Host, or hosts with commas"
-    placeholders = {"host": "localhost", "port": str(port), "schema": "http", "login": PACKAGE, "password": _SECRET}
+    placeholders = {
+        "host": "localhost",
+        "port": str(port),
+        "schema": "http",
+        "login": PACKAGE,
+        "password": _SECRET,
+    }
     return {
         "connection-type": f"{PACKAGE}_{kind}",
         "hook-class-name": f"{_HOOKS}.{hook}Hook",
