@@ -8,7 +8,7 @@ from typing import Any
 PACKAGE = "logpipe"
 _HOOKS = "logpipe.airflow.hooks.services"
 _OPEN = ("extra", "login", "password")  # fields that a service has no use for which asks nobody who they are
-_SECRET = "that of secrets.json where it runs"
+_SECRET = "that of secrets.json where it runs"  # noqa: S105
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -16,7 +16,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": PACKAGE,
         "name": "Logpipe",
-        "description": "Streams web servers' logs through Flume, Kafka, HDFS and Spark, and counts every line.",
+        "description": "Streams web servers' logs through Flume, Kafka, HDFS and Spark; every line counts.",
         "connection-types": [
             _form("process_host", "ProcessHost", "Process host (supervisord)", 9001, socket=True),
             _form("replayer", "Replayer", "Log replayer", 9010),

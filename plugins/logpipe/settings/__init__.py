@@ -50,8 +50,8 @@ def must_be_checkout(what: str) -> None:
     """
     if IS_INSTALLED:
         raise SettingsError(
-            f"{what} needs the project's checkout (conf/, java/, docker/, Makefile), and logpipe is installed "
-            f"as a package in {PROJECT_DIR.parent}: clone the project and use make there. With an Airflow, a "
+            f"{what} needs the project's checkout (conf/, java/, docker/), and logpipe is installed as a "
+            f"package in {PROJECT_DIR.parent}: clone the project and use make there. With an Airflow, a "
             "Kafka and an HDFS that are there already, the package's DAGs do it: see docs/package.md"
         )
 
