@@ -13,8 +13,8 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/unit
 
 .DEFAULT_GOAL := help
-COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
-CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
+COMMANDS := run stop rotate status replay follow unfollow verify audit seal report forget repair logs
+CLUSTER_COMMANDS := $(addprefix cluster-,$(filter-out rotate,$(COMMANDS)) up down)
 .PHONY: help install install-dev wheel $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
@@ -69,6 +69,7 @@ build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
 
 run: ## Install what is missing, start everything, replay the bundled log, account for every line
 stop: ## Stop everything in order, Flume agents drained first
+rotate: ## Change all passwords and keys; what runs is stopped in order and runs again, no line is lost
 status: ## A table of the services; JSON=1 prints one JSON object
 replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …); ends when all are in HDFS and windows
 follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end)

@@ -118,6 +118,22 @@ def test_a_days_report_is_a_click_away_from_its_task_and_from_the_page(sealed_da
     report.get_by_text('"date":"2026-03-10"').wait_for()
 
 
+def test_a_sealed_day_starts_who_waits_for_the_asset_and_who_waits_for_its_partition(sealed_day, airflow):
+    runs = {dag_id: airflow.runs(dag_id) for dag_id in ("by_event", "by_partition")}
+    assert finished(airflow, airflow.trigger(DAG_ID, {"date": sealed_day.isoformat()})) == "success"
+    for dag_id, before in runs.items():
+        wait_until(lambda: len(airflow.runs(dag_id)) > len(before), 60, f"a run of {dag_id}", poll_s=1)
+        newest = airflow.runs(dag_id)[0]
+        wait_until(lambda: airflow.run_state(dag_id, newest["dag_run_id"]) == "success", 120, poll_s=1)
+        key = sealed_day.isoformat() if dag_id == "by_partition" else None
+        assert newest["partition_key"] == key
+    plain, keyed = airflow.asset_events()[-2:]
+    assert (
+        plain["extra"] == keyed["extra"] == {"date": "2026-03-10", "lines": 0, "digest": Digest().to_json()}
+    )
+    assert {plain["partition_key"], keyed["partition_key"]} == {None, "2026-03-10"}
+
+
 def test_repair_has_nothing_to_do(pipeline, first_run):
     answer = pipeline.command("repair")
     assert (answer.returncode, answer.stdout.strip()) == (0, "Nothing was repaired."), answer.stderr

@@ -446,6 +446,21 @@ def stop(context: typer.Context) -> int:
 
 
 @app.command()
+def rotate(context: typer.Context) -> int:
+    """Change all passwords and keys of this machine, those of Airflow's users too; no line is lost.
+
+    What runs is stopped in order, as by `logpipe stop`, and runs again afterwards: replays and followed logs
+    go on where they were. Who was logged in at Airflow logs in again. Killed half-way: run it again.
+    """
+    from logpipe.cli.machine import MachineTarget
+
+    target = _target(context)
+    if not isinstance(target, MachineTarget):
+        raise typer.BadParameter("only one machine's are changed by a command: docs/operations.md, Secrets")
+    return target.rotate()
+
+
+@app.command()
 def clean(context: typer.Context) -> int:
     """Stop everything, then delete the data, logs and secrets.
 

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, CONF_DIR, Layout, write_private
 from logpipe.hosts.services import PROCESS_HOST
-from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings
+from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, ROLES, Settings
 
 KAFKA = "kafka/server.properties"
 HADOOP = ("hadoop/core-site.xml", "hadoop/hdfs-site.xml", "hadoop/log4j.properties")
@@ -39,9 +39,7 @@ def write_all(settings: Settings, layout: Layout) -> None:
     for template in (KAFKA, *HADOOP):
         write_private(layout.conf_dir / template, filled(template, values))
     write_private(layout.airflow_dir / "airflow.cfg", filled(AIRFLOW, values))
-    passwords = layout.airflow_dir / "passwords.json"  # Airflow adds those of users that it is told of
-    known = json.loads(passwords.read_text()) if passwords.exists() else {}
-    write_private(passwords, json.dumps(known | {AIRFLOW_USER: secrets["airflow_admin_password"]}))
+    write_private(layout.airflow_dir / "passwords.json", json.dumps(layout.passwords(settings.roles)))
     found = connections(
         settings, secrets, lambda service: settings.process_host if service is PROCESS_HOST else settings.host
     )
@@ -94,7 +92,7 @@ def machine_values(settings: Settings, layout: Layout, secrets: Mapping[str, str
         # Airflow
         "project_dir": PROJECT_DIR,
         "airflow_dir": home,
-        "airflow_user": AIRFLOW_USER,
+        "airflow_users": ",".join(f"{user}:{ROLES[role]}" for user, role in settings.roles.items()),
         "passwords_file": home / "passwords.json",
         "connections_file": home / "connections.json",
         "api_url": f"http://{host}:{settings.airflow_port}",
@@ -151,7 +149,7 @@ CLUSTER_VALUES: dict[str, object] = {
     # Airflow
     "project_dir": "/opt/logpipe",
     "airflow_dir": "/data/airflow",
-    "airflow_user": AIRFLOW_USER,
+    "airflow_users": f"{AIRFLOW_USER}:admin",
     "passwords_file": "/tmp/passwords.json",  # noqa: S108  # of a container
     "connections_file": "/run/secrets/connections.json",
     "api_url": "http://airflow-api-server:8080",

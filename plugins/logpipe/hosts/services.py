@@ -358,6 +358,14 @@ def _migrate(settings: Settings, layout: Layout) -> Preparation | None:
     )
 
 
+def encrypt_anew(settings: Settings, layout: Layout) -> Preparation | None:
+    """What Airflow's database holds encrypted is encrypted by the newest key."""
+    if not (layout.airflow_dir / "airflow.db").exists():
+        return None
+    command = (str(AIRFLOW), "rotate-fernet-key")
+    return Preparation("Encrypting Airflow's database anew", command, airflow_environment(layout))
+
+
 def _airflow(
     name: str, part: str, *options: str, ports: tuple[str, ...] = (), ready: tuple[Probe, ...] = ()
 ) -> Service:

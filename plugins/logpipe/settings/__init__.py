@@ -33,6 +33,8 @@ DeliveryProfile = Literal["memory", "durable"]
 TimeMode = Literal["arrival", "event"]
 
 DEFAULT_TOPIC = "apache_logs"
+ADMIN = "admin"  # who is at Airflow as the commands, and as who runs the machine
+ROLES = {"viewer": "viewer", "operator": "user", "admin": "admin"}  # and what Airflow's own login calls them
 MAX_MESSAGE_BYTES = 2 << 20  # what Kafka and its clients take as one record, with key and envelope
 ENVELOPE_BYTES = 64 << 10  # room for these
 WATERMARKS_S: dict[TimeMode, int] = {"arrival": 5, "event": 300}
@@ -263,6 +265,13 @@ class Settings(BaseSettings):
         description="A file that is over is kept open for so long, in case that a server still writes to it",
     )
 
+    # Who logs in at Airflow
+    airflow_users: str = Field(
+        "operator:operator,viewer:viewer",
+        description="Who logs in at Airflow on one machine besides `admin`: NAME:ROLE, with commas; viewer "
+        "looks, operator also triggers and stops, admin also has connections and variables",
+    )
+
     # When Airflow starts runs by itself: cron expressions, in ``timezone``
     maintenance_schedule: Cron = Field(
         "45 3 * * *", description="Checkpoint of the NameNode, old runs and logs"
@@ -308,6 +317,24 @@ class Settings(BaseSettings):
         if found := secret_in(url):
             raise ValueError(f"it holds {found}: put that into the connection LOGPIPE_SOURCE_CONN_ID")
         return url
+
+    @field_validator("airflow_users")
+    @classmethod
+    def _have_roles(cls, users: str) -> str:
+        names = []
+        for user in filter(None, users.split(",")):
+            name, _, role = user.partition(":")
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name) or role not in ROLES:
+                raise ValueError(
+                    f"{user!r} is no user: expected NAME:ROLE, with a role of {', '.join(ROLES)}"
+                )
+            names.append(name)
+        if doubled := {name for name in names if name == ADMIN or names.count(name) > 1}:
+            raise ValueError(
+                f"{', '.join(sorted(doubled))} is named twice: each user has one role, and {ADMIN} is there "
+                "anyway, since the commands log in as that"
+            )
+        return users
 
     @field_validator("file_roots")
     @classmethod
@@ -435,6 +462,11 @@ class Settings(BaseSettings):
         home = Path(os.path.expanduser("~"))  # some users have none, or the root
         project = [] if IS_INSTALLED else [PROJECT_DIR]
         return [Path("/var/log"), *project, *([home] if home.is_absolute() and home != Path("/") else [])]
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The role of each who logs in at Airflow, by name."""
+        return {ADMIN: "admin"} | dict(user.split(":") for user in self.airflow_users.split(",") if user)
 
     @property
     def spark_application(self) -> str:
