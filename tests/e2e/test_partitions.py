@@ -119,14 +119,17 @@ def test_a_days_report_is_a_click_away_from_its_task_and_from_the_page(sealed_da
 
 
 def test_a_sealed_day_starts_who_waits_for_the_asset_and_who_waits_for_its_partition(sealed_day, airflow):
-    runs = {dag_id: airflow.runs(dag_id) for dag_id in ("by_event", "by_partition")}
+    keys = {"by_event": None, "by_partition": sealed_day.isoformat()}
+    before = {dag_id: len(airflow.runs(dag_id)) for dag_id in keys}
     assert finished(airflow, airflow.trigger(DAG_ID, {"date": sealed_day.isoformat()})) == "success"
-    for dag_id, before in runs.items():
-        wait_until(lambda: len(airflow.runs(dag_id)) > len(before), 60, f"a run of {dag_id}", poll_s=1)
-        newest = airflow.runs(dag_id)[0]
-        wait_until(lambda: airflow.run_state(dag_id, newest["dag_run_id"]) == "success", 120, poll_s=1)
-        key = sealed_day.isoformat() if dag_id == "by_partition" else None
-        assert newest["partition_key"] == key
+
+    def new_runs():
+        found = {dag_id: airflow.runs(dag_id) for dag_id in keys}
+        newest = {dag_id: runs[0] for dag_id, runs in found.items() if len(runs) > before[dag_id]}
+        return newest if [run["state"] for run in newest.values()] == ["success", "success"] else None
+
+    newest = wait_until(new_runs, 120, "a run of each", poll_s=1)
+    assert {dag_id: run["partition_key"] for dag_id, run in newest.items()} == keys
     plain, keyed = airflow.asset_events()[-2:]
     assert (
         plain["extra"] == keyed["extra"] == {"date": "2026-03-10", "lines": 0, "digest": Digest().to_json()}
