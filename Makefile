@@ -125,9 +125,10 @@ sbom: install-dev ## Bills of material (CycloneDX, JSON) of the Python packages 
 		-DoutputReactorProjects=false -DincludeTestScope=false -DoutputDirectory=$(abspath build/sbom)
 	@ls -l build/sbom/*.json
 
-docs: install-dev ## Write docs/settings.md from the settings, and the picture of the rooms from the imports
+docs: install-dev ## Write docs/settings.md, docs/public-names.md, and the picture of the rooms, from the code
 	@$(VENV)/python -m logpipe.settings > docs/settings.md
 	@$(VENV)/python -m tests.rooms
+	@$(VENV)/python -m tests.public_names
 
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 	@if [ -x $(LOGPIPE) ]; then $(LOGPIPE) clean; fi

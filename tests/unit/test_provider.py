@@ -6,6 +6,7 @@ from airflow.providers_manager import ProvidersManager
 
 from logpipe.airflow.provider import get_provider_info
 from logpipe.hosts.services import SERVICES
+from tests.public_names import PAGE, page
 
 FORMS = get_provider_info()["connection-types"]
 
@@ -28,3 +29,7 @@ def test_airflow_knows_the_package_its_connections_and_its_links():
     assert {form["connection-type"] for form in FORMS} <= set(known.hooks)
     assert known.field_behaviours["logpipe_replayer"]["placeholders"]["port"] == "9010"
     assert "logpipe.airflow.operators.report.ReportLink" in known.extra_links_class_names
+
+
+def test_the_page_of_public_names_is_what_the_docstrings_say():
+    assert PAGE.read_text() == page(), "`make docs` writes it anew"
