@@ -20,8 +20,9 @@ KINDS = (
 )  # fmt: skip
 HEAD = """# Public names
 
-What a DAG's author may place, from the docstrings; written by `make docs`. [The package](package.md) says how
-to get it. Times are in seconds where a name ends in `_s`; operators and sensors take Airflow's own arguments too.
+What a DAG's author may place, from the docstrings; written by `make docs`. [The package](package.md)
+says how to get it. Times are in seconds where a name ends in `_s`; operators and sensors take Airflow's
+own arguments as well.
 """
 
 
