@@ -13,9 +13,9 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/hdfs_access tests/kafka_access tests/formats tests/unit
 
 .DEFAULT_GOAL := help
-COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
-CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
-.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
+COMMANDS := run stop rotate status replay follow unfollow verify audit seal report forget repair logs
+CLUSTER_COMMANDS := $(addprefix cluster-,$(filter-out rotate,$(COMMANDS)) up down)
+.PHONY: help install install-dev wheel $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
@@ -69,6 +69,7 @@ build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
 
 run: ## Install what is missing, start everything, replay the bundled log, account for every line
 stop: ## Stop everything in order, Flume agents drained first
+rotate: ## Change all passwords and keys; what runs is stopped in order and runs again, no line is lost
 status: ## A table of the services; JSON=1 prints one JSON object
 replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …); ends when all are in HDFS and windows
 follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end), OLDDIR=… where rotation puts old files elsewhere
@@ -114,6 +115,9 @@ lock: install-dev ## Compile requirements.in and requirements-dev.in anew
 lock-jars: | machine ## List the jars of java/pom.xml anew, with their SHA-256, in java/sums
 	@for module in $(MODULES) yarn; do NEW_SUMS=1 bin/install jars $$module || exit; done
 
+wheel: install ## Build the package for an Airflow that exists already, in build/wheel: docs/package.md
+	@$(VENV)/python -m hatchling build -t wheel -d build/wheel
+
 sbom: install-dev ## Bills of material (CycloneDX, JSON) of the Python packages and of the jars, in build/sbom
 	@mkdir -p build/sbom
 	@$(VENV)/cyclonedx-py environment .venv --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom/python.json
@@ -121,9 +125,10 @@ sbom: install-dev ## Bills of material (CycloneDX, JSON) of the Python packages 
 		-DoutputReactorProjects=false -DincludeTestScope=false -DoutputDirectory=$(abspath build/sbom)
 	@ls -l build/sbom/*.json
 
-docs: install-dev ## Write docs/settings.md from the settings, and the picture of the rooms from the imports
+docs: install-dev ## Write docs/settings.md, docs/public-names.md, and the picture of the rooms, from the code
 	@$(VENV)/python -m logpipe.settings > docs/settings.md
 	@$(VENV)/python -m tests.rooms
+	@$(VENV)/python -m tests.public_names
 
 clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 	@if [ -x $(LOGPIPE) ]; then $(LOGPIPE) clean; fi

@@ -4,11 +4,12 @@
 the day's midnight), proves each file by its digest, merges them into few large files with `_manifest.json`
 and `_SUCCESS`, and takes the links of the day away. A day that profile `memory` has read is over by what it
 has committed, and is written anew from the topic. A damaged file is written again from the topic first.
-Then it emits the asset `apache_logs_partition`, called after the topic: schedule a DAG of your own on it, and
-find the date and the number of lines in the event's `extra`. A day without lines is nothing to do, and no
-event; one that is not sealed within `LOGPIPE_SEALED_WITHIN_HOURS` is an alert. Sealed days older than
-`LOGPIPE_KEEP_DAYS` are forgotten. At last the day's lines are read again and counted: `_report.html` and
-`_report.json` beside the manifest, a click away from the task (*Report*) and from the page *Logs*.
+Then it emits the asset `apache_logs_partition`, called after the topic, as a whole and by the partition of
+its date: schedule a DAG of your own on either, and find date, lines and digest in the event's `extra`. A day
+without lines is nothing to do, and no event; one that is not sealed within `LOGPIPE_SEALED_WITHIN_HOURS` is
+an alert. Sealed days older than `LOGPIPE_KEEP_DAYS` are forgotten. At last the day's lines are read again and
+counted: `_report.html` and `_report.json` beside the manifest, a click away from the task (*Report*) and from
+the page *Logs*.
 
 **Start it** daily by `LOGPIPE_PARTITIONS_SCHEDULE` (for the day before), with *Trigger* for any date, or for
 many by a backfill, `airflow backfill create --dag-id hdfs_partitions --from-date … --to-date …`, each run of
@@ -26,12 +27,13 @@ be killed at any moment, and beside the agents.
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from logpipe import settings
 from logpipe.airflow.operators.days import schedule_of
+from logpipe.airflow.operators.lineage import days_asset, topic_asset
 from logpipe.airflow.operators.params import date_param
 from logpipe.airflow.operators.report import ReportOperator
 from logpipe.airflow.operators.seal import SealOperator, day_is_late
@@ -65,7 +67,8 @@ with DAG(
     seal = SealOperator(
         task_id="seal",
         date="{{ params.date }}",
-        outlets=[Asset(name=f"{conf.topic}_partition", uri=f"{conf.hdfs_url}{conf.hdfs_logs_dir}")],
+        inlets=[topic_asset(conf)],
+        outlets=[days_asset(conf)],
     )
     report = ReportOperator(task_id="report", date="{{ params.date }}")
 

@@ -1,8 +1,8 @@
 """A team's own DAG on the pipeline's dated partitions.
 
 It could be scheduled on the asset that `hdfs_partitions` emits, `schedule=[Asset("apache_logs_partition")]`,
-and would find date and lines in `triggering_asset_events`. Here it waits for the day before and has it sealed
-by itself: `HdfsPartitionClosedSensor` is true once no line of the day is missing in HDFS any more,
+and would find date, lines and digest in `triggering_asset_events`. Here it waits for the day before and has
+it sealed by itself: `HdfsPartitionClosedSensor` is true once no line of the day is missing in HDFS any more,
 `RepairOperator` mends what somebody has damaged, `SealOperator` merges it and marks it with `_SUCCESS`,
 `ReportOperator` counts its lines.
 """

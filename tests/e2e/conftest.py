@@ -95,10 +95,18 @@ def own_copy(state_dir: Path, file_roots: Path) -> Iterator[Pipeline]:
                 "extra": {"query": f"X-Amz-Signature={signature}"},
             }
         ),
-        # Somebody who may look and not act; Airflow makes up the password.
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
     }
     copy = Pipeline(environment, state_dir, messages_port, server_port, signature)
+    consumers = state_dir.with_name("consumers")
+    consumers.mkdir()
+    settings = copy.settings()
+    (consumers / "days.py").write_text(CONSUMERS.format(uri=f"{settings.hdfs_url}{settings.hdfs_logs_dir}"))
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundles = [
+        {"name": "dags-folder", "classpath": local, "kwargs": {}},
+        {"name": "consumers", "classpath": local, "kwargs": {"path": str(consumers)}},
+    ]
+    environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
     try:
         yield copy
     finally:
@@ -110,6 +118,18 @@ def own_copy(state_dir: Path, file_roots: Path) -> Iterator[Pipeline]:
             process.kill()
         assert stopped.returncode == 0, stopped.stdout + stopped.stderr
         assert not left, f"left behind: {left}"
+
+
+# DAGs of somebody else, in a folder of their own: one by the plain event, one by its partition.
+CONSUMERS = """
+from airflow.sdk import DAG, Asset, PartitionedAssetTimetable
+from airflow.providers.standard.operators.empty import EmptyOperator
+days = Asset("apache_logs_partition", uri="{uri}")
+for dag_id, schedule in (("by_event", [days]), ("by_partition", PartitionedAssetTimetable(assets=days))):
+    with DAG(dag_id, schedule=schedule, is_paused_upon_creation=False) as dag:
+        EmptyOperator(task_id="told")
+    globals()[dag_id] = dag
+"""
 
 
 @dataclass(frozen=True)

@@ -74,17 +74,26 @@ def logs(airflow, logged_in):
         yield frame
 
 
-@pytest.fixture(scope="module")
-def viewers_password(pipeline, first_run):
-    return json.loads((pipeline.state_dir / "airflow" / "passwords.json").read_text())["viewer"]
+def password_of(pipeline, user):
+    return Layout(pipeline.state_dir).password_file(user).read_text().strip()
 
 
-@pytest.fixture(scope="module")
-def viewer(airflow, viewers_password):
-    """What somebody sends along who may look and not act."""
-    known = {"username": "viewer", "password": viewers_password}
+def sent_by(user, airflow, pipeline):
+    """What somebody sends along who has logged in."""
+    known = {"username": user, "password": password_of(pipeline, user)}
     answer = httpx.post(f"{airflow.url}/auth/token", json=known)
     return {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
+
+
+@pytest.fixture(scope="module")
+def viewers_password(pipeline, first_run):
+    return password_of(pipeline, "viewer")
+
+
+@pytest.fixture(scope="module")
+def viewer(airflow, pipeline):
+    """Somebody who may look and not act."""
+    return sent_by("viewer", airflow, pipeline)
 
 
 def test_nothing_of_it_is_seen_without_a_login(airflow):
@@ -108,6 +117,26 @@ def test_a_viewer_sees_and_cannot_act(airflow, viewer, browser, viewers_password
         act(logs, "Repair")
         logs.get_by_text("Your user may see runs, but not start them.").wait_for()
     window.close()
+
+
+def test_an_operator_starts_and_stops_and_changes_nothing_of_airflows(pipeline, first_run, airflow):
+    operator = sent_by("operator", airflow, pipeline)
+    with httpx.Client(base_url=f"{airflow.url}/api/v2", headers=operator, timeout=60) as asked:
+        begun = asked.post(
+            "/dags/repair_day/dagRuns", json={"logical_date": None, "conf": {"date": "2026-01-01"}}
+        )
+        assert begun.status_code == 200, begun.text
+        run = f"/dags/repair_day/dagRuns/{begun.json()['dag_run_id']}"
+        assert asked.patch(run, json={"state": "failed"}).status_code == 200
+        for path in ("/connections", "/connections/replayer_default", "/variables", "/config"):
+            assert asked.get(path).status_code == 403, path
+        known = {"connection_id": "other", "conn_type": "http", "host": "localhost"}
+        assert asked.post("/connections", json=known).status_code == 403
+        assert asked.post("/connections/test", json=known).status_code == 403
+        assert asked.post("/variables", json={"key": "other", "value": "1"}).status_code == 403
+    assert httpx.get(f"{airflow.url}/logpipe/api/flow", headers=operator).json()["stations"]
+    assert Layout(pipeline.state_dir).password_file("operator").stat().st_mode & 0o777 == 0o600
+    assert "operator: user operator, password in" in first_run.output
 
 
 def act(logs, name):

@@ -118,6 +118,25 @@ def test_a_days_report_is_a_click_away_from_its_task_and_from_the_page(sealed_da
     report.get_by_text('"date":"2026-03-10"').wait_for()
 
 
+def test_a_sealed_day_starts_who_waits_for_the_asset_and_who_waits_for_its_partition(sealed_day, airflow):
+    keys = {"by_event": None, "by_partition": sealed_day.isoformat()}
+    before = {dag_id: len(airflow.runs(dag_id)) for dag_id in keys}
+    assert finished(airflow, airflow.trigger(DAG_ID, {"date": sealed_day.isoformat()})) == "success"
+
+    def new_runs():
+        found = {dag_id: airflow.runs(dag_id) for dag_id in keys}
+        newest = {dag_id: runs[0] for dag_id, runs in found.items() if len(runs) > before[dag_id]}
+        return newest if [run["state"] for run in newest.values()] == ["success", "success"] else None
+
+    newest = wait_until(new_runs, 120, "a run of each", poll_s=1)
+    assert {dag_id: run["partition_key"] for dag_id, run in newest.items()} == keys
+    plain, keyed = airflow.asset_events()[-2:]
+    assert (
+        plain["extra"] == keyed["extra"] == {"date": "2026-03-10", "lines": 0, "digest": Digest().to_json()}
+    )
+    assert {plain["partition_key"], keyed["partition_key"]} == {None, "2026-03-10"}
+
+
 def test_repair_has_nothing_to_do(pipeline, first_run):
     answer = pipeline.command("repair")
     assert (answer.returncode, answer.stdout.strip()) == (0, "Nothing was repaired."), answer.stderr

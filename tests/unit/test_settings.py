@@ -53,6 +53,13 @@ def test_what_the_windows_do_follows_from_few_settings():
         ({"max_line_bytes": 2 << 20}, r"LOGPIPE_MAX_LINE_BYTES=2097152: .*less than or equal to 2031616"),
         ({"window_s": 60, "slide_s": 25}, r"slide_s is 25, expected a divisor of window_s, 60"),
         ({"windows_time": "departure"}, r"LOGPIPE_WINDOWS_TIME=departure: .*'arrival' or 'event'"),
+        (
+            {"airflow_users": "ann:boss"},
+            r"LOGPIPE_AIRFLOW_USERS=ann:boss: 'ann:boss' is no user.*viewer, operator",
+        ),
+        ({"airflow_users": "ann:viewer,ann:admin"}, r"ann is named twice"),
+        ({"airflow_users": "admin:admin"}, r"admin is named twice"),
+        ({"airflow_users": "../x:viewer"}, r"'../x:viewer' is no user"),
         ({"hdfs_logs_dir": "logs"}, r"hdfs_logs_dir is logs, expected an absolute path"),
         ({"hdfs_logs_dir": "/user/_logs"}, r"hdfs_logs_dir is /user/_logs, .*begin with _"),
         (

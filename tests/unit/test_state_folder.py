@@ -8,7 +8,7 @@ from rich.console import Console
 
 from logpipe import settings as project_settings
 from logpipe.cli.machine import MachineTarget
-from logpipe.hosts.layout import Layout, LayoutError
+from logpipe.hosts.layout import FERNET_KEY, Layout, LayoutError
 from tests.ports import free_ports
 
 
@@ -100,3 +100,27 @@ def test_to_look_at_a_pipeline_that_never_was_makes_nothing(layout, machine):
     assert machine.stop() == 0
     assert machine.clean() == 0
     assert not layout.state_dir.exists()
+
+
+def test_each_user_has_a_password_in_a_file_of_the_owner_only(layout):
+    first = layout.passwords({"admin": "admin", "ann": "viewer", "ops": "operator"})
+    file = layout.password_file("ann")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text().strip() == first["ann"]
+    assert len({*first.values()}) == 3
+    assert layout.passwords(["ann"]) == {name: first[name] for name in ("admin", "ann")}
+    assert not layout.password_file("ops").exists()
+
+
+def test_secrets_are_renewed_and_the_old_key_is_kept_until_nobody_needs_it(layout):
+    old, password = layout.secrets(), layout.passwords(["ann"])["ann"]
+    layout.renew_secrets()
+    new = layout.secrets()
+    assert [name for name in old if old[name] == new[name]] == []
+    assert new[FERNET_KEY].endswith(f",{old[FERNET_KEY]}")
+    assert layout.passwords(["ann"])["ann"] != password
+    layout.renew_secrets()  # the one before was killed half-way
+    assert layout.secrets()[FERNET_KEY].endswith(f",{new[FERNET_KEY]}")
+    layout.drop_old_keys()
+    assert old[FERNET_KEY] not in layout.secrets_file.read_text()
+    assert "," not in layout.secrets()[FERNET_KEY]

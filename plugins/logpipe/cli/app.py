@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from logpipe.settings import DeliveryProfile
+from logpipe.settings import DeliveryProfile, SettingsError
 
 if TYPE_CHECKING:
     from logpipe.cli.cluster import ClusterTarget
@@ -53,6 +53,9 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> None:
         try:
             status = super().invoke(ctx)
+        except SettingsError as error:  # before all that knows the others is loaded
+            print(f"\n{error}", file=sys.stderr)
+            status = 1
         except _expected_errors() as error:
             print(f"\n{error}", file=sys.stderr)
             status = 1
@@ -91,6 +94,7 @@ def _target(context: typer.Context) -> "MachineTarget | ClusterTarget | InsideTa
     from logpipe.cli.terminal import make_console
 
     settings, console = project_settings.load(), make_console()
+    project_settings.must_be_checkout(f"`logpipe {context.info_name}`")
     if context.obj is Place.CLUSTER:
         from logpipe.cli.cluster import ClusterTarget
 
@@ -442,6 +446,21 @@ def logs(
 def stop(context: typer.Context) -> int:
     """Stop everything in order, the Flume agents drained first; the data stays."""
     return _target(context).stop()
+
+
+@app.command()
+def rotate(context: typer.Context) -> int:
+    """Change all passwords and keys of this machine, those of Airflow's users too; no line is lost.
+
+    What runs is stopped in order, as by `logpipe stop`, and runs again afterwards: replays and followed logs
+    go on where they were. Who was logged in at Airflow logs in again. Killed half-way: run it again.
+    """
+    from logpipe.cli.machine import MachineTarget
+
+    target = _target(context)
+    if not isinstance(target, MachineTarget):
+        raise typer.BadParameter("only one machine's are changed by a command: docs/operations.md, Secrets")
+    return target.rotate()
 
 
 @app.command()

@@ -13,11 +13,12 @@ from logpipe.cli.target import Reachable, where
 from logpipe.cli.terminal import StartDisplay
 from logpipe.clients.airflow import Airflow
 from logpipe.clients.replayer import Replayer
+from logpipe.hosts import configuration
 from logpipe.hosts.connections import airflow_of, client
 from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.stack import ServiceStatus, Stack, StackError
 from logpipe.hosts.probes import listens
-from logpipe.hosts.services import PROCESS_HOST, REPLAYER, names
+from logpipe.hosts.services import PROCESS_HOST, REPLAYER, encrypt_anew, names
 from logpipe.replayer.front_door import check_source
 from logpipe.settings import Settings
 
@@ -95,7 +96,11 @@ class MachineTarget(Reachable):
         return status
 
     def _print_where(self) -> None:
-        self.console.print(where(self.page(), AIRFLOW_USER, self.stack.layout.secrets_file))
+        layout = self.stack.layout
+        self.console.print(where(self.page(), AIRFLOW_USER, layout.secrets_file))
+        others = [(user, role) for user, role in self.settings.roles.items() if user != AIRFLOW_USER]
+        for user, role in others:
+            self.console.print(f"  {role}: user {user}, password in {layout.password_file(user)}")
 
     @contextmanager
     def started(self) -> Iterator[None]:
@@ -126,6 +131,31 @@ class MachineTarget(Reachable):
         self.console.print(
             f"Ended {left} processes that outlived their process host." if left else "Nothing runs."
         )
+        return 0
+
+    def rotate(self) -> int:
+        """Everything is stopped, and started again with other secrets: each stands in what starts with it."""
+        stack, layout = self.stack, self.stack.layout
+        layout.claim(self.settings.topic)
+        runs = stack.host.is_running()
+        streams = [
+            (process.service, process.variant or "")
+            for process in (stack.host.client.processes() if runs else ())
+            if process.pid and process.service in names("stream")
+        ]
+        self.stop()
+        layout.renew_secrets()
+        configuration.write_all(self.settings, layout)
+        stack.prepare(encrypt_anew)
+        layout.drop_old_keys()
+        configuration.write_all(self.settings, layout)
+        self.console.print(f"Passwords and keys are other ones now: {layout.secrets_file}")
+        if runs:
+            with StartDisplay(self.console) as display:
+                stack.up(display)
+            for service, variant in sorted(streams, key=lambda each: names("stream").index(each[0])):
+                stack.launch(service, variant)
+            self._print_where()
         return 0
 
     def clean(self) -> int:

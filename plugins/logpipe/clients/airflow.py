@@ -11,7 +11,6 @@ import httpx
 from logpipe.clients.errors import RefusedError, UnreachableError
 from logpipe.clients.http import HttpService
 
-USER = "admin"
 PIPELINE_DAG = "replay_log"
 SERVICES_DAG = "stream_services"
 FOLLOW_DAG = "follow_logs"

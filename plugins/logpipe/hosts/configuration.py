@@ -11,7 +11,7 @@ from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, CONF_DIR, Layout, write_private
 from logpipe.hosts.services import AGENT_ROLES, KAFKA_FORMAT, PROCESS_HOST
 from logpipe.hosts.services import KAFKA as KAFKA_SERVICE
-from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, Settings, SettingsError
+from logpipe.settings import MAX_MESSAGE_BYTES, PROJECT_DIR, ROLES, Settings, SettingsError
 from logpipe.settings.kafka_access import (
     ADMIN,
     ADMIN_USER,
@@ -57,9 +57,7 @@ def write_all(settings: Settings, layout: Layout) -> None:
     write_private(layout.conf_dir / KAFKA, filled(KAFKA, values) + security)
     write_logins(settings, layout, *AGENT_ROLES)
     write_private(layout.airflow_dir / "airflow.cfg", filled(AIRFLOW, values))
-    passwords = layout.airflow_dir / "passwords.json"  # Airflow adds those of users that it is told of
-    known = json.loads(passwords.read_text()) if passwords.exists() else {}
-    write_private(passwords, json.dumps(known | {AIRFLOW_USER: secrets["airflow_admin_password"]}))
+    write_private(layout.airflow_dir / "passwords.json", json.dumps(layout.passwords(settings.roles)))
     found = connections(
         settings, secrets, lambda service: settings.process_host if service is PROCESS_HOST else settings.host
     )
@@ -147,7 +145,7 @@ def machine_values(settings: Settings, layout: Layout, secrets: Mapping[str, str
         # Airflow
         "project_dir": PROJECT_DIR,
         "airflow_dir": home,
-        "airflow_user": AIRFLOW_USER,
+        "airflow_users": ",".join(f"{user}:{ROLES[role]}" for user, role in settings.roles.items()),
         "passwords_file": home / "passwords.json",
         "connections_file": home / "connections.json",
         "api_url": f"http://{host}:{settings.airflow_port}",
@@ -206,7 +204,7 @@ CLUSTER_VALUES: dict[str, object] = {
     # Airflow
     "project_dir": "/opt/logpipe",
     "airflow_dir": "/data/airflow",
-    "airflow_user": AIRFLOW_USER,
+    "airflow_users": f"{AIRFLOW_USER}:admin",
     "passwords_file": "/tmp/passwords.json",  # noqa: S108  # of a container
     "connections_file": "/run/secrets/connections.json",
     "api_url": "http://airflow-api-server:8080",

@@ -7,12 +7,12 @@ import secrets
 import shutil
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from logpipe.clients import airflow
-from logpipe.settings import DEFAULT_TOPIC, PROJECT_DIR, Settings
+from logpipe.settings import ADMIN, DEFAULT_TOPIC, PROJECT_DIR, Settings
 from logpipe.settings.kafka_access import FOLDER as KAFKA_ACCESS_FOLDER
 
 BUILD_DIR = PROJECT_DIR / "build"
@@ -21,10 +21,11 @@ PYTHON = PROJECT_DIR / ".venv" / "bin" / "python"
 AIRFLOW = PROJECT_DIR / ".venv" / "bin" / "airflow"
 
 USER = "logpipe"  # login of the process host and of the replayer
-AIRFLOW_USER = airflow.USER
+AIRFLOW_USER = ADMIN
 
 
 FORMAT = 2  # of the state folder; 1, of version 0.1.0, said nothing
+FERNET_KEY = "airflow_fernet_key"  # the newest; behind it with commas those before, while they are needed
 CLUSTER_FOLDER = "cluster"  # in the state folder; its data is in the engine's volumes
 ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock"}  # what may be there before a machine's pipeline is
 
@@ -48,6 +49,10 @@ class Layout:
     def secrets_file(self) -> Path:
         """Generated passwords and keys, mode 600."""
         return self.state_dir / "secrets.json"
+
+    def password_file(self, user: str) -> Path:
+        """The password of somebody who logs in at Airflow, and nothing else, to be handed over; mode 600."""
+        return self.state_dir / "logins" / user
 
     @property
     def conf_dir(self) -> Path:
@@ -195,24 +200,60 @@ class Layout:
             with contextlib.suppress(PermissionError):  # a disk that is mounted there may be another user's
                 path.chmod(0o700)
 
+    def passwords(self, users: Collection[str]) -> dict[str, str]:
+        """The passwords of those who log in at Airflow; made for who has none, deleted of who is no user."""
+        found = {AIRFLOW_USER: self.secrets()["airflow_admin_password"]}
+        for user in set(users) - {AIRFLOW_USER}:
+            path = self.password_file(user)
+            if not path.exists():
+                write_private(path, secrets.token_urlsafe(12) + "\n")
+            found[user] = path.read_text().strip()
+        for path in self.password_file("").glob("*"):
+            if path.name not in found:
+                path.unlink()
+        return found
+
     def secrets(self) -> dict[str, str]:
         """Read the secrets; generate those that do not exist yet."""
         known: dict[str, str] = {}
         if self.secrets_file.exists():
             known = json.loads(self.secrets_file.read_text())
-        fresh = {
-            "airflow_admin_password": secrets.token_urlsafe(12),
-            "process_host_password": secrets.token_urlsafe(24),
-            "replayer_password": secrets.token_urlsafe(24),
-            "page_password": secrets.token_urlsafe(24),
-            "airflow_fernet_key": urlsafe_b64encode(os.urandom(32)).decode(),
-            "airflow_jwt_secret": secrets.token_urlsafe(48),
-            "airflow_session_secret": secrets.token_urlsafe(48),
-        }
+        fresh = _fresh_secrets()
         if fresh.keys() - known.keys():
             known = fresh | known
-            write_private(self.secrets_file, json.dumps(known, indent=2) + "\n")
+            self._write(known)
         return known
+
+    def renew_secrets(self) -> None:
+        """Make all secrets anew, and the passwords of Airflow's users; for when nothing of this copy runs.
+
+        What Airflow has encrypted needs the keys before the new one, until `drop_old_keys`.
+        """
+        known = self.secrets()
+        fresh = _fresh_secrets()
+        keys = f"{fresh[FERNET_KEY]},{known[FERNET_KEY]}"
+        self._write(known | fresh | {FERNET_KEY: keys})
+        shutil.rmtree(self.password_file(""), ignore_errors=True)
+
+    def drop_old_keys(self) -> None:
+        """Forget the keys before the newest one."""
+        known = self.secrets()
+        self._write(known | {FERNET_KEY: known[FERNET_KEY].partition(",")[0]})
+
+    def _write(self, known: dict[str, str]) -> None:
+        write_private(self.secrets_file, json.dumps(known, indent=2) + "\n")
+
+
+def _fresh_secrets() -> dict[str, str]:
+    return {
+        "airflow_admin_password": secrets.token_urlsafe(12),
+        "process_host_password": secrets.token_urlsafe(24),
+        "replayer_password": secrets.token_urlsafe(24),
+        "page_password": secrets.token_urlsafe(24),
+        FERNET_KEY: urlsafe_b64encode(os.urandom(32)).decode(),
+        "airflow_jwt_secret": secrets.token_urlsafe(48),
+        "airflow_session_secret": secrets.token_urlsafe(48),
+    }
 
 
 def _holds_something(folder: Path) -> bool:

@@ -42,12 +42,15 @@ Kind = Literal["host", "store", "batch", "stream", "airflow", "cluster"]
 
 @dataclass(frozen=True)
 class Connection:
-    """How Airflow finds a service: the connection's id, the port's name, the name of its password."""
+    """How Airflow finds a service: the connection's id, the port's name, the name of its password, its type.
+
+    The types of ours are those of `logpipe.airflow.provider`.
+    """
 
     conn_id: str
     port: str
     secret: str = ""
-    conn_type: str = "http"
+    conn_type: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,7 @@ def _agent(flume_conf: Path, agent: AgentFiles) -> Service:
         ports=(*sorted(name.lower() for name in set.union(*ports)), metrics),
         ready=(Http(metrics, "/metrics", "^flume_channel_"), *(Tcp(port) for port in always)),
         undrained=lambda settings: _undrained_agent(settings, number, empties_topic=agent.empties_topic),
-        connection=Connection(f"flume_agent{number}_default", metrics),
+        connection=Connection(f"flume_agent{number}_default", metrics, conn_type="logpipe_flume_agent"),
         task=Task(f"agent_{number}", "FlumeAgent"),
         empties_topic=agent.empties_topic,
         on_cluster=EDGE_HOSTS,
@@ -320,7 +323,7 @@ WINDOWS_JOB = Service(
     environment=_windows_environment,
     ports=("spark_ui_port",),
     ready=(Http("spark_ui_port", "/api/v1/applications"),),
-    connection=Connection("spark_driver_default", "spark_ui_port"),
+    connection=Connection("spark_driver_default", "spark_ui_port", conn_type="logpipe_spark_driver"),
     task=Task("spark_job", "WindowsJob"),
     stop_wait_s=30,
     separate_stderr=True,
@@ -332,7 +335,9 @@ REPLAYER = Service(
     command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.replayer"),
     ports=("replayer_port",),
     ready=(Http("replayer_port", "/health"),),
-    connection=Connection("replayer_default", "replayer_port", "replayer_password"),
+    connection=Connection(
+        "replayer_default", "replayer_port", "replayer_password", conn_type="logpipe_replayer"
+    ),
     task=Task("replayer", "Replayer", stays=False),
     on_cluster=EDGE_HOSTS,
 )
@@ -344,7 +349,7 @@ PAGE = Service(
     environment=lambda settings, layout: airflow_environment(layout),  # it may have to send alerts itself
     ports=("page_port",),
     ready=(Http("page_port", "/health"),),
-    connection=Connection("page_default", "page_port", "page_password"),
+    connection=Connection("page_default", "page_port", "page_password", conn_type="logpipe_page"),
     on_cluster=("page",),
 )
 
@@ -362,6 +367,14 @@ def _migrate(settings: Settings, layout: Layout) -> Preparation | None:
         airflow_environment(layout),
         (stamp, version),
     )
+
+
+def encrypt_anew(settings: Settings, layout: Layout) -> Preparation | None:
+    """What Airflow's database holds encrypted is encrypted by the newest key."""
+    if not (layout.airflow_dir / "airflow.db").exists():
+        return None
+    command = (str(AIRFLOW), "rotate-fernet-key")
+    return Preparation("Encrypting Airflow's database anew", command, airflow_environment(layout))
 
 
 def _airflow(
@@ -408,7 +421,9 @@ PROCESS_HOST = Service(
     kind="host",
     ports=("supervisor_port",),
     ready=(Tcp("supervisor_port"),),
-    connection=Connection("process_host_default", "supervisor_port", "process_host_password"),
+    connection=Connection(
+        "process_host_default", "supervisor_port", "process_host_password", conn_type="logpipe_process_host"
+    ),
     on_cluster=EDGE_HOSTS,
 )
 

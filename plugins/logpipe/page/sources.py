@@ -13,7 +13,6 @@ from logpipe.accounting.source import ledger
 from logpipe.accounting.verify import verify
 from logpipe.accounting.watch import Observation, observe
 from logpipe.alerts.facts import Heal
-from logpipe.clients.airflow import USER as USER_OF_AIRFLOW
 from logpipe.clients.airflow import Airflow
 from logpipe.clients.flume import FlumeAgent, FlumeMetrics
 from logpipe.clients.hdfs import Hdfs
@@ -25,7 +24,7 @@ from logpipe.page.watched import Interest, Watched
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
 from logpipe.serving import USER, read_password
-from logpipe.settings import Settings
+from logpipe.settings import ADMIN, Settings
 
 BUSY_S, SLOW_S, IDLE_S, IDLE_SLOW_S = 2.0, 15.0, 15.0, 60.0
 
@@ -108,7 +107,7 @@ def _heals(settings: Settings, host: str) -> Callable[[], tuple[Heal, ...]]:
 
 def _airflow(settings: Settings, host: str) -> Airflow:
     password = read_password(settings.state_dir, "airflow_admin_password")
-    client = Airflow([host], settings.airflow_port, USER_OF_AIRFLOW, password, timeout_s=TIMEOUT_S)
+    client = Airflow([host], settings.airflow_port, ADMIN, password, timeout_s=TIMEOUT_S)
     client.patience_s = 0
     return client
 

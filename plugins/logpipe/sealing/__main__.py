@@ -60,6 +60,7 @@ def report_of(settings: Settings, day: date) -> dict[str, Any]:
             "status": "forgotten" if sealed.forgotten_at else "sealed",
             "lines": sealed.lines,
             "bytes": sealed.size_bytes,
+            "digest": sealed.digest.to_json(),
             "files": len(sealed.files),
             "unconfirmed": sealed.unconfirmed,
         }

@@ -23,7 +23,11 @@ from logpipe.settings import kafka_access
 from logpipe.settings.redaction import redacted, secret_in
 from logpipe.settings.source_hosts import PUBLIC, SourceHosts
 
-PROJECT_DIR = Path(__file__).resolve().parents[3]
+# A wheel has what is needed of a checkout in this folder of the package, each thing where it stands there.
+_SHIPPED = Path(__file__).resolve().parents[1] / "shipped"
+IS_INSTALLED = _SHIPPED.is_dir()
+PROJECT_DIR = _SHIPPED if IS_INSTALLED else Path(__file__).resolve().parents[3]
+_STATE_HOME = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Cron = Annotated[str, Field(pattern=r"^$|^(\S+ ){4}\S+$")]
@@ -31,6 +35,8 @@ DeliveryProfile = Literal["memory", "durable"]
 TimeMode = Literal["arrival", "event"]
 
 DEFAULT_TOPIC = "apache_logs"
+ADMIN = "admin"  # who is at Airflow as the commands, and as who runs the machine
+ROLES = {"viewer": "viewer", "operator": "user", "admin": "admin"}  # and what Airflow's own login calls them
 MAX_MESSAGE_BYTES = 2 << 20  # what Kafka and its clients take as one record, with key and envelope
 ENVELOPE_BYTES = 64 << 10  # room for these
 WATERMARKS_S: dict[TimeMode, int] = {"arrival": 5, "event": 300}
@@ -38,6 +44,20 @@ WATERMARKS_S: dict[TimeMode, int] = {"arrival": 5, "event": 300}
 
 class SettingsError(ValueError):
     """A setting has a value that cannot work; the message names the variable and the value."""
+
+
+def must_be_checkout(what: str) -> None:
+    """Refuse what a wheel has not the parts for.
+
+    Raises:
+        SettingsError: this is installed from a wheel; the message says what is not there, and what to do.
+    """
+    if IS_INSTALLED:
+        raise SettingsError(
+            f"{what} needs the project's checkout (conf/, java/, docker/), and logpipe is installed as a "
+            f"package in {PROJECT_DIR.parent}: clone the project and use make there. With an Airflow, a "
+            "Kafka and an HDFS that are there already, the package's DAGs do it: see docs/package.md"
+        )
 
 
 def zone_of(name: str) -> tzinfo:
@@ -78,7 +98,10 @@ class Settings(BaseSettings):
         "password, so whoever reaches them reads, writes and deletes",
     )
     port_offset: int = Field(0, ge=0, le=50000, description="Added to every port that is left at its default")
-    state_dir: Path = Field(PROJECT_DIR / ".state", description="Data, logs and secrets of this copy")
+    state_dir: Path = Field(
+        _STATE_HOME / "logpipe" if IS_INSTALLED else PROJECT_DIR / ".state",
+        description="Data, logs and secrets of this copy",
+    )
 
     # Ports. The first three are the original's.
     netcat_port: Port = Field(9999, description="Flume agent 1, netcat source")
@@ -296,6 +319,13 @@ class Settings(BaseSettings):
         description="A file that is over is kept open for so long, in case that a server still writes to it",
     )
 
+    # Who logs in at Airflow
+    airflow_users: str = Field(
+        "operator:operator,viewer:viewer",
+        description="Who logs in at Airflow on one machine besides `admin`: NAME:ROLE, with commas; viewer "
+        "looks, operator also triggers and stops, admin also has connections and variables",
+    )
+
     # When Airflow starts runs by itself: cron expressions, in ``timezone``
     maintenance_schedule: Cron = Field(
         "45 3 * * *", description="Checkpoint of the NameNode, old runs and logs"
@@ -341,6 +371,24 @@ class Settings(BaseSettings):
         if found := secret_in(url):
             raise ValueError(f"it holds {found}: put that into the connection LOGPIPE_SOURCE_CONN_ID")
         return url
+
+    @field_validator("airflow_users")
+    @classmethod
+    def _have_roles(cls, users: str) -> str:
+        names = []
+        for user in filter(None, users.split(",")):
+            name, _, role = user.partition(":")
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name) or role not in ROLES:
+                raise ValueError(
+                    f"{user!r} is no user: expected NAME:ROLE, with a role of {', '.join(ROLES)}"
+                )
+            names.append(name)
+        if doubled := {name for name in names if name == ADMIN or names.count(name) > 1}:
+            raise ValueError(
+                f"{', '.join(sorted(doubled))} is named twice: each user has one role, and {ADMIN} is there "
+                "anyway, since the commands log in as that"
+            )
+        return users
 
     @field_validator("file_roots")
     @classmethod
@@ -505,7 +553,13 @@ class Settings(BaseSettings):
         if self.file_roots:
             return [Path(folder) for folder in self.file_roots.split(":") if folder]
         home = Path(os.path.expanduser("~"))  # some users have none, or the root
-        return [Path("/var/log"), PROJECT_DIR, *([home] if home.is_absolute() and home != Path("/") else [])]
+        project = [] if IS_INSTALLED else [PROJECT_DIR]
+        return [Path("/var/log"), *project, *([home] if home.is_absolute() and home != Path("/") else [])]
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The role of each who logs in at Airflow, by name."""
+        return {ADMIN: "admin"} | dict(user.split(":") for user in self.airflow_users.split(",") if user)
 
     @property
     def spark_application(self) -> str:

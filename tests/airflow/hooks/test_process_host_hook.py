@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.clients.errors import UnreachableError
 from logpipe.clients.process_host import ProcessHost, ProcessHostError
+from logpipe.hosts.layout import USER
 from tests.airflow.real_parts import ProcessHostUnderTest, connect
 from tests.waiting import wait_until
 
@@ -145,3 +147,19 @@ def test_a_connection_can_be_narrowed_to_one_of_its_hosts(
     assert not ProcessHostHook(f"two_hosts@{here}").get_conn().state("web").up
     connect(monkeypatch, "one_host", host=here, port=1, **login)
     assert not ProcessHostHook("one_host@localhost").get_conn().state("web").up
+
+
+def test_a_connections_test_says_what_was_seen(process_host: ProcessHostUnderTest, monkeypatch) -> None:
+    fine, told = ProcessHostHook().test_connection()
+    assert fine
+    assert re.fullmatch(r".*: running, \d+ processes", told)
+    connect(
+        monkeypatch,
+        "process_host_default",
+        host=process_host.settings.process_host,
+        login=USER,
+        password="wrong",
+    )
+    fine, told = ProcessHostHook().test_connection()
+    assert not fine
+    assert "refused login and password" in told

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
+from airflow.sdk.definitions.asset import AssetUniqueKey
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.execution_time.context import OutletEventAccessor
 
 from logpipe.airflow.hooks.services import ProcessHostHook
 from logpipe.airflow.operators.host_program import HostProgramError
 from logpipe.airflow.operators.seal import SealOperator
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionClosedSensor
+from logpipe.digest import Digest
 from tests.airflow.operators import day_programs
 from tests.airflow.operators.day_programs import pipeline_with
 from tests.airflow.real_parts import connect_stores
@@ -38,7 +41,7 @@ class Run:
     """One task of one DAG run; follows it through the triggerer."""
 
     def __init__(self) -> None:
-        self.events: dict[Asset, Any] = {ASSET: SimpleNamespace(extra={})}
+        self.events: dict[Asset, Any] = {ASSET: OutletEventAccessor(key=AssetUniqueKey.from_asset(ASSET))}
         self.context: Any = {
             "ti": SimpleNamespace(xcom_push=lambda key, value: None),
             "dag_run": SimpleNamespace(
@@ -60,7 +63,9 @@ def test_a_day_that_had_to_be_mended_is_sealed_and_told(pipeline: Pipeline) -> N
     report = run.execute()
     assert (report["status"], report["lines"]) == ("sealed", 20)
     assert pipeline.lines() == Counter(LINES)
-    assert run.events[ASSET].extra == {"date": DAY.isoformat(), "lines": 20}
+    told = {"date": DAY.isoformat(), "lines": 20, "digest": Digest.of(LINES).to_json()}
+    assert run.events[ASSET].extra == told
+    assert run.events[ASSET].partition_keys == {None, DAY.isoformat()}
     assert run.methods == ["finish"]
 
 

@@ -1,5 +1,6 @@
 """Services with an address of their own: host, port, login and password of a connection."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -21,13 +22,17 @@ Client = TypeVar("Client")
 class ServiceHook(BaseHook, Generic[Client]):
     """Makes the client of a connection, which may name several hosts, with commas.
 
+    A connection of any type does, ``http`` among them; one of the type of the hook's own has a form in
+    Airflow's page that asks for what the service needs (`logpipe.airflow.provider`).
+
     Args:
         conn_id: the connection; of one that names several, ``CONNECTION@HOST`` is one of its hosts alone.
     """
 
     client_class: Callable[..., Client]
     conn_name_attr = "conn_id"
-    conn_type = "http"
+    conn_type: ClassVar[str]
+    hook_name: ClassVar[str]
     default_conn_name: ClassVar[str]
 
     def __init__(self, conn_id: str | None = None) -> None:
@@ -58,6 +63,17 @@ class ServiceHook(BaseHook, Generic[Client]):
         """What else the client takes."""
         return {}
 
+    @abstractmethod
+    def greet(self, client: Client) -> str:
+        """Ask what changes nothing and needs the password, if there is one; say what was answered."""
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether the service answers who has this connection, and what it said: Airflow's *Test*."""
+        try:
+            return True, self.greet(self.get_conn())
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is the answer
+            return False, str(error)
+
 
 def _hosts(connection: Any) -> list[str]:
     return [host.strip() for host in (connection.host or "").split(",")]
@@ -68,7 +84,17 @@ class ProcessHostHook(ServiceHook[ProcessHost]):
 
     client_class = ProcessHost
     default_conn_name = "process_host_default"
+    conn_type = "logpipe_process_host"
     hook_name = "Process host (supervisord)"
+
+    def greet(self, client: ProcessHost) -> str:
+        """What it does now."""
+        states = [
+            f"{host}: {client.call('getState', host=host)['statename'].lower()}, "
+            f"{sum(process.up for process in client.processes(host))} processes"
+            for host in client.hosts
+        ]
+        return "; ".join(states)
 
 
 class FlumeAgentHook(ServiceHook[FlumeAgent]):
@@ -76,7 +102,13 @@ class FlumeAgentHook(ServiceHook[FlumeAgent]):
 
     client_class = FlumeAgent
     default_conn_name = "flume_agent1_default"
+    conn_type = "logpipe_flume_agent"
     hook_name = "Flume agent"
+
+    def greet(self, client: FlumeAgent) -> str:
+        """What it does now."""
+        found = client.metrics()
+        return f"{found.received_events} events received, {found.drained_events} drained since its start"
 
 
 class ReplayerHook(ServiceHook[Replayer]):
@@ -84,7 +116,12 @@ class ReplayerHook(ServiceHook[Replayer]):
 
     client_class = Replayer
     default_conn_name = "replayer_default"
+    conn_type = "logpipe_replayer"
     hook_name = "Log replayer"
+
+    def greet(self, client: Replayer) -> str:
+        """What it does now."""
+        return f"{client.health()} replays run, {len(client.follows())} logs are followed"
 
 
 class PageHook(ServiceHook[LogsPage]):
@@ -92,7 +129,13 @@ class PageHook(ServiceHook[LogsPage]):
 
     client_class = LogsPage
     default_conn_name = "page_default"
+    conn_type = "logpipe_page"
     hook_name = "Page of the logs"
+
+    def greet(self, client: LogsPage) -> str:
+        """What it does now."""
+        client.get("/days")
+        return "it answers"
 
 
 class SparkDriverHook(ServiceHook[SparkDriver]):
@@ -100,7 +143,12 @@ class SparkDriverHook(ServiceHook[SparkDriver]):
 
     client_class = SparkDriver
     default_conn_name = "spark_driver_default"
+    conn_type = "logpipe_spark_driver"
     hook_name = "Spark driver"
+
+    def greet(self, client: SparkDriver) -> str:
+        """What it does now."""
+        return f"application {client.application_id()}"
 
 
 class YarnHook(ServiceHook[Yarn]):
@@ -108,10 +156,15 @@ class YarnHook(ServiceHook[Yarn]):
 
     client_class = Yarn
     default_conn_name = "yarn_default"
+    conn_type = "logpipe_yarn"
     hook_name = "YARN ResourceManager"
 
     def _more(self) -> dict[str, Any]:
         return of_hadoop(load())
+
+    def greet(self, client: Yarn) -> str:
+        """What it does now."""
+        return f"cluster {client.get('/ws/v1/cluster/info')['clusterInfo']['state'].lower()}"
 
 
 def agent_conn_ids(*, empties_topic: bool) -> list[str]:

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from logpipe import settings
+from logpipe.airflow.operators.lineage import lineage, topic_asset
 from logpipe.airflow.operators.replayer import ReplayerWorkTask
+from logpipe.digest import Digest
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 
@@ -38,6 +42,8 @@ class ReplayOperator(ReplayerWorkTask):
     template_fields: Sequence[str] = (
         *ReplayerWorkTask.template_fields, "url", "pace", "profile", "limit", "format", "source_conn_id",
     )  # fmt: skip
+
+    replayed: dict[str, Any] | None = None  # its record, once it is done
 
     def __init__(
         self,
@@ -110,7 +116,16 @@ class ReplayOperator(ReplayerWorkTask):
                 f"{progress(record)}; a retry, or clearing this task, goes on from there"
             )
         self.log.info("Replay %s of %s is done: %s", record["replay_id"], record["url"], progress(record))
+        self.replayed = record
         return record
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage | None":
+        """What the OpenLineage provider asks for, where it is installed: from the log to the topic."""
+        if self.replayed is None:
+            return None
+        return lineage(
+            self.replayed["url"], topic_asset(settings.load()).uri, Digest.from_json(self.replayed)
+        )
 
 
 def replay_id_of(context: "Context") -> str:

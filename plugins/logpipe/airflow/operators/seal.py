@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from logpipe import settings
 from logpipe.airflow.operators.day_program import DayProgram
 from logpipe.airflow.operators.days import day_before
+from logpipe.airflow.operators.lineage import days_asset, lineage, tell_partition, topic_asset
+from logpipe.digest import Digest
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 
@@ -32,7 +36,8 @@ class SealOperator(DayProgram):
     """Has a process host seal a day that is over: few large files, ``_manifest.json``, ``_SUCCESS``.
 
     One runs at a time: a task that finds another one waits for its end first. It may be killed and run again
-    at any moment. With outlets, their asset events hold date and lines; a day without lines is skipped.
+    at any moment. With outlets, each has two events, a plain one and one of the partition of that date (ISO),
+    whose ``extra`` holds date, lines and digest; a day without lines is skipped.
 
     Args:
         kwargs: as in `DayProgram`.
@@ -41,6 +46,7 @@ class SealOperator(DayProgram):
     program = "seal"
     ended_well = ("sealed", "empty", "forgotten")
     undone = "is not sealed"
+    sealed: dict[str, Any] | None = None  # the program's report, once it is
 
     def finish(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
         """Return the program's report.
@@ -53,5 +59,19 @@ class SealOperator(DayProgram):
         if report["status"] != "sealed":  # a task that succeeds emits an event for each outlet
             raise AirflowSkipException(f"{report['date']} is {report['status']}: {report['lines']} lines")
         for asset in self.outlets:
-            context["outlet_events"][asset].extra = {"date": report["date"], "lines": report["lines"]}
+            told = {name: report[name] for name in ("date", "lines", "digest")}
+            tell_partition(context["outlet_events"][asset], report["date"], told)
+        self.sealed = report
         return report
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage | None":
+        """What the OpenLineage provider asks for, if it is installed: from the topic to the day's folder."""
+        if self.sealed is None:
+            return None
+        conf = settings.load()
+        day = f"{datetime.fromisoformat(self.sealed['date']):%y-%m-%d}"
+        return lineage(
+            topic_asset(conf).uri,
+            f"{days_asset(conf).uri}/{day}",
+            Digest.from_json(self.sealed["digest"]),
+        )

@@ -24,9 +24,11 @@ def submit(application: str, spark_conn_id: str) -> None:
 
     Raises:
         AirflowException: spark-submit fails.
+        SettingsError: this is no checkout.
     """
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
+    settings.must_be_checkout("To submit the windows job to YARN, with its connector's jars,")
     conf = settings.load()
     SparkSubmitHook(
         conn_id=spark_conn_id,

@@ -92,6 +92,6 @@ def cluster_connections(
     process_host = found["process_host_default"]
     return found | {
         **{f"process_host_{host}": process_host | {"host": host} for host in EDGE_HOSTS},
-        "yarn_default": {"conn_type": "http", "host": RESOURCE_MANAGER.name, "port": YARN_PORT},
+        "yarn_default": {"conn_type": "logpipe_yarn", "host": RESOURCE_MANAGER.name, "port": YARN_PORT},
         "spark_default": {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": "cluster"}},
     }
