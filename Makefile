@@ -19,7 +19,7 @@ CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
-VALUES := LOG FORMAT FROM URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
+VALUES := LOG FORMAT FROM ADDRESSES ADDRESS MINUTES URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
@@ -70,8 +70,8 @@ build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
 run: ## Install what is missing, start everything, replay the bundled log, account for every line
 stop: ## Stop everything in order, Flume agents drained first
 status: ## A table of the services; JSON=1 prints one JSON object
-replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …); ends when all are in HDFS and windows
-follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end)
+replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …), ADDRESSES=… (keep, shorten, hash); ends when all are in HDFS and windows
+follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end), ADDRESSES=…
 unfollow: ## Follow LOG=… no more
 verify: ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ

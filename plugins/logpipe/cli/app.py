@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from logpipe.settings import DeliveryProfile
+from logpipe.settings import AddressMode, DeliveryProfile
 
 if TYPE_CHECKING:
     from logpipe.cli.cluster import ClusterTarget
@@ -177,6 +177,13 @@ Format = Annotated[
         "Log Format.",
     ),
 ]
+Addresses = Annotated[
+    AddressMode | None,
+    _option(
+        "addresses",
+        "Clients' addresses: keep, shorten (to the network) or hash (by a key). Default: LOGPIPE_ADDRESSES.",
+    ),
+]
 Profile = Annotated[
     DeliveryProfile | None,
     _option("profile", "Delivery profile of the agents. Default: LOGPIPE_PROFILE."),
@@ -233,6 +240,7 @@ def run(
     pace: Pace = None,
     limit: Limit = None,
     format_: Format = None,
+    addresses: Addresses = None,
     profile: Profile = None,
     connection: Connection = None,
 ) -> int:
@@ -243,8 +251,8 @@ def run(
     stays sent.
     """
     chosen = {
-        "url": url, "pace": pace, "limit": limit, "format": format_, "profile": profile,
-        "source_conn_id": connection,
+        "url": url, "pace": pace, "limit": limit, "format": format_, "addresses": addresses,
+        "profile": profile, "source_conn_id": connection,
     }  # fmt: skip
     return _target(context).run({name: value for name, value in chosen.items() if value is not None})
 
@@ -282,6 +290,7 @@ def follow(
         Start,
         _option("from", "end: what is written from now on; start: all that is there, old files in order."),
     ] = Start.END,
+    addresses: Addresses = None,
 ) -> int:
     """Follow a log as a server writes it, through every rotation; start what does not run.
 
@@ -289,7 +298,7 @@ def follow(
 
     Example: logpipe follow /var/log/nginx/access.log --format combined
     """
-    return _target(context).follow(log, format_text, start.value)
+    return _target(context).follow(log, format_text, start.value, addresses)
 
 
 @app.command()

@@ -95,12 +95,14 @@ class ClusterTarget:
         streams = {name: ServiceStatus(**row) for name, row in seen["services"].items()}
         return streams, seen["follows"], [Observation(**row) for row in seen["watch"]]
 
-    def follow(self, log: str, format_text: str, start: str) -> int:
+    def follow(self, log: str, format_text: str, start: str, addresses: str | None) -> int:
         """Start the cluster unless it is up; a log of the edge hosts."""
         self.cluster.compose.check()
         if not self.cluster.is_up():
             self.up()
-        return self._in_airflow("follow", *"--format", format_text, "--from", start, "--", log)
+        return self._in_airflow(
+            "follow", *_options(addresses=addresses), *"--format", format_text, "--from", start, "--", log
+        )
 
     def unfollow(self, log: str) -> int:
         """From within."""

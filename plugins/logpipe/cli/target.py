@@ -104,12 +104,13 @@ class Reachable(ABC):
             print_lines(self.console, [sentence(accounting)])
         return 0 if state == "success" else 1
 
-    def follow(self, log: str, format_text: str, start: str) -> int:
+    def follow(self, log: str, format_text: str, start: str, addresses: str | None) -> int:
         """Have a log followed by the DAG that supervises it, and say what it took."""
         with self.started():
             airflow = self.airflow()
             await_dags(airflow, FOLLOW_DAG)
-            run_id = airflow.trigger(FOLLOW_DAG, {"log": log, "format": format_text, "start": start})
+            conf = {"log": log, "format": format_text, "start": start}
+            run_id = airflow.trigger(FOLLOW_DAG, conf | ({"addresses": addresses} if addresses else {}))
         deadline = time.monotonic() + FOLLOW_TIMEOUT_S
         while not (found := [one for one in self.follows() if one["log"] == log and is_followed(one)]):
             if airflow.run_state(FOLLOW_DAG, run_id) == "failed":

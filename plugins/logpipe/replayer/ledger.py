@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from logpipe.clients.formats import FormatConflictError, FormatRegistry
 from logpipe.clients.hdfs import Hdfs, HdfsError, HdfsExistsError, dumps
-from logpipe.contracts.formats import EntryError
+from logpipe.contracts.formats import Entry, EntryError
 from logpipe.replayer.errors import SinkError
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums, is_old, to_fold
@@ -88,19 +88,18 @@ class Copies:
             self._replace(f"{self._folder}/{record.spec.replay_id}.json", content)
             return None
 
-    def put_format(self, prefix: str, name: str, text: str) -> None:
+    def put_format(self, prefix: str, entry: Entry) -> None:
         """Tell all readers how lines are read.
 
         Args:
             prefix: id of their replay, or of their followed log.
-            name: of the log.
-            text: what `logpipe.formats.compiler.compile_format` takes.
+            entry: how.
 
         Raises:
             SinkError: the id stands for another format.
         """
         try:
-            self._formats.put(prefix, name, text)
+            self._formats.put(prefix, entry)
         except FormatConflictError as error:
             raise SinkError(str(error)) from None
         except (HdfsError, EntryError) as error:

@@ -59,6 +59,7 @@ class FollowLogOperator(ReplayerWorkTask):
         path: absolute path of a log on the replayer's host, or a pattern of paths.
         log_format: its format, by name or in the server's own words; ``auto`` looks at its first lines.
         start: ``end``, what is written from now on, or ``start``, all that is there, rotated files too.
+        addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``.
         supervise: stay for as long as the log is followed.
         host: one host of the connections; empty where they have one only.
         profile: delivery profile of agent 1.
@@ -68,7 +69,7 @@ class FollowLogOperator(ReplayerWorkTask):
     """
 
     template_fields: Sequence[str] = (
-        *ReplayerWorkTask.template_fields, "path", "log_format", "start", "host", "profile",
+        *ReplayerWorkTask.template_fields, "path", "log_format", "start", "addresses", "host", "profile",
         "flume_agent_conn_id",
     )  # fmt: skip
 
@@ -78,6 +79,7 @@ class FollowLogOperator(ReplayerWorkTask):
         path: str,
         log_format: str = "auto",
         start: str = "end",
+        addresses: str = "keep",
         supervise: bool = False,
         host: str = "",
         profile: str = "durable",
@@ -89,6 +91,7 @@ class FollowLogOperator(ReplayerWorkTask):
         self.path = path
         self.log_format = log_format
         self.start = start
+        self.addresses = addresses
         self.supervise = supervise
         self.host = host
         self.profile = profile
@@ -116,7 +119,9 @@ class FollowLogOperator(ReplayerWorkTask):
             flume_agent_conn_id=on_host(self.flume_agent_conn_id, self.host),
         )
         self.launch(agent, self.start_timeout_s)
-        record, *found = self.launched_replayer().follow(self.path, self.log_format, self.start)
+        record, *found = self.launched_replayer().follow(
+            self.path, self.log_format, self.start, self.addresses
+        )
         context["ti"].xcom_push(key="follow_id", value=record["follow_id"])
         for each in (record, *found):
             self.log.info("%s, format %s: %s", each["log"], each["format"], follow_progress(each))

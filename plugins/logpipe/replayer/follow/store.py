@@ -5,10 +5,11 @@ import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from logpipe.digest import Digest
 from logpipe.replayer.follow.generation import follow_id_of, host_name
+from logpipe.settings import AddressMode
 
 STARTS = ("end", "start")
 _PATTERN = frozenset("*?[")
@@ -32,6 +33,7 @@ class Follow:
         warning: what is wrong with the format.
         existing: of a pattern, the paths that fitted when it was asked for: they are begun at ``start``.
         folded_lines, folded_bytes: of generations whose records are gone.
+        addresses: what becomes of clients' addresses, of generations that begin from now on.
     """
 
     follow_id: str
@@ -49,6 +51,7 @@ class Follow:
     folded_lines: int = 0
     folded_bytes: int = 0
     existing: list[str] = field(default_factory=list)
+    addresses: AddressMode = "keep"
 
     @classmethod
     def new(cls, log: str, host: str, format_text: str, start: str, of: str | None = None) -> "Follow":
@@ -68,8 +71,8 @@ class Follow:
         if not isinstance(values, dict):
             raise ValueError(f"the body is {type(values).__name__}, expected a JSON object")
         for name in values:
-            if name not in ("log", "format", "start"):
-                raise ValueError(f"{name} is not known, expected log, format, start")
+            if name not in ("log", "format", "start", "addresses"):
+                raise ValueError(f"{name} is not known, expected log, format, start, addresses")
         log, format_text = values.get("log"), values.get("format", "auto")
         start = values.get("start", "end")
         if not isinstance(log, str) or not log.startswith("/") or "\0" in log or log.endswith("/"):
@@ -81,9 +84,12 @@ class Follow:
             raise ValueError(f"format is {format_text!r}, expected auto, a preset, or the server's own words")
         if start not in STARTS:
             raise ValueError(f"start is {start!r}, expected one of {STARTS}")
+        addresses: Any = values.get("addresses") or "keep"
+        if addresses not in get_args(AddressMode):
+            raise ValueError(f"addresses is {addresses!r}, expected one of {get_args(AddressMode)}")
         if any(sign in _PATTERN for sign in str(Path(log).parent)) and not is_pattern(log):
             raise ValueError(f"log is {log!r}, expected a pattern in the file's name")
-        return cls.new(log, host, format_text, start)
+        return replace(cls.new(log, host, format_text, start), addresses=addresses)
 
     def with_folded(self, digest: Digest) -> "Follow":
         """The same, and a generation whose record is gone."""
