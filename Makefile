@@ -13,7 +13,7 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/unit
 
 .DEFAULT_GOAL := help
-COMMANDS := run stop status replay follow unfollow verify audit seal report forget repair logs
+COMMANDS := run stop status replay follow unfollow verify audit seal report forget erase rotate-key repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
 .PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
@@ -78,6 +78,8 @@ audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; na
 seal: ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS
 report: ## Report on the sealed day DATE=2026-11-23, or on each that has no report: figures beside its manifest on HDFS
 forget: ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS, its sums stay; or give up REPLAY=…, which stopped half sent
+erase: ## Replace ADDRESS=203.0.113.7 in sealed days (DATE=… for one) and in the windows; says what still holds it
+rotate-key: ## Begin a new key for the addresses of logs that begin with ADDRESSES=hash
 repair: ## The exception: lost lines are sent again, files on HDFS are mended from the topic; DATE=… for one day
 logs: ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 

@@ -566,7 +566,7 @@ def memory_part(sealed: SealedDay, links: list[Link]) -> Digest:
     if sealed.unconfirmed:
         known = [member.digest for _, member in sealed.members() if member.kind != "memory"]
         lines = sum(known, start=Digest())
-        return sum((file.text for file in sealed.files), start=Digest()) - lines
+        return sum((file.text for file in sealed.files), start=sealed.erased) - lines
     return sum(
         (
             member.digest

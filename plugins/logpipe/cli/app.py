@@ -413,6 +413,34 @@ def forget(
 
 
 @app.command()
+def erase(
+    context: typer.Context,
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="An address, a host name, or a hash h-….", envvar="MAKE_ADDRESS", show_envvar=False
+        ),
+    ],
+    day: Day = None,
+) -> int:
+    """Replace a person's address in sealed days and in the windows: lines stay as many, their sums are kept.
+
+    Also what the keys of this copy make of it, and what is set aside on this machine; the days' reports are
+    made anew. Topics hold it until their retention. The last line of output is a JSON object. Exit status 3:
+    days that are not sealed yet, or files that a person keeps, still hold it.
+
+    Example: logpipe erase 203.0.113.7
+    """
+    return _target(context).erase(address, day)
+
+
+@app.command(name="rotate-key")
+def rotate_key(context: typer.Context) -> int:
+    """Begin a new key for hashed addresses; logs that have begun keep theirs, and can be gone on with."""
+    return _target(context).rotate_key()
+
+
+@app.command()
 def repair(context: typer.Context, day: Day = None) -> int:
     """Mend, as the exception: files on HDFS from the topic; lines lost on their way to Kafka are sent again.
 

@@ -13,10 +13,12 @@ from rich.console import Console
 from logpipe.accounting.watch import Observation
 from logpipe.cli.target import where
 from logpipe.cli.terminal import StartDisplay, print_status
+from logpipe.hosts.cluster.credentials import ADDRESS_KEYS
 from logpipe.hosts.cluster.stack import Cluster, ClusterError
 from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.stack import ServiceStatus
 from logpipe.hosts.services import EDGE_HOSTS, streams
+from logpipe.replayer.addresses import AddressKeys
 from logpipe.settings import Settings
 
 INSIDE = ("logpipe", "--target=inside")
@@ -131,6 +133,16 @@ class ClusterTarget:
     def forget(self, day: date) -> int:
         """From within."""
         return self._on_edge("forget", str(day))
+
+    def erase(self, address: str, day: date | None) -> int:
+        """On an edge host."""
+        return self._on_edge("erase", *_options(date=day), "--", address)
+
+    def rotate_key(self) -> int:
+        """Here, where the containers' secrets come from."""
+        name = AddressKeys(self.cluster.secrets_dir / ADDRESS_KEYS).rotate()
+        self.console.print(f"Key {name} is made: `make cluster-up` hands it to the replayers")
+        return 0
 
     def give_up(self, replay_id: str) -> int:
         """From within."""

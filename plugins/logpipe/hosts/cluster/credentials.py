@@ -8,10 +8,12 @@ from pathlib import Path
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout, new_kafka_cluster_id, write_private
 from logpipe.hosts.services import EDGE_HOSTS, RESOURCE_MANAGER, YARN_PORT
+from logpipe.replayer.addresses import AddressKeys
 from logpipe.settings import Settings
 
 # Within the cluster each service has a host of its own, and so its default port.
 IN_CONTAINERS = Settings.model_construct()
+ADDRESS_KEYS = "address_keys"
 CONTAINER_UID = 1000  # of the images where they are built by root
 
 
@@ -44,6 +46,8 @@ def write_secrets(layout: Layout, folder: Path) -> None:
     }
     for name, text in files.items():
         write_private(folder / name, text)
+    AddressKeys(folder / ADDRESS_KEYS).current()
+    for name in (*files, ADDRESS_KEYS):
         if os.getuid() == 0:
             os.chown(folder / name, CONTAINER_UID, CONTAINER_UID)
 
