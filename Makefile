@@ -10,12 +10,12 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 	&& flock build/.lock $(MAKE) --no-print-directory -s -j3 $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
-ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/unit
+ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/formats tests/fuzz tests/unit
 
 .DEFAULT_GOAL := help
 COMMANDS := run stop status replay follow unfollow verify audit seal report forget erase rotate-key repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(COMMANDS) up down)
-.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
+.PHONY: help install install-dev $(COMMANDS) $(CLUSTER_COMMANDS) clean test fuzz test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
@@ -95,6 +95,9 @@ test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end te
 test-faults: install-dev ## Faults in replays, single and in sequences; writes docs/reliability.md (SHORT=1: some; SEEDS=1,2: these sequences)
 	@$(if $(value SHORT)$(value SEEDS),,WRITE_RELIABILITY=1) SEEDS="$$MAKE_SEEDS" SEQUENCES="$$MAKE_SEQUENCES" $(VENV)/python -m pytest \
 		$(if $(value SEEDS),tests/faults/test_sequences.py,$(if $(value SHORT),tests/faults,-m "slow or faults")) $(if $(value SHORT),--short-faults)
+
+fuzz: install-dev ## Hostile inputs for every parser of tests/fuzz/parsers.py, for MINUTES=… (10); what fails is kept in the corpus
+	@FUZZ_MINUTES="$${MAKE_MINUTES:-10}" $(VENV)/python -m pytest -q tests/fuzz
 
 # mutmut takes a package in src for what its tests import, and writes beside it.
 mutation: install-dev ## Change each line where lines are counted, one at a time, and name the changes that no test notices

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def log_lines(host: str, count: int) -> list[bytes]:
 
 
 def erased(lines: list[bytes]) -> list[bytes]:
-    return [line.replace(ADDRESS.encode(), b"erased") for line in lines]
+    return [re.sub(rb"203\.0\.113\.7\b", b"erased", line) for line in lines]
 
 
 def sealed_day(pipeline: Pipeline) -> list[bytes]:
