@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from logpipe.accounting.chain import ChainError, ChainReader
 from logpipe.alerts.rules import RulesError
 from logpipe.alerts.rules import load as load_rules
-from logpipe.alerts.state import State
 from logpipe.contracts import chain as chain_format
 from logpipe.contracts.formats import EntryError, from_file
 from logpipe.formats.addresses import treating
@@ -29,6 +28,7 @@ from logpipe.formats.compiler import compile_format
 from logpipe.formats.fields import FormatError
 from logpipe.formats.presets import PRESETS, preset
 from logpipe.identity import MAX_JUMP, Identities, Verdict, parse_key
+from logpipe.page.alerts import _read as read_state
 from logpipe.replayer.addresses import AddressKeyError, AddressKeys
 from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import SinkUnavailableError, SourceError
@@ -42,13 +42,14 @@ from logpipe.replayer.thrift_sink import decode
 from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import SettingsError, parse
 from logpipe.settings.source_hosts import SourceHosts
+from logpipe.settings.unreadable import UNREADABLE
 from logpipe.windows.commit import FOOTER_KEY, WindowsError
 from logpipe.windows.reader import commit_of
 from tests.fuzz.servers import read_ftp, read_http
 from tests.memory_hdfs import MemoryHdfs
 from windows import kafka_rows, rows
 
-MEMORY_BYTES = 64 << 20  # for any input of the corpus
+MEMORY_BYTES = 24 << 20  # for any input of the corpus
 Run = Callable[[bytes], None]
 
 
@@ -181,7 +182,11 @@ def _letters(path: Path) -> None:
 
 
 def _json(read: Callable[[Any], object], content: bytes) -> None:
-    read(json.loads(content))
+    try:
+        values = json.loads(content)
+    except UNREADABLE:  # as the service does
+        return
+    read(values)
 
 
 def _text(read: Callable[[str], object], content: bytes) -> None:
@@ -260,7 +265,9 @@ PARSERS: dict[str, Parser] = {
         is_json=True,
     ),
     "dead-letters": Parser(partial(_in_file, "a.jsonl", _letters), is_json=True),
-    "alerts-state": Parser(partial(_text, State.from_json), covers=("State.from_json",), is_json=True),
+    "alerts-state": Parser(
+        partial(_in_file, "state.json", read_state), covers=("State.from_json", "change_of"), is_json=True
+    ),
     "replay-request": Parser(
         partial(_json, ReplaySpec.from_request),
         (ValueError,),

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from logpipe.identity import credited_to
+from logpipe.settings.unreadable import UNREADABLE
 
 VERSION = 1
 _SUFFIX = ".json"
@@ -86,7 +87,7 @@ def from_file(path: str, content: bytes) -> Entry:
         values = json.loads(content)
         if values["version"] == VERSION:
             return Entry(str(values["log"]), str(values["format"]), str(values.get("addresses", "")))
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         pass
     raise EntryError(
         f"{path} holds {content[:200]!r}, expected a format of version {VERSION}: start the version that "

@@ -19,6 +19,7 @@ from typing import Any
 
 from logpipe.formats.addresses import Known, parse_address, treating
 from logpipe.settings import AddressMode, Settings
+from logpipe.settings.unreadable import UNREADABLE
 
 NAMELESS = b"host"
 KEY_BYTES = 32
@@ -134,7 +135,7 @@ class AddressKeys:
             return str(values["current"]), keys
         except FileNotFoundError:
             return "", {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise AddressKeyError(
                 f"{self._path} cannot be read ({error}): restore it, or move it away, and logs that are "
                 "hashed by its keys fail"

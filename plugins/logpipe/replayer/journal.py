@@ -12,6 +12,7 @@ from typing import Any
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
 from logpipe.replayer.urls import Login
+from logpipe.settings.unreadable import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def load_sums(folder: Path) -> Sums:
         return Sums.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
         return Sums()
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise ValueError(f"the sums {path} can't be read ({type(error).__name__}: {error})") from error
 
 

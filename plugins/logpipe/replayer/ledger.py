@@ -23,6 +23,7 @@ from logpipe.replayer.errors import SinkError
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums, is_old, to_fold
 from logpipe.settings import Settings
+from logpipe.settings.unreadable import UNREADABLE
 
 INTERVAL_S = 10.0
 FOLD_INTERVAL_S = 86400.0
@@ -58,7 +59,7 @@ class Copies:
         try:
             values = None if text is None else json.loads(text)
             return None if values is None else ReplayRecord.from_file(values)
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise LedgerError(
                 f"The copy of the record of {replay_id} on HDFS can't be read: {error}"
             ) from error
@@ -114,7 +115,7 @@ class Copies:
                 break
         try:
             return Sums.from_json(json.loads(text)) if text else Sums()
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise LedgerError(f"{self._sums_path(number)} on HDFS can't be read: {error}") from error
 
     def fold(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from logpipe.digest import Digest
 from logpipe.replayer.follow.generation import follow_id_of, host_name
 from logpipe.settings import AddressMode
+from logpipe.settings.unreadable import UNREADABLE
 
 STARTS = ("end", "start")
 _PATTERN = frozenset("*?[")
@@ -143,6 +144,6 @@ class FollowStore:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 found.append(Follow(**json.loads(path.read_text())))
-            except (OSError, TypeError, ValueError) as error:
+            except (OSError, *UNREADABLE) as error:
                 raise ValueError(f"{path} can't be read ({error}): repair or remove it") from error
         return found
