@@ -152,7 +152,7 @@ def load_records(folder: Path) -> tuple[list[ReplayRecord], dict[str, str]]:
             records.append(_load_one(path))
         except FileNotFoundError:
             continue  # folded meanwhile
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, *UNREADABLE) as error:
             reason = f"the record {path} can't be read ({type(error).__name__}: {error})"
             log.error("%s: repair or remove it", reason)
             unreadable[path.stem] = reason
