@@ -305,4 +305,5 @@ UNLISTED = {
     "parse_request": "of a line that is read; the lines' parsers call it",
     "from_payload": "of our own triggers, through Airflow's database",
     "parse": "of settings: the parser `settings`",
+    "parse_response": "of our own process host, over a socket of mode 600, by the standard library",
 }
