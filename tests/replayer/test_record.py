@@ -147,8 +147,8 @@ def test_the_password_is_in_no_record_and_its_file_is_private(tmp_path: Path) ->
 def test_the_record_shows_what_the_interface_promises() -> None:
     shown = record().to_json()
     assert list(shown) == [
-        "replay_id", "url", "pace", "profile", "limit", "format", "addresses", "state", "reason", "lines", "bytes",
-        "hash_sum", "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
+        "replay_id", "url", "pace", "profile", "limit", "format", "addresses", "state", "reason", "lines",
+        "bytes", "hash_sum", "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
         "partitions", "format_taken", "treatment", "started_at", "updated_at", "finished_at", "sealed_at",
         "given_up_at",
     ]  # fmt: skip

@@ -24,18 +24,20 @@ class FormatRegistry:
         self._hdfs = hdfs
         self._folder = formats.folder(ledger_dir)
 
-    def put(self, prefix: str, wanted: Entry) -> None:
+    def put(self, prefix: str, log: str, format_text: str, addresses: str = "") -> None:
         """Write an entry, once this returns for all readers; one that is there and equal stays as it is.
 
         Args:
             prefix: a replay's id, or the id of a followed log without a generation.
-            wanted: the entry; its format is not ``auto``.
+            log: what people call the log.
+            format_text: what `logpipe.formats.compiler.compile_format` takes, and not ``auto``.
+            addresses: what became of clients' addresses, as in `Entry`.
 
         Raises:
             FormatConflictError: the prefix has another entry.
             formats.EntryError: what stands there is no entry.
         """
-        path = self._path(prefix)
+        wanted, path = Entry(log, format_text, addresses), self._path(prefix)
         scratch = f"{self._folder}/.{formats.file_name(prefix)}.{uuid.uuid4().hex[:8]}"
         if (known := self.get(prefix)) is None:
             self._hdfs.make_folder(self._folder)
@@ -74,4 +76,5 @@ class FormatRegistry:
 
 
 def _told(entry: Entry) -> str:
-    return f"{entry.format_text!r} of log {entry.log!r}, addresses {entry.addresses or 'keep'}"
+    addresses = f", addresses {entry.addresses}" if entry.addresses else ""
+    return f"{entry.format_text!r} of log {entry.log!r}{addresses}"

@@ -100,7 +100,7 @@ class Copies:
             SinkError: the id stands for another format.
         """
         try:
-            self._formats.put(prefix, entry)
+            self._formats.put(prefix, *entry)
         except FormatConflictError as error:
             raise SinkError(str(error)) from None
         except (HdfsError, EntryError) as error:
