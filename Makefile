@@ -10,16 +10,16 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 	&& flock build/.lock $(MAKE) --no-print-directory -s -j3 $(1)
 
 # The longest first; STREAMS of them side by side, each as a whole in one process.
-ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/hdfs_access tests/kafka_access tests/formats tests/unit
+ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/hdfs_access tests/kafka_access tests/formats tests/fuzz tests/unit
 
 .DEFAULT_GOAL := help
-COMMANDS := run stop rotate status replay follow unfollow verify audit seal report forget repair logs
+COMMANDS := run stop rotate status replay follow unfollow verify audit seal report forget erase rotate-key repair logs
 CLUSTER_COMMANDS := $(addprefix cluster-,$(filter-out rotate,$(COMMANDS)) up down)
-.PHONY: help install install-dev wheel $(COMMANDS) $(CLUSTER_COMMANDS) clean test test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
+.PHONY: help install install-dev wheel $(COMMANDS) $(CLUSTER_COMMANDS) clean test fuzz test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
 # neither make nor a shell reads it.
-VALUES := LOG FORMAT FROM OLDDIR URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE SECURE
+VALUES := LOG FORMAT FROM OLDDIR ADDRESSES ADDRESS MINUTES URL PACE LIMIT PROFILE CONNECTION DATE REPLAY SERVICE JSON VOLUMES HOURS SEED AIRFLOW FOLLOW SUITES STREAMS SHORT SEEDS SEQUENCES ENGINE SECURE
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
@@ -71,14 +71,16 @@ run: ## Install what is missing, start everything, replay the bundled log, accou
 stop: ## Stop everything in order, Flume agents drained first
 rotate: ## Change all passwords and keys; what runs is stopped in order and runs again, no line is lost
 status: ## A table of the services; JSON=1 prints one JSON object
-replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …); ends when all are in HDFS and windows
-follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end), OLDDIR=… where rotation puts old files elsewhere
+replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …), ADDRESSES=… (keep, shorten, hash); ends when all are in HDFS and windows
+follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end), OLDDIR=… where rotation puts old files elsewhere, ADDRESSES=…
 unfollow: ## Follow LOG=… no more
 verify: ## Prove by addition that HDFS and windows hold each line once; ends with one JSON line
 audit: ## Read the bytes again, of DATE=2026-11-23, of REPLAY=…, or of all; names the lines that differ
 seal: ## Seal the day DATE=2026-11-23, once it is over: few large files, a manifest, _SUCCESS
 report: ## Report on the sealed day DATE=2026-11-23, or on each that has no report: figures beside its manifest on HDFS
 forget: ## Delete the lines of the sealed day DATE=2026-11-23 from HDFS, its sums stay; or give up REPLAY=…, which stopped half sent
+erase: ## Replace ADDRESS=203.0.113.7 in sealed days (DATE=… for one) and in the windows; says what still holds it
+rotate-key: ## Begin a new key for the addresses of logs that begin with ADDRESSES=hash
 repair: ## The exception: lost lines are sent again, files on HDFS are mended from the topic; DATE=… for one day
 logs: ## Follow the log of SERVICE=… (kafka, namenode, flume-agent1, analytics, …)
 
@@ -94,6 +96,9 @@ test: install-dev ## Lint, types, Java, unit, DAG, integration and end-to-end te
 test-faults: install-dev ## Faults in replays, single and in sequences; writes docs/reliability.md (SHORT=1: some; SEEDS=1,2: these sequences)
 	@$(if $(value SHORT)$(value SEEDS),,WRITE_RELIABILITY=1) SEEDS="$$MAKE_SEEDS" SEQUENCES="$$MAKE_SEQUENCES" $(VENV)/python -m pytest \
 		$(if $(value SEEDS),tests/faults/test_sequences.py,$(if $(value SHORT),tests/faults,-m "slow or faults")) $(if $(value SHORT),--short-faults)
+
+fuzz: install-dev ## Hostile inputs for every parser of tests/fuzz/parsers.py, for MINUTES=… (10); what fails is kept in the corpus
+	@FUZZ_MINUTES="$${MAKE_MINUTES:-10}" $(VENV)/python -m pytest -q tests/fuzz
 
 # mutmut takes a package in src for what its tests import, and writes beside it.
 mutation: install-dev ## Change each line where lines are counted, one at a time, and name the changes that no test notices

@@ -6,7 +6,8 @@ in the windows within seconds, through rotations and restarts. The task `follow`
 log is followed, and heals the replayer. Where there are several edge hosts, each follows its own file of that
 name. Airflow may be restarted meanwhile: the log is followed on.
 
-**Start it** with *Trigger*, or with `make follow LOG=… FORMAT=… FROM=…`. A run stands for a log, or a
+**Start it** with *Trigger*, or with `make follow LOG=… FORMAT=… FROM=…
+ADDRESSES=…`. A run stands for a log, or a
 pattern, until it is unfollowed; a log that is followed already is taken over.
 
 **End it** with `make unfollow LOG=…`, or by marking the run failed or successful: what is in flight is
@@ -61,6 +62,7 @@ with DAG(
         log_format=dag.param("format"),
         start=dag.param("start"),
         olddir=dag.param("olddir"),
+        addresses=dag.param("addresses"),
         profile=dag.param("profile"),
         supervise=True,
     ).expand(host=hosts.output)

@@ -4,7 +4,8 @@
 up and healthy, replays the log, waits until all of it stands in HDFS and in the windows, and compares the
 lines at the source, in HDFS and in the windows. The services stay up afterwards.
 
-**Start it** with *Trigger*, with `make replay URL=… PACE=… LIMIT=… FORMAT=…`, or nightly by the setting
+**Start it** with *Trigger*, with `make replay URL=… PACE=… LIMIT=… FORMAT=…
+ADDRESSES=…`, or nightly by the setting
 `LOGPIPE_REPLAY_SCHEDULE`. One run at a time; a second one waits.
 
 **When a task fails**, its log ends with the reason and the way out. Once that is mended, clear the task:
@@ -63,6 +64,7 @@ with DAG(
         profile=dag.param("profile"),
         limit=dag.param("limit"),
         format=dag.param("format"),
+        addresses=dag.param("addresses"),
     )
     hdfs_partition = HdfsPartitionSensor(
         task_id="hdfs_partition",

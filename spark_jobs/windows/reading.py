@@ -76,7 +76,11 @@ def read_lines(judged: Judged, entries: Mapping[str, Entry]) -> pl.DataFrame:
     has. Lines without identity are read as `logpipe.contracts.formats.DEFAULT`. The order may change.
     """
     records = judged.counted
-    entry_by_replay = {replay: formats.entry_of(replay, entries) for _, replay in judged.marks if entries}
+    entry_by_replay = {
+        replay: formats.entry_of(replay, entries)._replace(addresses="")  # which changes nothing here
+        for _, replay in judged.marks
+        if entries
+    }
     used = {DEFAULT, *entry_by_replay.values()} if judged.anonymous.lines else set(entry_by_replay.values())
     if len(used) < 2:
         entry = used.pop() if used else DEFAULT
@@ -84,7 +88,7 @@ def read_lines(judged: Judged, entries: Mapping[str, Entry]) -> pl.DataFrame:
         return read.with_columns(log=pl.lit(entry.log)) if entry.log else read
     texts = sorted({entry.format_text for entry in used})
     of_replay = pl.DataFrame(
-        [(replay, texts.index(text), log or None) for replay, (log, text) in entry_by_replay.items()],
+        [(replay, texts.index(text), log or None) for replay, (log, text, _) in entry_by_replay.items()],
         schema={"replay": pl.String, "format": pl.Int64, "log": pl.String},
         orient="row",
     )

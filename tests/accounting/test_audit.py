@@ -7,6 +7,7 @@ import pytest
 from logpipe.accounting.audit import Audit, audit
 from logpipe.contracts.sealed import SealedFile
 from logpipe.digest import Digest
+from logpipe.sealing.erase import erase
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -136,6 +137,37 @@ def test_a_sealed_day_is_held_against_its_sums(whole: Pipeline) -> None:
     assert whole.verify().ok
     found = run(whole, day=DAY)
     assert (found.damaged, found.ok) == (1, False)
+
+
+def test_after_an_erasure_day_source_and_windows_are_proved_as_before(pipeline: Pipeline) -> None:
+    whole = pipeline
+    whole.send("a", LINES)
+    whole.record("a", LINES)
+    whole.write()
+    whole.count()
+    digest = Digest.of(LINES)
+    text = b"".join(whole.hdfs.read(whole.path(link)) or b"" for link in whole.links)
+    for link in whole.links:
+        whole.hdfs.delete(whole.path(link))
+    whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-1.log", text)
+    whole.seal(DAY, digest, (SealedFile("apache_logs-1.log", len(text), digest, 0),))
+    whole.write_windows(host_host3=0)
+    before = run(whole)
+    assert before.ok, before
+    done = erase(whole.settings, "host3.example.org")
+    assert done.lines == {DAY: text.count(b"host3.example.org")}
+    assert done.lines[DAY] > 0
+    assert whole.verify().ok
+    after = run(whole)
+    assert after.ok, after
+    assert after.lines == before.lines
+    assert "the windows are not counted anew" not in told(after), "their sums are held against what was sent"
+    assert "an address was erased from sealed days" in told(after)
+    path = f"{whole.logs}/{DAY}/apache_logs-1.log"
+    content = whole.hdfs.read(path) or b""
+    assert content.count(b"erased ") == done.lines[DAY]
+    whole.hdfs.write(path, content.replace(b"erased ", b"host3.example.org ", 1), overwrite=True)
+    assert run(whole, day=DAY).damaged == 2, "a line that came back is found by length and by bytes"
 
 
 def test_a_day_or_replay_that_is_not_there(whole: Pipeline) -> None:

@@ -15,6 +15,8 @@ from logpipe.page.store import Mirror, read_snapshot
 from logpipe.page.traffic import Traffic
 from logpipe.settings import parse
 from logpipe.windows.commit import FOOTER_KEY, Commit, DateFile, step_name
+from logpipe.windows.erase import erase_keys
+from logpipe.windows.reader import WindowStore
 from tests.machine import HDFS_USER
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -105,6 +107,29 @@ def test_the_copy_holds_what_the_commit_holds_through_folds_takeovers_and_a_stor
     mirror.follow()
     assert lines_by_minute(mirror)[:6] == [0, 0, 0, 0, 1, 0]
     assert (mirror.snapshot.step, mirror.snapshot.open_from_s) == (1, BEGIN_S)
+
+
+def test_files_are_fetched_anew_after_an_erasure(store, tmp_path):
+    mirror = Mirror(store.settings, tmp_path / "copy")
+    store.step([0, 1])
+    store.fold([0, 1])
+    store.step([2])
+    mirror.follow()
+    before = {path.name for path in mirror.folder.iterdir()}
+    keys = lambda key: "2xx" if key == "200" else key  # noqa: E731
+    assert erase_keys(store.settings, keys, lambda _: None) == 5, (
+        "of the date, and of the log behind and before"
+    )
+    found = mirror.follow()
+    assert found.step == store.commit.step
+    after = {path.name for path in mirror.folder.iterdir()}
+    assert len(after) == len(before)
+    assert not after & before
+    assert WindowStore(
+        store.hdfs, store.settings.hdfs_checkpoint_dir, store.settings.hdfs_windows_dir
+    ).commit() == (store.commit), "the commit in the footer is as it was"
+    assert mirror.follow() is mirror.snapshot
+    assert mirror.snapshot.fold == found.fold
 
 
 def test_files_by_date_are_listed_after_a_fold_only(store):

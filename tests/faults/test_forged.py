@@ -35,6 +35,38 @@ def test_a_number_that_no_replay_can_have_reached_swallows_nothing(data_plane, l
     assert any("whose key is no identity" in text for text in data_plane.account().details)
 
 
+def test_numbers_of_a_replay_that_is_over_and_of_none_are_told_and_lose_nothing(data_plane, load):
+    """Also a number that a replay could have reached: nothing of it is to come any more."""
+    replay_id = load.replay("max")
+    data_plane.await_done(replay_id)
+    lines = data_plane.record(replay_id)["lines"]
+    for key in (f"{replay_id}:999999999", f"{replay_id}:0{lines}", "nobody", f"{replay_id}:-1"):
+        line = b'forger - - [01/Jul/1995:00:00:01 -0400] "GET /over/%b HTTP/1.0" 200 1' % key.encode()
+        produce(data_plane, key, line, 0)
+        load.lines[line] += 1
+    check(data_plane, load, "forged: numbers of a replay that is over")
+    before = data_plane.account().details
+    assert not any("somebody else wrote" in text for text in before), before
+
+
+@pytest.mark.last(1)
+def test_steps_up_to_a_number_that_no_replay_can_have_reached_are_told_and_repaired(data_plane, load):
+    """Each step is one that a broker's loss could explain: lines are swallowed, said, and sent again."""
+    replay_id = load.replay(PACE)
+    data_plane.await_lines(replay_id, IN_FLIGHT_LINES)
+    line = b'forger - - [01/Jul/1995:00:00:01 -0400] "GET /steps/%b HTTP/1.0" 200 1' % replay_id.encode()
+    for step in (1, 2):
+        produce(data_plane, f"{replay_id}:{step * 9_000_000}", line, 0)
+        load.lines[line] += 1
+        load.doubled += 1
+    await_healed(data_plane, load.replays)
+    found = data_plane.account()
+    assert found.lost, found
+    assert any(f"{replay_id}: a record has number 18,000,000" in text for text in found.details), found
+    assert MachineTarget(data_plane.settings, make_console()).repair(None) == 0
+    check(data_plane, load, "forged: steps to a number far ahead; repaired")
+
+
 @pytest.mark.last(2)
 def test_lines_that_a_forged_mark_swallows_are_told_and_repaired(data_plane, load):
     """The number of a line that is sent soon: it and those before it in its chunk are taken for repeats."""

@@ -23,6 +23,23 @@ from .process import ReplayerProcess, Stack
 pytestmark = pytest.mark.integration
 
 
+def test_addresses_of_a_followed_log_are_treated_in_each_of_its_files(
+    follower: Follower, tmp_path: Path
+) -> None:
+    line = b'203.0.113.%d - - [01/Aug/1995:00:00:01 -0400] "GET /%d HTTP/1.0" 200 1'
+    log, lines = tmp_path / "people.log", [line % (n % 200, n) for n in range(2000)]
+    log.write_bytes(b"".join(each + b"\n" for each in lines[:1000]))
+    followed = follower.follow(log, start="start", format="combined", addresses="shorten")
+    assert followed["addresses"] == "shorten"
+    follower.wait_for(followed["follow_id"], 1000)
+    log.rename(tmp_path / "people.log.1")
+    log.write_bytes(b"".join(each + b"\n" for each in lines[1000:]))
+    short = [b"203.0.113.0 " + each.split(b" ", 1)[1] for each in lines]
+    follower.must_hold(followed["follow_id"], short)
+    status, record = follower.replayer.request("GET", f"/replays/{followed['follow_id']}.g2")
+    assert (status, record["treatment"]["mode"], record["lines"]) == (200, "shorten", 1000)
+
+
 def test_a_log_is_followed_through_a_rename(follower: Follower, tmp_path: Path) -> None:
     log = Written(tmp_path / "access.log")
     log.write(10)

@@ -147,9 +147,10 @@ def test_the_password_is_in_no_record_and_its_file_is_private(tmp_path: Path) ->
 def test_the_record_shows_what_the_interface_promises() -> None:
     shown = record().to_json()
     assert list(shown) == [
-        "replay_id", "url", "pace", "profile", "limit", "format", "state", "reason", "lines", "bytes",
-        "hash_sum", "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
-        "partitions", "format_taken", "started_at", "updated_at", "finished_at", "sealed_at", "given_up_at",
+        "replay_id", "url", "pace", "profile", "limit", "format", "addresses", "state", "reason", "lines",
+        "bytes", "hash_sum", "first_line", "last_line", "set_aside", "source_bytes_read", "source_size_bytes",
+        "partitions", "format_taken", "treatment", "started_at", "updated_at", "finished_at", "sealed_at",
+        "given_up_at",
     ]  # fmt: skip
     assert (shown["lines"], shown["bytes"], shown["first_line"], shown["last_line"]) == (2, 2, 1, 3)
 
@@ -218,7 +219,7 @@ def test_a_replay_that_has_just_begun_survives_the_file_and_says_nothing_it_does
     values = fresh.to_file()
     assert ReplayRecord.from_file(values, fresh.spec.login) == fresh
     assert {name for name, value in values.items() if value is None} == {
-        "format", "format_taken", "first_line", "last_line", "source_size_bytes", "partitions",
+        "format", "format_taken", "treatment", "first_line", "last_line", "source_size_bytes", "partitions",
         "finished_at", "sealed_at",
         "given_up_at",
     }  # fmt: skip
@@ -243,7 +244,7 @@ def test_times_are_utc() -> None:
         ([], "the body is list, expected a JSON object"),
         (
             {**SPEC, "more": 1},
-            "more is not known, expected replay_id, url, pace, profile, limit, format, login",
+            "more is not known, expected replay_id, url, pace, profile, limit, format, login, addresses",
         ),
         ({**SPEC, "url": 7}, "url is 7, expected a text"),
         (

@@ -1,5 +1,6 @@
 """The replayer as a whole against real Kafka and Flume: what the topic holds is what the source holds."""
 
+import base64
 import gzip
 import json
 import os
@@ -15,12 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from logpipe.accounting.source import ledger
+from logpipe.accounting.source import SourceGoneError, ledger, sent_lines
+from logpipe.clients.formats import FormatRegistry
+from logpipe.clients.hdfs import Hdfs as HdfsClient
+from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, partition_of
+from logpipe.replayer.addresses import Treatment, treated
 from logpipe.replayer.feed import BATCH_LINES
 from logpipe.settings import parse
-from tests.machine import Record
+from tests.machine import Hdfs, Record
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -94,6 +99,49 @@ def odd_content() -> bytes:
         b"",
     ]
     return b"\n".join([*kinds, *[b"the same"] * 3000, *[b""] * 20, b"no newline at the end"])
+
+
+@pytest.mark.parametrize("mode", ["shorten", "hash"])
+def test_addresses_are_treated_before_a_line_is_sent_and_a_resume_sends_the_same(
+    stack: Stack, start_replayer: StartReplayer, hdfs: Hdfs, tmp_path: Path, mode: str
+) -> None:
+    line = b'203.0.113.%d - - [01/Aug/1995:00:00:01 -0400] "GET /%d HTTP/1.0" 200 1'
+    lines = [line % (n % 200, n) for n in range(20_000)]
+    lines[3] = b"malformed, of 203.0.113.3"
+    long = b"203.0.113.9 - - [01/Aug/1995:00:00:01 -0400] " + b"x" * 2000
+    content = b"\n".join([*lines, long])
+    log = tmp_path / "people.log"
+    log.write_bytes(content)
+    settings = stack.settings | {"webhdfs_url": hdfs.webhdfs_url, "max_line_bytes": 1000}
+    replayer, replay_id = start_replayer(**settings), f"people-{mode}"
+    since = stack.kafka.end_offsets(stack.topic("durable"))
+    replayer.submit(replay_id, log.as_uri(), addresses=mode, pace="delay:0.0001", format="auto")
+    replayer.wait_lines(replay_id, 1000)
+    replayer.kill()
+    replayer = start_replayer(**settings)
+    record = replayer.wait_state(replay_id, "done", 60)
+    own = parse(**settings, state_dir=replayer.state_dir)
+    treatment = Treatment.from_json(record["treatment"])
+    assert treatment == Treatment(mode, "common", "k1" if mode == "hash" else "")
+    sent = treated(treatment, own)(lines)
+    assert_counts(record, sent)
+    records = [
+        one for one in stack.kafka.read(stack.topic("durable"), since) if str(one.key).startswith(replay_id)
+    ]
+    assert_exact(records, replay_id, sent)
+    assert not any(b"203.0.113." in one.value.replace(b"203.0.113.0", b"") for one in records)
+    (letter,) = (replayer.state_dir / "dead_letters" / f"{replay_id}.jsonl").read_text().splitlines()
+    assert b"203.0.113.9" not in base64.b64decode(json.loads(letter)["prefix_base64"])
+    ((kept,), _) = ledger(own)
+    assert [again for _, again in sent_lines(kept, own)] == sent, (
+        "the audit makes the same lines of the source"
+    )
+    entry = FormatRegistry(HdfsClient.of(own), own.hdfs_ledger_dir).get(replay_id)
+    assert entry == Entry("people.log", "common", str(treatment))
+    if mode == "hash":
+        (replayer.state_dir / "address_keys.json").unlink()
+        with pytest.raises(SourceGoneError, match="has no key k1"):
+            next(sent_lines(kept, own))
 
 
 @pytest.mark.parametrize("profile", ["durable", "memory"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from logpipe.accounting.chain import Chain, Problem, own
-from logpipe.accounting.judge import Accounting, Comparison, Facts, Stage, compare, judge
+from logpipe.accounting.judge import AHEAD_LINES, Accounting, Comparison, Facts, Stage, compare, judge
 from logpipe.contracts.chain import Link, Totals
 from logpipe.digest import Digest
 from logpipe.replayer.feed import Place
@@ -592,6 +592,23 @@ def test_two_repairs_of_one_replay_without_identity_add_up() -> None:
     repairs = [replace(record(f"repair-{k}+m", 1), digest=lines(8 + k, 8 + k)) for k in (1, 2)]
     found = judged(stage(others=lines(1, 8), sealed=lines(9, 10)), records=(memory, *repairs))
     assert (found.lost, found.doubled, found.details) == (0, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "is_told"),
+    [
+        ("done", 10, False),
+        ("done", 11, True),
+        ("stopped", 10 + AHEAD_LINES["stopped"], False),
+        ("failed", 11 + AHEAD_LINES["failed"], True),
+        ("running", 10 + AHEAD_LINES["running"], False),
+        ("running", 11 + AHEAD_LINES["running"], True),
+    ],
+)
+def test_a_number_that_the_ledger_cannot_have_sent_is_told(state: str, number: int, is_told: bool) -> None:
+    found = judged(stage({"a": ALL}, numbers={"a": number}), records=(record("a", 10, state),))
+    told = f"a: a record has number {number:,}, and 10 lines were sent: somebody else wrote in its name"
+    assert sum(told in text for text in found.details) == 2 * is_told, found.details
 
 
 def test_a_replay_of_which_a_stage_knows_no_number_sent_nothing_beyond_its_record() -> None:

@@ -268,12 +268,16 @@ def audit(
     wrong = [text for _, finding in findings for text in finding.wrong]
     details = [finding.gone for _, finding in findings if finding.gone]
     if not day and not replay:
-        counted = list(_recount(settings, reading, findings))
+        counted = list(_recount(settings, reading, findings, plan.erased))
         wrong += [text for text, is_wrong in counted if is_wrong]
         details += [text for text, is_wrong in counted if not is_wrong]
     lost, doubled = accounting.lost, accounting.doubled
     if replay:
         lost, doubled = _of_replay(reading, plan.records[0])
+    if plan.erased != Digest():
+        details.append(
+            "an address was erased from sealed days: their manifests tell when, and of how many lines"
+        )
     named: list[str] = []
     if wrong or lost or doubled:
         named = list(_name_lines(settings, reading, plan, findings, is_all=not day and not replay))
@@ -299,6 +303,7 @@ class _Plan:
         self._hdfs = Hdfs.of(settings)
         self.parts: list[Part] = []
         self.days: set[str] = set()
+        self.erased = Digest()  # see `SealedDay.erased`
         self.records = [
             record
             for record in reading.records
@@ -341,6 +346,7 @@ class _Plan:
         if sums is None or (replay and replay not in map(credited_to, sums.replays)):
             return
         self.days.add(day)
+        self.erased += sums.erased
         folder = self._layout.day(day)
         for file in sums.files:
             path = f"{folder}/{file.name}"
@@ -418,9 +424,12 @@ def _of_replay(reading: Reading, record: ReplayRecord) -> tuple[int, int]:
 
 
 def _recount(
-    settings: Settings, reading: Reading, findings: list[tuple[Part, Finding]]
+    settings: Settings, reading: Reading, findings: list[tuple[Part, Finding]], erased: Digest
 ) -> Iterator[tuple[str, bool]]:
-    """What the windows hold against HDFS's lines, counted anew: a text, and whether it tells of a fault."""
+    """What the windows hold against HDFS's lines, counted anew: a text, and whether it tells of a fault.
+
+    The windows' sums are of the lines as they were sent: what was erased of these since is added again.
+    """
     files = [finding for part, finding in findings if isinstance(part, FilePart)]
     counted = of_settings(settings).totals()
     bridged = {part.partition: part.stretch for part, _ in findings if isinstance(part, TopicPart)}
@@ -439,7 +448,7 @@ def _recount(
     if why := [reason for reason, holds in reasons.items() if holds]:
         yield f"the windows are not counted anew: {'; '.join(why)}", False
         return
-    digest = sum((finding.digest for finding in files), start=Digest())
+    digest = sum((finding.digest for finding in files), start=erased)
     counts = Counter[str]()
     for finding in files:
         counts.update(finding.counts)

@@ -38,6 +38,7 @@ from logpipe.contracts.chain import (
 from logpipe.contracts.days import DAY
 from logpipe.contracts.sealed import SealedDay
 from logpipe.digest import Digest
+from logpipe.settings.unreadable import UNREADABLE
 
 THREADS = 8
 ASK_AGAIN_S = 10.0  # an agent 2 that was started since does not heed what was asked before
@@ -256,7 +257,7 @@ class ChainReader:
                     return None
                 values = json.loads(side or b"")
             return Link.from_json(values)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except UNREADABLE as error:
             raise ChainError(
                 f"The link {folder}/{name} cannot be read ({type(error).__name__}: {error}): another version "
                 "wrote it, or it is damaged: run the version that wrote it, or bring HDFS back from a backup"
@@ -295,7 +296,7 @@ class ChainReader:
         text = self._hdfs.read(path)
         try:
             return None if text is None else SealedDay.from_json(json.loads(text))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except UNREADABLE as error:
             raise ChainError(
                 f"{path} cannot be read ({type(error).__name__}: {error}): another version wrote it, or it "
                 "is damaged: run the version that wrote it, or bring HDFS back from a backup"
@@ -510,7 +511,7 @@ class ChainReader:
     def _looked_at(self) -> dict[str, int]:
         try:
             return dict(json.loads(self._memory_file.read_text())) if self._memory_file else {}
-        except (OSError, ValueError, TypeError):
+        except (OSError, *UNREADABLE):
             return {}
 
     def _remember(self, days: dict[str, int]) -> None:
@@ -566,7 +567,7 @@ def memory_part(sealed: SealedDay, links: list[Link]) -> Digest:
     if sealed.unconfirmed:
         known = [member.digest for _, member in sealed.members() if member.kind != "memory"]
         lines = sum(known, start=Digest())
-        return sum((file.text for file in sealed.files), start=Digest()) - lines
+        return sum((file.text for file in sealed.files), start=sealed.erased) - lines
     return sum(
         (
             member.digest

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 
+from logpipe.replayer.addresses import AddressKeyError, treated
 from logpipe.replayer.errors import SourceError
 from logpipe.replayer.follow.files import read_again
 from logpipe.replayer.front_door import FrontDoor
@@ -87,7 +88,7 @@ def _ledger(settings: Settings) -> tuple[list[ReplayRecord], Sums]:
 
 
 def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line that the replay sent, in bounded memory.
+    """Number and bytes of each line that the replay sent, as it was sent, in bounded memory.
 
     Raises:
         SourceGoneError: the source is away, or is not the one that was sent.
@@ -95,15 +96,18 @@ def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, 
     number = 0
     last = record.place.line
     try:
+        treat = treated(record.treatment, settings)
         for item in _lines(record, settings):
             if isinstance(item, list):
-                for line in item[: last - number]:
+                for line in treat(item[: last - number]):
                     number += 1
                     yield number, line
             else:
                 number += 1  # it was set aside, not sent
             if number >= last:
                 return
+    except AddressKeyError as error:
+        raise SourceGoneError(f"{record.spec.replay_id}: its lines cannot be made again: {error}") from None
     except SourceError as error:
         raise SourceGoneError(f"{record.to_json()['url']} cannot be read again: {error}") from None
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from logpipe.settings import PROJECT_DIR
+from logpipe.settings.unreadable import UNREADABLE
 
 FILE = PROJECT_DIR / "conf" / "alerts.toml"
 WEEK_S = 7 * 86400
@@ -201,7 +202,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text())
     except OSError as error:
         raise RulesError(f"{file} cannot be read ({error.strerror}): LOGPIPE_ALERTS_FILE names it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise RulesError(f"{file} is no TOML: {error}; {FILE} is an example") from None
 
 

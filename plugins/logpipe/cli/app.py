@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from logpipe.settings import DeliveryProfile, SettingsError
+from logpipe.settings import AddressMode, DeliveryProfile, SettingsError
 
 if TYPE_CHECKING:
     from logpipe.cli.cluster import ClusterTarget
@@ -181,6 +181,13 @@ Format = Annotated[
         "Log Format.",
     ),
 ]
+Addresses = Annotated[
+    AddressMode | None,
+    _option(
+        "addresses",
+        "Clients' addresses: keep, shorten (to the network) or hash (by a key). Default: LOGPIPE_ADDRESSES.",
+    ),
+]
 Profile = Annotated[
     DeliveryProfile | None,
     _option("profile", "Delivery profile of the agents. Default: LOGPIPE_PROFILE."),
@@ -237,6 +244,7 @@ def run(
     pace: Pace = None,
     limit: Limit = None,
     format_: Format = None,
+    addresses: Addresses = None,
     profile: Profile = None,
     connection: Connection = None,
 ) -> int:
@@ -247,8 +255,8 @@ def run(
     stays sent.
     """
     chosen = {
-        "url": url, "pace": pace, "limit": limit, "format": format_, "profile": profile,
-        "source_conn_id": connection,
+        "url": url, "pace": pace, "limit": limit, "format": format_, "addresses": addresses,
+        "profile": profile, "source_conn_id": connection,
     }  # fmt: skip
     return _target(context).run({name: value for name, value in chosen.items() if value is not None})
 
@@ -289,6 +297,7 @@ def follow(
     olddir: Annotated[
         str, _option("olddir", "Where rotation puts old files, if not beside the log: logrotate's olddir.")
     ] = "",
+    addresses: Addresses = None,
 ) -> int:
     """Follow a log as a server writes it, through every rotation; start what does not run.
 
@@ -296,7 +305,7 @@ def follow(
 
     Example: logpipe follow /var/log/nginx/access.log --format combined
     """
-    return _target(context).follow(log, format_text, start.value, olddir)
+    return _target(context).follow(log, format_text, start.value, olddir, addresses)
 
 
 @app.command()
@@ -408,6 +417,34 @@ def forget(
     if replay is not None:
         return _target(context).give_up(replay)
     return _target(context).forget(_named(day, "forget"))
+
+
+@app.command()
+def erase(
+    context: typer.Context,
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="An address, a host name, or a hash h-….", envvar="MAKE_ADDRESS", show_envvar=False
+        ),
+    ],
+    day: Day = None,
+) -> int:
+    """Replace a person's address in sealed days and in the windows: lines stay as many, their sums are kept.
+
+    Also what the keys of this copy make of it, and what is set aside on this machine; the days' reports are
+    made anew. Topics hold it until their retention. The last line of output is a JSON object. Exit status 3:
+    days that are not sealed yet, or files that a person keeps, still hold it.
+
+    Example: logpipe erase 203.0.113.7
+    """
+    return _target(context).erase(address, day)
+
+
+@app.command(name="rotate-key")
+def rotate_key(context: typer.Context) -> int:
+    """Begin a new key for hashed addresses; logs that have begun keep theirs, and can be gone on with."""
+    return _target(context).rotate_key()
 
 
 @app.command()

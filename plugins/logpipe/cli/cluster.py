@@ -13,10 +13,12 @@ from rich.console import Console
 from logpipe.accounting.watch import Observation
 from logpipe.cli.target import where
 from logpipe.cli.terminal import StartDisplay, print_status
+from logpipe.hosts.cluster.credentials import ADDRESS_KEYS
 from logpipe.hosts.cluster.stack import Cluster, ClusterError
 from logpipe.hosts.layout import AIRFLOW_USER
 from logpipe.hosts.machine.stack import ServiceStatus
 from logpipe.hosts.services import EDGE_HOSTS, streams
+from logpipe.replayer.addresses import AddressKeys
 from logpipe.settings import Settings
 
 INSIDE = ("logpipe", "--target=inside")
@@ -95,13 +97,13 @@ class ClusterTarget:
         streams = {name: ServiceStatus(**row) for name, row in seen["services"].items()}
         return streams, seen["follows"], [Observation(**row) for row in seen["watch"]]
 
-    def follow(self, log: str, format_text: str, start: str, olddir: str) -> int:
+    def follow(self, log: str, format_text: str, start: str, olddir: str, addresses: str | None) -> int:
         """Start the cluster unless it is up; a log of the edge hosts."""
         self.cluster.compose.check()
         if not self.cluster.is_up():
             self.up()
         asked = ("--format", format_text, "--from", start, "--olddir", olddir)
-        return self._in_airflow("follow", *asked, "--", log)
+        return self._in_airflow("follow", *_options(addresses=addresses), *asked, "--", log)
 
     def unfollow(self, log: str) -> int:
         """From within."""
@@ -130,6 +132,16 @@ class ClusterTarget:
     def forget(self, day: date) -> int:
         """From within."""
         return self._on_edge("forget", str(day))
+
+    def erase(self, address: str, day: date | None) -> int:
+        """On an edge host."""
+        return self._on_edge("erase", *_options(date=day), "--", address)
+
+    def rotate_key(self) -> int:
+        """Here, where the containers' secrets come from."""
+        name = AddressKeys(self.cluster.secrets_dir / ADDRESS_KEYS).rotate()
+        self.console.print(f"Key {name} is made: `make cluster-up` hands it to the replayers")
+        return 0
 
     def give_up(self, replay_id: str) -> int:
         """From within."""

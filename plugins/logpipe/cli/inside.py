@@ -125,6 +125,10 @@ class InsideTarget(Reachable):
             f"The log of {service} is read from outside: logpipe --target cluster logs {service}"
         )
 
+    def rotate_key(self) -> int:
+        """Only from outside."""
+        raise StackError("Keys are made from outside: logpipe --target cluster rotate-key")
+
     def clean(self) -> int:
         """Only from outside."""
         raise StackError("The cluster's data is deleted from outside: logpipe --target cluster clean")

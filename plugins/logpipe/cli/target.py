@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,17 @@ from logpipe.cli.terminal import follow_lines, is_followed, print_lines, print_s
 from logpipe.clients.airflow import FOLLOW_DAG, PIPELINE_DAG, Airflow
 from logpipe.clients.errors import ClientError, RefusedError
 from logpipe.clients.replayer import Replayer
+from logpipe.contracts.days import date_of
 from logpipe.hosts.cluster.compose import ComposeError
 from logpipe.hosts.cluster.stack import ClusterError
 from logpipe.hosts.layout import LayoutError
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
 from logpipe.hosts.services import KAFKA, NAMENODE
+from logpipe.replayer.addresses import AddressKeyError, AddressKeys
 from logpipe.report import __main__ as reporting
 from logpipe.report.day import days_without
 from logpipe.sealing import __main__ as sealing
+from logpipe.sealing.erase import erase
 from logpipe.sealing.forget import NotSealedError, forget
 from logpipe.sealing.lock import alone
 from logpipe.sealing.lost import NotSentError
@@ -42,7 +45,7 @@ FOLLOW_TIMEOUT_S = 180.0
 
 EXPECTED_ERRORS = (
     SettingsError, LayoutError, StackError, ComposeError, ClusterError, ClientError,
-    SourceGoneError, WindowsError, NotSealedError, *reporting.ERRORS,
+    SourceGoneError, WindowsError, AddressKeyError, NotSealedError, *reporting.ERRORS,
 )  # fmt: skip
 
 
@@ -104,13 +107,13 @@ class Reachable(ABC):
             print_lines(self.console, [sentence(accounting)])
         return 0 if state == "success" else 1
 
-    def follow(self, log: str, format_text: str, start: str, olddir: str) -> int:
+    def follow(self, log: str, format_text: str, start: str, olddir: str, addresses: str | None) -> int:
         """Have a log followed by the DAG that supervises it, and say what it took."""
         with self.started():
             airflow = self.airflow()
             await_dags(airflow, FOLLOW_DAG)
             conf = {"log": log, "format": format_text, "start": start, "olddir": olddir}
-            run_id = airflow.trigger(FOLLOW_DAG, conf)
+            run_id = airflow.trigger(FOLLOW_DAG, conf | ({"addresses": addresses} if addresses else {}))
         deadline = time.monotonic() + FOLLOW_TIMEOUT_S
         while not (found := [one for one in self.follows() if one["log"] == log and is_followed(one)]):
             if airflow.run_state(FOLLOW_DAG, run_id) == "failed":
@@ -264,6 +267,47 @@ class Reachable(ABC):
         with alone(self.settings, f"the forgetting of {day}", sealing.LOCK_WAIT_S):
             sealed = forget(self.settings, day)
         self.console.print(f"{day}: {sealed.lines:,} lines are forgotten, their sums stay")
+        return 0
+
+    def erase(self, address: str, day: date | None) -> int:
+        """Erase an address; 3: days that are not sealed still hold it."""
+        self.must_run()
+        with alone(self.settings, "an erasure", sealing.LOCK_WAIT_S):
+            done = erase(self.settings, address, day)
+        for name, lines in done.lines.items():
+            if lines:
+                self.console.print(f"{name}: the address is replaced in {lines:,} lines")
+        changed = {date_of(name) for name, lines in done.lines.items() if lines}
+        for each in sorted(changed.intersection(days_without(self.settings))):
+            reporting.report_of(self.settings, each)
+        for name, lines in done.open_lines.items():
+            day = date_of(name)
+            print(f"{day} is not sealed, {lines:,} lines hold it: erase again once it is", file=sys.stderr)
+        for path in done.kept:
+            print(f"{path} holds it, and is a file for a person: look at it, and delete it", file=sys.stderr)
+        hours = self.settings.topic_retention_hours
+        gone = datetime.now(UTC) + timedelta(hours=hours)
+        self.console.print(
+            f"The topic {self.settings.topic} holds what it took until it is {hours} hours old, so at "
+            f"most until {gone:%Y-%m-%d %H:%M} UTC; so does the topic of lines that did not parse"
+        )
+        told = {
+            "lines": sum(done.lines.values()),
+            "days": len(changed),
+            "rows": done.rows,
+            "set_aside": done.letters,
+            "not_sealed": sum(done.open_lines.values()),
+            "kept_files": len(done.kept),
+        }
+        print(json.dumps(told), flush=True)
+        return sealing.NOT_OVER if done.open_lines or done.kept else 0
+
+    def rotate_key(self) -> int:
+        """Begin a new key."""
+        name = AddressKeys.of(self.settings).rotate()
+        self.console.print(
+            f"Logs that begin from now on are hashed by key {name}; what has begun keeps its own"
+        )
         return 0
 
     def give_up(self, replay_id: str) -> int:

@@ -24,19 +24,20 @@ class FormatRegistry:
         self._hdfs = hdfs
         self._folder = formats.folder(ledger_dir)
 
-    def put(self, prefix: str, log: str, format_text: str) -> None:
+    def put(self, prefix: str, log: str, format_text: str, addresses: str = "") -> None:
         """Write an entry, once this returns for all readers; one that is there and equal stays as it is.
 
         Args:
             prefix: a replay's id, or the id of a followed log without a generation.
             log: what people call the log.
             format_text: what `logpipe.formats.compiler.compile_format` takes, and not ``auto``.
+            addresses: what became of clients' addresses, as in `Entry`.
 
         Raises:
             FormatConflictError: the prefix has another entry.
             formats.EntryError: what stands there is no entry.
         """
-        wanted, path = Entry(log, format_text), self._path(prefix)
+        wanted, path = Entry(log, format_text, addresses), self._path(prefix)
         scratch = f"{self._folder}/.{formats.file_name(prefix)}.{uuid.uuid4().hex[:8]}"
         if (known := self.get(prefix)) is None:
             self._hdfs.make_folder(self._folder)
@@ -49,8 +50,8 @@ class FormatRegistry:
                 known = self.get(prefix)
         if known != wanted:
             raise FormatConflictError(
-                f"{prefix} is read as {known and known.format_text!r} of log {known and known.log!r}, not as "
-                f"{format_text!r} of log {log!r}: ask for the same, or take another id"
+                f"{prefix} is read as {known and _told(known)}, not as {_told(wanted)}: ask for the "
+                "same, or take another id"
             )
 
     def get(self, prefix: str) -> Entry | None:
@@ -72,3 +73,8 @@ class FormatRegistry:
 
     def _path(self, prefix: str) -> str:
         return f"{self._folder}/{formats.file_name(prefix)}"
+
+
+def _told(entry: Entry) -> str:
+    addresses = f", addresses {entry.addresses}" if entry.addresses else ""
+    return f"{entry.format_text!r} of log {entry.log!r}{addresses}"

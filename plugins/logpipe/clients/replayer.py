@@ -25,8 +25,8 @@ class Replayer(HttpService):
     def submit(self, replay_id: str, spec: dict[str, Any], login: dict[str, str] | None = None) -> Record:
         """Start a replay, or find the one with this id: a running one is joined, a failed one goes on.
 
-        ``spec`` holds url, pace, profile, limit (lines, or null) and perhaps format; ``login`` user and
-        password for the log's server.
+        ``spec`` holds url, pace, profile, limit (lines, or null) and perhaps format and
+        addresses; ``login`` user and password for the log's server.
 
         Raises:
             ReplayRefusedError: a value is refused, or the id stands for another spec.
@@ -64,7 +64,12 @@ class Replayer(HttpService):
         return self._ask("POST", f"/replays/{replay_id}/give-up")
 
     def follow(
-        self, log: str, format_text: str = "auto", start: str = "end", olddir: str = ""
+        self,
+        log: str,
+        format_text: str = "auto",
+        start: str = "end",
+        olddir: str = "",
+        addresses: str = "keep",
     ) -> list[Record]:
         """Follow a log, or the logs that fit a pattern; what is followed already is joined.
 
@@ -73,6 +78,7 @@ class Replayer(HttpService):
             format_text: ``auto``, a preset, or the server's own words.
             start: ``end``: what is written from now on; ``start``: all that is there, old files in order.
             olddir: where rotation puts old files, seen from the log; empty: they stay in its folder.
+            addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``.
 
         Returns:
             The log; of a pattern first the pattern, then its logs. As ``GET /follows`` gives them.
@@ -80,7 +86,13 @@ class Replayer(HttpService):
         Raises:
             ReplayRefusedError: it may not be read, is no file of lines, or its format does not fit.
         """
-        body = {"log": log, "format": format_text, "start": start, "olddir": olddir}
+        body = {
+            "log": log,
+            "format": format_text,
+            "start": start,
+            "olddir": olddir,
+            "addresses": addresses,
+        }
         found: list[Record] = self._ask("POST", "/follows", body)["follows"]
         return found
 

@@ -1,7 +1,8 @@
 """How the lines of each replay and each followed log are read, told on HDFS before the first one is sent.
 
-``<ledger>/formats/<prefix>.json`` is an entry: ``{"version": 1, "log": "…", "format": "…"}``. A prefix is a
-replay's id, or the id of a followed log, whose generations are ``<prefix>.g<number>``. An entry does not
+``<ledger>/formats/<prefix>.json`` is an entry: ``{"version": 1, "log": "…", "format": "…"}``, and with
+``"addresses": "…"`` where clients' addresses were treated. A prefix is a replay's id, or the id of a followed
+log, whose generations are ``<prefix>.g<number>``; one with treated addresses has its own. An entry does not
 change under its name. What has none is read as `DEFAULT`.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from logpipe.identity import credited_to
+from logpipe.settings.unreadable import UNREADABLE
 
 VERSION = 1
 _SUFFIX = ".json"
@@ -23,10 +25,13 @@ class Entry(NamedTuple):
     Attributes:
         log: what people call the log; empty: it has no name, and no rows of its own in the windows.
         format_text: what `logpipe.formats.compiler.compile_format` takes.
+        addresses: what became of clients' addresses: ``shorten``, or ``hash:`` and the name of the key;
+            empty: they are as the server wrote them.
     """
 
     log: str
     format_text: str
+    addresses: str = ""
 
 
 DEFAULT = Entry("", "combined")
@@ -67,6 +72,8 @@ def file_name(prefix: str) -> str:
 def to_file(entry: Entry) -> bytes:
     """An entry as it is kept."""
     values = {"version": VERSION, "log": entry.log, "format": entry.format_text}
+    if entry.addresses:
+        values["addresses"] = entry.addresses
     return json.dumps(values, separators=(",", ":")).encode()
 
 
@@ -79,8 +86,8 @@ def from_file(path: str, content: bytes) -> Entry:
     try:
         values = json.loads(content)
         if values["version"] == VERSION:
-            return Entry(str(values["log"]), str(values["format"]))
-    except (ValueError, KeyError, TypeError):
+            return Entry(str(values["log"]), str(values["format"]), str(values.get("addresses", "")))
+    except UNREADABLE:
         pass
     raise EntryError(
         f"{path} holds {content[:200]!r}, expected a format of version {VERSION}: start the version that "

@@ -65,18 +65,33 @@ class SealedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """Lines of a sealed day in which an address was replaced.
+
+    Attributes:
+        at: when, ISO-8601 UTC.
+        before, after: these lines as they were, and as they are.
+    """
+
+    at: str
+    before: Digest
+    after: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class SealedDay:
     """The sums of a day.
 
     Attributes:
         day: ``%y-%m-%d``.
-        attempt: of the sealing that won; names the folder that its files come from.
-        digest: its lines, each once; ``anonymous`` the part of them without identity.
+        attempt: of the sealing that won, or of the last erasure; names the folder that its files come from.
+        digest: its lines as they were sent, each once; ``anonymous`` the part of them without identity.
         replays: of each replay its lines.
         repeats, foreign, expired: as in `logpipe.contracts.chain.Totals`, of this day.
         files: in order; together they hold the members of ``parts`` in order, then ``memory_files``.
         memory_files: profile memory's own files, replaced by lines from the topic, or kept (``unconfirmed``).
         unconfirmed: why memory's files could not be compared with the topic; empty when they were.
+        erasures: in order; ``files`` say what is left, all other sums what was sent.
         sealed_at, forgotten_at: ISO-8601 UTC; the second is empty while the lines are kept.
     """
 
@@ -94,6 +109,7 @@ class SealedDay:
     memory_files: tuple[str, ...] = ()
     unconfirmed: str = ""
     forgotten_at: str = ""
+    erasures: tuple[Erasure, ...] = ()
     size_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +119,11 @@ class SealedDay:
     def lines(self) -> int:
         """How many lines the day has."""
         return self.digest.lines
+
+    @property
+    def erased(self) -> Digest:
+        """What erasures took from the files' sums: the lines as they were, without what they are."""
+        return sum((each.before - each.after for each in self.erasures), start=Digest())
 
     def members(self) -> Iterator[tuple[Part, Member]]:
         """All members in the order of the files."""
@@ -155,6 +176,15 @@ class SealedDay:
             "unconfirmed": self.unconfirmed,
             "sealed_at": self.sealed_at,
             "forgotten_at": self.forgotten_at,
+            "erasures": [
+                {
+                    "at": each.at,
+                    "lines": each.before.lines,
+                    "before": digest_to_list(each.before),
+                    "after": digest_to_list(each.after),
+                }
+                for each in self.erasures
+            ],
         }
 
     @classmethod
@@ -198,4 +228,8 @@ class SealedDay:
             memory_files=tuple(values["memory_files"]),
             unconfirmed=values["unconfirmed"],
             forgotten_at=values["forgotten_at"],
+            erasures=tuple(
+                Erasure(row["at"], digest_of_list(row["before"]), digest_of_list(row["after"]))
+                for row in values.get("erasures", ())
+            ),
         )

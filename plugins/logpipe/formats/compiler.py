@@ -4,6 +4,7 @@ import json
 import re
 
 from logpipe.formats.apache import compile_apache
+from logpipe.formats.fields import FormatError
 from logpipe.formats.json_lines import compile_json
 from logpipe.formats.nginx import compile_nginx
 from logpipe.formats.presets import Format, preset
@@ -21,6 +22,12 @@ def compile_format(text: str) -> Format:
         FormatError: It says which part is wrong, where, and what is known.
     """
     text = text.strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(
+            f"Format {text!r}: {text[error.start]!r} is half a character: no line holds it"
+        ) from None
     if re.fullmatch(r"[\w-]*", text):
         return preset(text)
     if text.startswith("#"):
@@ -37,7 +44,7 @@ def compile_format(text: str) -> Format:
 def _json_map(text: str) -> dict[str, str] | None:
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(fields, dict) or any(
         "$" in str(place) or "%" in str(place) for place in fields.values()

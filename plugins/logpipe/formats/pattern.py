@@ -131,11 +131,12 @@ class Pattern:
                 pieces.append(re.escape(part))
                 continue
             name = self.group_of(part)
-            text = part.shape if part.shape and not name else self._until(index, part)
+            text = part.shape if part.shape and not name else self.until(index, part)
             pieces.append(f"(?P<{name}>{text})" if name else text)
         return "".join(pieces)
 
-    def _until(self, index: int, part: Field) -> str:
+    def until(self, index: int, part: Field) -> str:
+        """An expression for a field: all before the text that ends it."""
         literal = self.literal_behind(index)
         if not literal:
             return ".*+"

@@ -14,6 +14,7 @@ from typing import Any
 
 from logpipe.settings import ADMIN, DEFAULT_TOPIC, PROJECT_DIR, Settings
 from logpipe.settings.kafka_access import FOLDER as KAFKA_ACCESS_FOLDER
+from logpipe.settings.unreadable import UNREADABLE
 
 BUILD_DIR = PROJECT_DIR / "build"
 CONF_DIR = PROJECT_DIR / "conf"
@@ -100,7 +101,7 @@ class Layout:
 
     def mark(self) -> dict[str, Any] | None:
         """What the folder says of itself, ``version`` and ``topic``; None where this project never was."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, *UNREADABLE):
             mark = json.loads(self.format_file.read_text())
             return mark if isinstance(mark, dict) and isinstance(mark.get("version"), int) else None
         of_first = (self.kafka_dir / "meta.properties", self.hadoop_dir / "name", self.state_dir / "secrets")

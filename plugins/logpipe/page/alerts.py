@@ -32,6 +32,7 @@ from logpipe.page.store import Snapshot
 from logpipe.page.traffic import Traffic
 from logpipe.page.watched import Heard
 from logpipe.settings import WATERMARKS_S, Settings
+from logpipe.settings.unreadable import UNREADABLE
 from logpipe.windows.commit import WindowsError
 from logpipe.windows.latency import percentiles_us
 
@@ -350,7 +351,7 @@ def _read(file: Path) -> State:
         return State.from_json(file.read_text())
     except FileNotFoundError:
         return State()
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         aside = file.with_suffix(".unreadable")
         file.replace(aside)
         log.error("%s holds no state of alerts (%r): it is %s now, and all begin anew", file, error, aside)

@@ -29,6 +29,7 @@ from logpipe.identity import Identities, Verdict, parse_key
 from logpipe.page.store import TIMEOUT_S
 from logpipe.page.traffic import CLASSES, KEYED, PLAIN, QuestionError, number
 from logpipe.settings import Settings
+from logpipe.settings.unreadable import UNREADABLE
 
 PAGE_LINES = 100
 BUDGET_S = 1.2
@@ -480,7 +481,7 @@ def _decoded(cursor: str) -> dict[str, Any]:
         below = {str(int(number)): int(low) for number, low in plan["below"].items()}
         topic = {str(int(p)): [max(0, int(first)), int(next_)] for p, (first, next_) in plan["topic"].items()}
         place = plan["hdfs"] if plan["hdfs"] is None else [str(plan["hdfs"][0]), max(0, int(plan["hdfs"][1]))]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, binascii.Error):
+    except (*UNREADABLE, binascii.Error):
         raise QuestionError(f"cursor is {cursor[:60]!r}, expected one that this service gave") from None
     return {"hdfs": place, "below": below, "topic": topic}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
 from logpipe.settings import Settings
-from logpipe.windows.commit import WindowsError
+from logpipe.windows.commit import ERASED_FILE, WindowsError
 from logpipe.windows.reader import WindowStore
 
 TIMEOUT_S = 5.0
@@ -45,7 +45,12 @@ class Snapshot:
     offsets: dict[int, int]
     topic_id: str
     files: dict[str, str] = field(default_factory=dict)
-    fold: tuple[str, int, int] = ("", 0, 0)
+    fold: tuple[str, int, int, int] = ("", 0, 0, 0)
+
+    @property
+    def generation(self) -> str:
+        """Names what the files depend on besides their names: the store, and when rows were last erased."""
+        return f"{self.fold[0]}-{self.fold[3]}" if self.fold[3] else self.fold[0]
 
     @property
     def by_date(self) -> dict[str, str]:
@@ -61,7 +66,7 @@ class Snapshot:
 
 @dataclass
 class Mirror:
-    """A copy of a snapshot's files; the files are immutable, so each is fetched once.
+    """A copy of a snapshot's files; but for erasures they are immutable, so each is fetched once.
 
     Args:
         settings: whose windows.
@@ -93,7 +98,8 @@ class Mirror:
         if newest is None or newest is self.snapshot:
             return newest
         fetched = {
-            name: self._fetch(hdfs, f"{newest.fold[0]}~{name}", path) for name, path in newest.files.items()
+            name: self._fetch(hdfs, f"{newest.generation}~{name}", path)
+            for name, path in newest.files.items()
         }
         self.take(newest, fetched)
         return newest
@@ -153,7 +159,8 @@ def read_snapshot(settings: Settings, hdfs: Hdfs, known: Snapshot | None = None)
     commit = store.commit()
     if commit is None:
         return None
-    fold = (commit.store_id, commit.folded, commit.expired_step)
+    erased = hdfs.status(f"{settings.hdfs_windows_dir}/{ERASED_FILE}")
+    fold = (commit.store_id, commit.folded, commit.expired_step, erased.modified_ms if erased else 0)
     is_folded_since = known is None or known.fold != fold
     if known is not None and not is_folded_since and known.step == commit.step:
         return known

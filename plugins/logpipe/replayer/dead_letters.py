@@ -1,12 +1,13 @@
 """Lines that are not sent, kept where a person finds them: one JSON object a line, one file a replay."""
 
 import base64
+import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from logpipe.replayer.feed import SetAside
+from logpipe.settings.unreadable import UNREADABLE
 
 
 class DeadLetters:
@@ -50,8 +51,8 @@ class DeadLetters:
             for text in file:
                 if not text.endswith(b"\n"):
                     break
-                entry: dict[str, Any] = json.loads(text)
-                last_number = entry["line_number"]
+                with contextlib.suppress(*UNREADABLE):  # a line that somebody else wrote stays
+                    last_number = max(last_number, int(json.loads(text)["line_number"]))
                 good_bytes += len(text)
             file.truncate(good_bytes)
         return last_number

@@ -2,17 +2,21 @@
 
 from logpipe.settings.redaction import redacted
 
+MAX_REASON = 1000  # characters
+
 
 class SourceError(Exception):
     """A source can't be read.
 
     Attributes:
-        reason: what happened, without the URL (the replay adds it) and without what is secret in others.
+        reason: what happened, without the URL (the replay adds it) and without what is secret in others; one
+            line of bounded length, whatever words of a server are in it.
         transient: whether trying again by itself may help.
     """
 
     def __init__(self, reason: str, *, transient: bool = False) -> None:
-        self.reason = redacted(reason)
+        plain = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in reason[:MAX_REASON])
+        self.reason = redacted(plain + "…" * (len(reason) > MAX_REASON))
         super().__init__(self.reason)
         self.transient = transient
 

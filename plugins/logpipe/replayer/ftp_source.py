@@ -21,6 +21,7 @@ from logpipe.replayer.front_door import AddressRefusedError, NetworkDoor
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
 from logpipe.replayer.urls import Login, SourceUrl
 
+MAX_REPLY_CHARACTERS = 64 << 10
 _NOT_LOGGED_IN = "530"
 _NO_FILE = "550"
 _NOT_SUPPORTED = ("500", "501", "502", "503", "504")
@@ -28,7 +29,10 @@ _NOT_SUPPORTED = ("500", "501", "502", "503", "504")
 
 @contextlib.contextmanager
 def ftp_errors(doing: str) -> Iterator[None]:
-    """Turn what ftplib and sockets raise into `SourceError`; 5xx replies are final, the rest is transient."""
+    """Turn what ftplib and sockets raise into `SourceError`; 5xx replies are final, the rest is transient.
+
+    ftplib raises ValueError and OverflowError where a reply has text for a number, or a number that is none.
+    """
     try:
         yield
     except ftplib.error_perm as error:
@@ -52,7 +56,7 @@ def ftp_errors(doing: str) -> Iterator[None]:
             f"the FTP server's name is not known ({error.strerror})",
             transient=error.errno == socket.EAI_AGAIN,
         ) from error
-    except (ftplib.Error, EOFError, OSError) as error:
+    except (ftplib.Error, EOFError, OSError, ValueError, OverflowError) as error:
         text = str(error) or "the connection was closed"
         raise SourceError(f"{doing} failed: {text}", transient=True) from error
 
@@ -71,6 +75,19 @@ class _Plain(FTP):
         self.file = self.sock.makefile("r", encoding=self.encoding)
         self.welcome = self.getresp()
         return self.welcome
+
+    def getmultiline(self) -> str:
+        """A reply of one line or more; ftplib takes as many as a server sends."""
+        lines = [self.getline()]
+        code = lines[0][:3]
+        room = MAX_REPLY_CHARACTERS
+        while lines[0][3:4] == "-" and (len(lines) == 1 or lines[-1][:3] != code or lines[-1][3:4] == "-"):
+            lines.append(self.getline())
+            room -= len(lines[-1]) + 1
+            if room < 0:
+                text = f"a reply is longer than {MAX_REPLY_CHARACTERS} characters"
+                raise ftplib.error_proto(text)  # noqa: S321 - an error
+        return "\n".join(lines)
 
 
 class _WithTls(_Plain, ftplib.FTP_TLS):

@@ -26,6 +26,7 @@ from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_qui
 from logpipe.replayer.urls import Login, SourceUrl
 
 _TRANSIENT_STATUSES = (408, 425, 429)
+MAX_DIGITS = 18  # of a length
 _RANGE_NOT_SATISFIABLE = 416
 
 
@@ -52,7 +53,7 @@ def http_errors(doing: str) -> Iterator[None]:
         ) from error
     except aiohttp.InvalidURL as error:
         raise SourceError("the URL is not valid") from error
-    except (aiohttp.ClientError, FSTimeoutError, OSError) as error:
+    except (aiohttp.ClientError, FSTimeoutError, OSError, ValueError) as error:
         if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
             error.os_error, AddressRefusedError
         ):
@@ -214,11 +215,11 @@ def _size_bytes(headers: Any, partial: bool) -> int | None:
     text = (
         headers.get("Content-Range", "").rpartition("/")[2] if partial else headers.get("Content-Length", "")
     )
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 def _modified_at(headers: Any) -> str | None:
     try:
         return parsedate_to_datetime(headers["Last-Modified"]).astimezone(UTC).isoformat()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None

@@ -12,6 +12,7 @@ from typing import Any
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
 from logpipe.replayer.urls import Login
+from logpipe.settings.unreadable import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def load_sums(folder: Path) -> Sums:
         return Sums.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
         return Sums()
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise ValueError(f"the sums {path} can't be read ({type(error).__name__}: {error})") from error
 
 
@@ -151,7 +152,7 @@ def load_records(folder: Path) -> tuple[list[ReplayRecord], dict[str, str]]:
             records.append(_load_one(path))
         except FileNotFoundError:
             continue  # folded meanwhile
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, *UNREADABLE) as error:
             reason = f"the record {path} can't be read ({type(error).__name__}: {error})"
             log.error("%s: repair or remove it", reason)
             unreadable[path.stem] = reason

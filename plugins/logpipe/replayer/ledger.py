@@ -20,11 +20,12 @@ from datetime import timedelta
 from logpipe.clients.formats import FormatConflictError, FormatRegistry
 from logpipe.clients.hdfs import Hdfs, HdfsError, HdfsExistsError, dumps
 from logpipe.contracts.days import DAY, date_of, end_of_day_ms
-from logpipe.contracts.formats import EntryError
+from logpipe.contracts.formats import Entry, EntryError
 from logpipe.replayer.errors import SinkError
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums, is_old, to_fold
 from logpipe.settings import Settings
+from logpipe.settings.unreadable import UNREADABLE
 
 INTERVAL_S = 10.0
 FOLD_INTERVAL_S = 86400.0
@@ -61,7 +62,7 @@ class Copies:
         try:
             values = None if text is None else json.loads(text)
             return None if values is None else ReplayRecord.from_file(values)
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise LedgerError(
                 f"The copy of the record of {replay_id} on HDFS can't be read: {error}"
             ) from error
@@ -91,19 +92,18 @@ class Copies:
             self._replace(f"{self._folder}/{record.spec.replay_id}.json", content)
             return None
 
-    def put_format(self, prefix: str, name: str, text: str) -> None:
+    def put_format(self, prefix: str, entry: Entry) -> None:
         """Tell all readers how lines are read.
 
         Args:
             prefix: id of their replay, or of their followed log.
-            name: of the log.
-            text: what `logpipe.formats.compiler.compile_format` takes.
+            entry: how.
 
         Raises:
             SinkError: the id stands for another format.
         """
         try:
-            self._formats.put(prefix, name, text)
+            self._formats.put(prefix, *entry)
         except FormatConflictError as error:
             raise SinkError(str(error)) from None
         except (HdfsError, EntryError) as error:
@@ -135,7 +135,7 @@ class Copies:
                 break
         try:
             return Sums.from_json(json.loads(text)) if text else Sums()
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise LedgerError(f"{self._sums_path(number)} on HDFS can't be read: {error}") from error
 
     def fold(self) -> None:

@@ -3,23 +3,26 @@
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from logpipe.digest import Digest
 from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO
 from logpipe.formats.fields import FormatError
 from logpipe.identity import REPAIR_PREFIX, REPLAY_PATTERN
+from logpipe.replayer.addresses import Treatment
 from logpipe.replayer.feed import Place
 from logpipe.replayer.follow.generation import Generation
 from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.pin import Pin
 from logpipe.replayer.sources import SourceVersion
 from logpipe.replayer.urls import Login, SourceUrl
+from logpipe.settings import AddressMode
 from logpipe.settings.redaction import redacted
 
 State = Literal["running", "done", "failed", "stopped"]
 PROFILES = ("memory", "durable")
+ADDRESSES = get_args(AddressMode)
 _ID = re.compile(REPLAY_PATTERN)
 
 
@@ -35,6 +38,7 @@ class ReplaySpec:
     Attributes:
         format: how the lines are read, for `logpipe.formats.compiler.compile_format`, or ``auto``; the first
             lines are held against it. None: Combined Log Format, whatever the lines say.
+        addresses: what becomes of clients' addresses before a line is sent, see `logpipe.replayer.addresses`.
         login: is for the source's server: it is never shown, and may change.
     """
 
@@ -45,6 +49,7 @@ class ReplaySpec:
     limit: int | None
     format: str | None = None
     login: Login | None = None
+    addresses: AddressMode = "keep"
 
     @classmethod
     def from_request(cls, values: Any) -> "ReplaySpec":
@@ -77,8 +82,11 @@ class ReplaySpec:
         format_ = values.get("format")
         if format_ is not None:
             _check_format(format_, profile)
+        addresses: Any = values.get("addresses") or "keep"
+        if addresses not in ADDRESSES:
+            raise ValueError(f"addresses is {addresses!r}, expected one of {ADDRESSES}")
         login = None if values.get("login") is None else Login.from_json(values["login"])
-        return cls(replay_id, values["url"], values["pace"], profile, limit, format_, login)
+        return cls(replay_id, values["url"], values["pace"], profile, limit, format_, login, addresses)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, without the login."""
@@ -89,6 +97,7 @@ class ReplaySpec:
             "profile": self.profile,
             "limit": self.limit,
             "format": self.format,
+            "addresses": self.addresses,
         }
 
 
@@ -118,6 +127,8 @@ class ReplayRecord:
         partitions: the topic's when the replay began: `logpipe.identity.partition_of` goes by it. None: not
             asked for yet; 0: an earlier version began it, and Kafka's own partitioner goes on.
         format_taken: what the lines are read as; None: nothing was asked for, or no line was looked at yet.
+        treatment: what is done with addresses in the lines: ``digest`` is of what was sent. None: nothing,
+            or no line was looked at yet.
         sealed_at: when the lines were found equal everywhere, ISO-8601 UTC; None: they were not yet. One that
             is sealed and not ``done`` was given up half sent.
         given_up_at: when somebody said that nobody will go on with it, ISO-8601 UTC; None: nobody did.
@@ -134,6 +145,7 @@ class ReplayRecord:
     is_compressed: bool | None = None
     partitions: int | None = None
     format_taken: str | None = None
+    treatment: Treatment | None = None
     started_at: str = field(default_factory=now_text)
     updated_at: str = field(default_factory=now_text)
     finished_at: str | None = None
@@ -180,6 +192,7 @@ class ReplayRecord:
             "source_size_bytes": self.version.size_bytes if self.version else None,
             "partitions": self.partitions,
             "format_taken": self.format_taken,
+            "treatment": self.treatment.to_json() if self.treatment else None,
             "started_at": self.started_at,
             "updated_at": self.updated_at,
             "finished_at": self.finished_at,
@@ -230,6 +243,7 @@ class ReplayRecord:
             is_compressed=resume["is_compressed"],
             partitions=values.get("partitions", 0),
             format_taken=values.get("format_taken"),
+            treatment=Treatment.from_json(values.get("treatment")),
             started_at=values["started_at"],
             updated_at=values["updated_at"],
             finished_at=values["finished_at"],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from logpipe.contracts.formats import Entry
 from logpipe.identity import REPAIR_PREFIX
 from logpipe.replayer.errors import SinkUnavailableError, SourceRefusedError
 from logpipe.replayer.follow.generation import number_of
@@ -250,7 +251,7 @@ class Registry:
             SinkError: the log is registered with another format.
         """
         try:
-            self._copies.put_format(follow_id, log_path, text)
+            self._copies.put_format(follow_id, Entry(log_path, text))
         except LedgerError as error:
             raise SinkUnavailableError(f"readers are to know the format first: {error}") from None
 
@@ -261,9 +262,16 @@ class Registry:
             LedgerError: HDFS is away.
             SinkError: the id stands for another format.
         """
-        if record.format_taken is not None:  # its log is called as its file
-            name = SourceUrl.parse(record.spec.url).path.rpartition("/")[2].removesuffix(".gz")
-            self._copies.put_format(record.spec.replay_id, name, record.format_taken)
+        treatment = record.treatment
+        if record.format_taken is not None or treatment is not None:
+            log_name = ""
+            if record.generation is not None:
+                log_name = record.generation.path
+            elif record.format_taken is not None:  # its log is called as its file
+                log_name = SourceUrl.parse(record.spec.url).path.rpartition("/")[2].removesuffix(".gz")
+            text = record.format_taken or (treatment.format_text if treatment else "")
+            addresses = str(treatment) if treatment else ""
+            self._copies.put_format(record.spec.replay_id, Entry(log_name, text, addresses))
         if self._settings.replays_on == "hdfs":
             self._copies.put(record)
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from logpipe.contracts.formats import DEFAULT
 from logpipe.digest import Digest
 from logpipe.formats import detect
 from logpipe.formats.fields import FormatError
 from logpipe.identity import CHUNK_LINES
+from logpipe.replayer.addresses import AddressKeyError, Treated, begun, treated
 from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import BATCH_LINES, Batch, LineFeed, SetAside
@@ -64,6 +66,7 @@ class Replay:
         self._url = SourceUrl.parse(record.spec.url)
         self._halt = Halt()
         self._is_stop_final = False
+        self._treat: Treated = list
         self._lock = threading.Lock()
         self._troubles: dict[str, str] = {}
         self._dead_letters = DeadLetters(
@@ -170,6 +173,8 @@ class Replay:
                 going_over(None)
                 if item is None:
                     return
+            if isinstance(item, Batch) and self._record.treatment is not None:
+                item = replace(item, lines=self._treat(item.lines))
             acknowledged = in_flight
             in_flight = (item, Digest.of(item.lines)) if isinstance(item, Batch) else None
             if acknowledged:
@@ -187,6 +192,8 @@ class Replay:
 
     def _set_aside(self, item: SetAside) -> None:
         reason = f"longer than {self._settings.max_line_bytes} bytes"
+        (prefix,) = self._treat([item.line.prefix])
+        item = replace(item, line=replace(item.line, prefix=prefix))
         self._insist(lambda: self._dead_letters.add(item, source=self._url.shown, reason=reason))
         self._change(set_aside=self._record.set_aside + 1, place=item.end)
         self._save()
@@ -229,6 +236,7 @@ class Replay:
         """At the first time hold the format that was asked for against the first lines, or find it."""
         asked = self._record.spec.format
         if asked is None or self._record.format_taken is not None:
+            self._begin_treatment()
             return blocks
         looked_at: list[PlainBlock] = []
         head = bytearray()
@@ -245,7 +253,23 @@ class Replay:
             raise SourceError(str(error)) from None
         log.info("%s: format %s", self._record.spec.replay_id, found)
         self._change(format_taken=found.name)
+        self._begin_treatment()
         return chain(looked_at, blocks)
+
+    def _begin_treatment(self) -> None:
+        """At the first time settle what becomes of addresses; later, that it still can.
+
+        Raises:
+            SourceError: the key is not there.
+        """
+        record = self._record
+        try:
+            if record.treatment is None:
+                format_text = record.format_taken or DEFAULT.format_text
+                self._change(treatment=begun(record.spec.addresses, format_text, self._settings))
+            self._treat = treated(self._record.treatment, self._settings)
+        except AddressKeyError as error:
+            raise SourceError(str(error)) from None
 
     def _feed(self, prefetch: Prefetch) -> LineFeed:
         spec = self._record.spec

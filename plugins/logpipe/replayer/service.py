@@ -19,6 +19,7 @@ from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from logpipe.replayer.registry import ConflictError, Registry
 from logpipe.serving import OPEN_PATH, BasicAuth
+from logpipe.settings.unreadable import UNREADABLE
 
 PASSWORD = "replayer_password"  # noqa: S105 - the name of a key
 
@@ -68,7 +69,7 @@ class Service:
     async def _submit(self, request: Request) -> Response:
         try:
             values = json.loads(await request.body())
-        except ValueError as error:
+        except UNREADABLE as error:
             return _error(422, f"the body is not JSON ({error}), expected an object")
         try:
             spec = ReplaySpec.from_request(values)
@@ -97,7 +98,7 @@ class Service:
         try:
             sealed_at = json.loads(await request.body())["sealed_at"]
             sealed_at = datetime.fromisoformat(sealed_at).astimezone(UTC).isoformat(timespec="milliseconds")
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             return _error(422, f'the body is no {{"sealed_at": TIME in ISO-8601}}: {error}')
         return await self._ended(request, self._registry.seal, sealed_at)
 
@@ -124,7 +125,7 @@ class Service:
     async def _follow(self, request: Request) -> Response:
         try:
             values = json.loads(await request.body())
-        except ValueError as error:
+        except UNREADABLE as error:
             return _error(422, f"the body is not JSON ({error}), expected an object")
         try:
             asked = Follow.from_request(values, self._engine.settings.host)

@@ -5,15 +5,14 @@ it belongs to in the header ``partition``. The source speaks the binary protocol
 bytes before each message).
 """
 
+import struct
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from struct import Struct, pack
 
 import thriftpy2
-from thriftpy2.protocol.cybin import ProtocolError, TCyBinaryProtocol
-from thriftpy2.thrift import TApplicationException, TMessageType
-from thriftpy2.transport.memory import TCyMemoryBuffer
+from thriftpy2.thrift import TMessageType
 
 from logpipe.identity import CHUNK_LINES, partition_of
 from logpipe.replayer.errors import SinkUnavailableError
@@ -23,11 +22,17 @@ from logpipe.replayer.link import Link
 
 KEY_HEADER = "key"
 PARTITION_HEADER = "partition"
+MAX_ANSWER_BYTES = 1 << 20
+MAX_SHOWN_BYTES = 500
 _SILENCE_S = 900.0  # agent 1 keeps a batch as long as Kafka is away; each one sent again meanwhile as well
 _LENGTH = Struct(">I")
 
 # The binary protocol: a field is its type and number; lengths stand before texts and lists; 0 ends a struct.
-_TEXT, _STRUCT, _MAP, _LIST = 11, 12, 13, 15
+_I32, _TEXT, _STRUCT, _MAP, _LIST = 8, 11, 12, 13, 15
+_VERSION = 0x8001
+_BEGIN = Struct(">II")  # version and kind of the message, length of the method's name
+_NUMBER = Struct(">i")
+_FIELD = Struct(">bhi")  # type, number, value or length
 _METHOD = b"appendBatch"
 _CALL = b"\x80\x01\0" + bytes([TMessageType.CALL])
 _EVENTS = bytes([_LIST, 0, 1, _STRUCT])
@@ -96,23 +101,25 @@ def _text(text: bytes) -> bytes:
 
 
 def decode(message: bytes) -> tuple[int, int]:
-    """Sequence number and status of an answer.
+    """Sequence number and status of an answer, a few bytes: no length in it is believed.
 
     Raises:
         SinkUnavailableError: it is no answer, or tells of an exception in the source.
     """
-    protocol = TCyBinaryProtocol(TCyMemoryBuffer(message))
     try:
-        _, kind, sequence = protocol.read_message_begin()
-        if kind == TMessageType.EXCEPTION:
-            failure = TApplicationException()
-            protocol.read_struct(failure)
-            raise SinkUnavailableError(f"the Thrift source failed: {failure.message}")
-        result = _flume.ThriftSourceProtocol.appendBatch_result()
-        protocol.read_struct(result)
-    except (ProtocolError, EOFError) as error:
-        raise SinkUnavailableError(f"the Thrift source's answer makes no sense: {error}") from error
-    return sequence, result.success
+        version, name_bytes = _BEGIN.unpack_from(message)
+        at = _BEGIN.size + name_bytes
+        (sequence,) = _NUMBER.unpack_from(message, at)
+        kind, field_type, field_id, value = version & 0xFF, *_FIELD.unpack_from(message, at + _NUMBER.size)
+    except struct.error:
+        raise SinkUnavailableError(f"the Thrift source's answer is cut short: {message[:40]!r}") from None
+    at += _NUMBER.size + _FIELD.size
+    if version >> 16 == _VERSION and (kind, field_type, field_id) == (TMessageType.EXCEPTION, _TEXT, 1):
+        text = message[at : at + min(value, MAX_SHOWN_BYTES)].decode("utf-8", "backslashreplace")
+        raise SinkUnavailableError(f"the Thrift source failed: {text}")
+    if version >> 16 != _VERSION or (kind, field_type, field_id) != (TMessageType.REPLY, _I32, 0):
+        raise SinkUnavailableError(f"the Thrift source's answer makes no sense: {message[:40]!r}")
+    return sequence, value
 
 
 class ThriftSink:
@@ -208,6 +215,10 @@ class ThriftSink:
         while len(self._received) < _LENGTH.size:
             self._received += self._link.receive()
         (length,) = _LENGTH.unpack_from(self._received)
+        if length > MAX_ANSWER_BYTES:
+            raise SinkUnavailableError(
+                f"{self._name} announces an answer of {length} bytes: is it a Thrift source?"
+            )
         end = _LENGTH.size + length
         while len(self._received) < end:
             self._received += self._link.receive()

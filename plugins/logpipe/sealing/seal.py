@@ -12,6 +12,7 @@ it, ``S/new``, ``S/old``        The day has no folder. Rename ``S/new`` to it.
 it, ``S/old``                   Exchanged. What no link knows goes aside. Delete ``_sealing/<day>``.
 it, no ``_sealing/<day>``       Sealed. Links may be pruned.
 it, with ``forgotten_at``       Delete the day's folder.
+it, with ``erasures``           As after the commit: the day as it was before is in ``S/old``, and goes.
 ==============================  ==============================================================================
 
 A process that slept in between cannot move the new folder out: ``S/old`` is taken, or ``S`` is gone for ever.
@@ -32,6 +33,7 @@ from logpipe.clients.hdfs import Entry, Hdfs, HdfsAbsentError, HdfsError, HdfsEx
 from logpipe.clients.kafka import RangeGoneError
 from logpipe.contracts.chain import IN_USE_NAME, MEMORY_NAME, Link, Totals, file_name
 from logpipe.contracts.sealed import (
+    BESIDE_LINES,
     MANIFEST_FILE,
     SUCCESS_FILE,
     Member,
@@ -345,6 +347,8 @@ def _clear_way(place: Place, sealed: SealedDay, new: str) -> None:
 def _look_through(place: Place, sealed: SealedDay, old: str) -> None:
     """Put aside what no link knows; the rest is merged, or was in use by writers that are dead."""
     known = {MANIFEST_FILE, SUCCESS_FILE, *sealed.memory_files}
+    if sealed.erasures:  # then these are the files of the sealed day as it was before
+        known |= BESIDE_LINES | {file.name for file in sealed.files}
     known |= {file_name(part.partition, part.epoch, member.first) for part, member in sealed.members()}
     for entry in place.hdfs.list(old):
         if entry.name not in known and not IN_USE_NAME.fullmatch(entry.name):

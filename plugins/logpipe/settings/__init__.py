@@ -33,6 +33,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Cron = Annotated[str, Field(pattern=r"^$|^(\S+ ){4}\S+$")]
 DeliveryProfile = Literal["memory", "durable"]
 TimeMode = Literal["arrival", "event"]
+AddressMode = Literal["keep", "shorten", "hash"]
 
 DEFAULT_TOPIC = "apache_logs"
 ADMIN = "admin"  # who is at Airflow as the commands, and as who runs the machine
@@ -291,6 +292,16 @@ class Settings(BaseSettings):
     )
     pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
     profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
+    addresses: AddressMode = Field(
+        "keep",
+        description="What becomes of clients' addresses in a log that begins: keep, shorten (IPv4 to 24 "
+        "bits, IPv6 to 48, a name to its last labels) or hash (by a key of the state folder)",
+    )
+    address_keys_file: str = Field(
+        "",
+        description="Keys by which addresses are hashed; replayers that go on with each other's logs need "
+        "the same; empty: address_keys.json in the state folder",
+    )
     max_line_bytes: int = Field(
         1048576,
         ge=1,

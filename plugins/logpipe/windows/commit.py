@@ -6,6 +6,8 @@
     The log. A step exists exactly when its file does: its rows are what it added, its footer the commit.
 ``W/date=<date>/<first>-<last>-t<tier>.parquet``
     All rows of a date that the steps ``first`` to ``last`` added, summed.
+
+A file does not change, unless an address is erased (`logpipe.windows.erase`).
 """
 
 import json
@@ -20,6 +22,7 @@ from logpipe.digest import Digest
 FORMAT = 3
 FOOTER_KEY = b"logpipe.commit"
 FIRST_QUERY = "query"
+ERASED_FILE = "_erased.json"  # in the windows folder: since its last change no file is what it was
 EPOCH_NAME = re.compile(r"commits\.([0-9]+)")
 STEP_NAME = re.compile(r"([0-9]{12})\.(?:parquet|json)")  # JSON: of formats before 3
 _DATE_FILE = re.compile(r"([0-9]{12})-([0-9]{12})-t([0-9]+)\.parquet")

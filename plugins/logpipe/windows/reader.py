@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from logpipe import settings
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
 from logpipe.digest import Digest
+from logpipe.settings.unreadable import UNREADABLE
 from logpipe.windows.commit import (
     EPOCH_NAME,
     FOOTER_KEY,
@@ -136,12 +137,18 @@ def commit_of(tail: bytes) -> Commit:
     """The commit in the footer of a file of the log, from the file's last bytes.
 
     Raises:
-        WindowsError: it is of another version.
+        WindowsError: it is of another version, or damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return Commit.from_json(pq.read_metadata(pa.BufferReader(tail)).metadata[FOOTER_KEY])
+    try:
+        return Commit.from_json(pq.read_metadata(pa.BufferReader(tail)).metadata[FOOTER_KEY])
+    except (*UNREADABLE, OSError) as error:
+        raise WindowsError(
+            f"A commit of the windows cannot be read ({type(error).__name__}: {error}): its file is damaged, "
+            "or is none of the job's"
+        ) from None
 
 
 class WindowStore:

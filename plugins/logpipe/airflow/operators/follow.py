@@ -60,6 +60,7 @@ class FollowLogOperator(ReplayerWorkTask):
         log_format: its format, by name or in the server's own words; ``auto`` looks at its first lines.
         start: ``end``, what is written from now on, or ``start``, all that is there, rotated files too.
         olddir: where rotation puts old files, seen from the log; empty: they stay in its folder.
+        addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``.
         supervise: stay for as long as the log is followed.
         host: one host of the connections; empty where they have one only.
         profile: delivery profile of agent 1.
@@ -69,7 +70,8 @@ class FollowLogOperator(ReplayerWorkTask):
     """
 
     template_fields: Sequence[str] = (
-        *ReplayerWorkTask.template_fields, "path", "log_format", "start", "olddir", "host", "profile",
+        *ReplayerWorkTask.template_fields, "path", "log_format", "start", "olddir", "addresses", "host",
+        "profile",
         "flume_agent_conn_id",
     )  # fmt: skip
 
@@ -80,6 +82,7 @@ class FollowLogOperator(ReplayerWorkTask):
         log_format: str = "auto",
         start: str = "end",
         olddir: str = "",
+        addresses: str = "keep",
         supervise: bool = False,
         host: str = "",
         profile: str = "durable",
@@ -92,6 +95,7 @@ class FollowLogOperator(ReplayerWorkTask):
         self.log_format = log_format
         self.start = start
         self.olddir = olddir
+        self.addresses = addresses
         self.supervise = supervise
         self.host = host
         self.profile = profile
@@ -119,7 +123,9 @@ class FollowLogOperator(ReplayerWorkTask):
             flume_agent_conn_id=on_host(self.flume_agent_conn_id, self.host),
         )
         self.launch(agent, self.start_timeout_s)
-        record, *found = self.launched_replayer().follow(self.path, self.log_format, self.start, self.olddir)
+        record, *found = self.launched_replayer().follow(
+            self.path, self.log_format, self.start, self.olddir, self.addresses
+        )
         context["ti"].xcom_push(key="follow_id", value=record["follow_id"])
         for each in (record, *found):
             self.log.info("%s, format %s: %s", each["log"], each["format"], follow_progress(each))

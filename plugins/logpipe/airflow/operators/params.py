@@ -1,11 +1,12 @@
 """What a person can set in the trigger forms, checked by Airflow before a run starts."""
 
 import re
+from typing import get_args
 from urllib.parse import urlsplit
 
 from airflow.sdk import Param
 
-from logpipe.settings import Settings
+from logpipe.settings import AddressMode, Settings
 from logpipe.settings.redaction import secret_pattern
 from logpipe.settings.source_hosts import PUBLIC
 
@@ -30,6 +31,17 @@ def profile_param(conf: Settings) -> Param:
         type="string",
         enum=["memory", "durable"],
         description="Delivery profile of the agents: durable loses nothing that was acknowledged",
+    )
+
+
+def addresses_param(conf: Settings) -> Param:
+    """Offer what becomes of clients' addresses."""
+    return Param(
+        conf.addresses,
+        type="string",
+        enum=list(get_args(AddressMode)),
+        description="Clients' addresses: keep; shorten them to their network; or hash them by a key, "
+        "so that equal ones stay equal",
     )
 
 
@@ -77,6 +89,7 @@ def replay_params(conf: Settings) -> dict[str, Param]:
             "log_format, #Fields line or JSON map, or auto; empty for Combined Log Format, whatever "
             "the lines say",
         ),
+        "addresses": addresses_param(conf),
         "wait_s": Param(
             0, type="integer", minimum=0, description="Wait for the source so long, in seconds; 0 looks once"
         ),
@@ -111,5 +124,6 @@ def follow_params(conf: Settings) -> dict[str, Param]:
             type="string",
             description="Where rotation puts old files, as logrotate's olddir; empty: beside the log",
         ),
+        "addresses": addresses_param(conf),
         "profile": profile_param(conf),
     }

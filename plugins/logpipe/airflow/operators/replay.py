@@ -34,13 +34,15 @@ class ReplayOperator(ReplayerWorkTask):
         format: how the log's lines are read: a preset, the server's own words, or ``auto``, which looks at
             the first lines. One that does not fit fails before a line is sent. None: Combined Log Format,
             whatever the lines say.
+        addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``.
         source_conn_id: connection with user and password for the log's server; None when it asks for none.
         first_look_s: the task keeps its worker this long before it defers.
         kwargs: as in `ReplayerWorkTask`.
     """
 
     template_fields: Sequence[str] = (
-        *ReplayerWorkTask.template_fields, "url", "pace", "profile", "limit", "format", "source_conn_id",
+        *ReplayerWorkTask.template_fields, "url", "pace", "profile", "limit", "format", "addresses",
+        "source_conn_id",
     )  # fmt: skip
 
     replayed: dict[str, Any] | None = None  # its record, once it is done
@@ -53,6 +55,7 @@ class ReplayOperator(ReplayerWorkTask):
         profile: str,
         limit: int | None = None,
         format: str | None = None,  # noqa: A002 - its name everywhere
+        addresses: str = "keep",
         source_conn_id: str | None = None,
         first_look_s: float = 1,
         **kwargs: Any,
@@ -63,6 +66,7 @@ class ReplayOperator(ReplayerWorkTask):
         self.profile = profile
         self.limit = limit
         self.format = format
+        self.addresses = addresses
         self.source_conn_id = source_conn_id
         self.first_look_s = first_look_s
 
@@ -77,7 +81,7 @@ class ReplayOperator(ReplayerWorkTask):
         from logpipe.airflow.triggers.ownership import OWNER_KEY
         from logpipe.airflow.triggers.replay import ReplayTrigger
 
-        names = ("url", "pace", "profile", "limit", "format", "source_conn_id")
+        names = ("url", "pace", "profile", "limit", "format", "addresses", "source_conn_id")
         spec = {name: getattr(self, name) for name in names}
         replay_id = replay_id_of(context)
         context["ti"].xcom_push(key="replay_id", value=replay_id)  # whoever follows this run finds the replay

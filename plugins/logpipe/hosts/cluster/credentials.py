@@ -9,6 +9,7 @@ from logpipe.hosts import certificates, kafka_roles
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout, new_kafka_cluster_id, write_private
 from logpipe.hosts.services import EDGE_HOSTS, KAFKA, RESOURCE_MANAGER, YARN_PORT, named
+from logpipe.replayer.addresses import AddressKeys
 from logpipe.settings import Settings
 from logpipe.settings.kafka_access import SecurityProtocol
 
@@ -16,6 +17,7 @@ from logpipe.settings.kafka_access import SecurityProtocol
 IN_CONTAINERS = Settings.model_construct()
 MOUNTED = "/run/secrets"
 KAFKA_FOLDER = "kafka"  # beside the other secrets: authority, brokers' keys, roles' passwords
+ADDRESS_KEYS = "address_keys"
 CONTAINER_UID = 1000  # of the images where they are built by root
 
 
@@ -68,8 +70,10 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
     }
     for name, text in files.items():
         write_private(folder / name, text)
+    AddressKeys(folder / ADDRESS_KEYS).current()
     if os.getuid() == 0:
-        for path in {*map(folder.joinpath, files), *access.iterdir()} - {authority[0]}:
+        written = map(folder.joinpath, (*files, ADDRESS_KEYS))
+        for path in {*written, *access.iterdir()} - {authority[0]}:
             os.chown(path, CONTAINER_UID, CONTAINER_UID)
 
 

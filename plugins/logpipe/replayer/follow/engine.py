@@ -17,9 +17,10 @@ from logpipe.contracts.formats import DEFAULT
 from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO, take
 from logpipe.formats.fields import FormatError
+from logpipe.replayer.addresses import AddressKeyError, begun, treated
 from logpipe.replayer.backoff import Backoff
 from logpipe.replayer.dead_letters import DeadLetters
-from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError, SourceError
+from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import LINGER_S, Batch, SetAside
 from logpipe.replayer.follow.files import COMPRESSED, identity_of, is_rotated_name, open_log
 from logpipe.replayer.follow.generation import prefix_of
@@ -332,7 +333,7 @@ class Engine:
         follow = Follow.new(
             path, self.settings.host, pattern.format, start, pattern.follow_id, pattern.olddir
         )
-        follow = replace(follow, created_at=pattern.created_at)
+        follow = replace(follow, created_at=pattern.created_at, addresses=pattern.addresses)
         with self._lock:
             if follow.follow_id in self._logs or self._same_file(follow):
                 return
@@ -360,6 +361,7 @@ class Engine:
                 "log": pattern.log,
                 "path": pattern.path,
                 "format": pattern.format,
+                "addresses": pattern.addresses,
                 "start": pattern.start,
                 "state": worst,
                 "reason": None if found else f"no file fits {pattern.path} (yet)",
@@ -525,6 +527,28 @@ class Engine:
         with self._gate.tries():
             self._register_format(follow.prefix, follow.path, taken)
         return taken, warning
+
+    def begun(self, follow: Follow, record: ReplayRecord) -> ReplayRecord:
+        """Settle what becomes of addresses in the lines of a file.
+
+        Raises:
+            SinkError: the key is not there.
+        """
+        try:
+            return record.changed(treatment=begun(record.spec.addresses, follow.taken_format, self.settings))
+        except AddressKeyError as error:
+            raise SinkError(str(error)) from None
+
+    def treated(self, record: ReplayRecord, lines: list[bytes]) -> list[bytes]:
+        """The lines as they are sent.
+
+        Raises:
+            SinkError: the key is not there.
+        """
+        try:
+            return treated(record.treatment, self.settings)(lines)
+        except AddressKeyError as error:
+            raise SinkError(str(error)) from None
 
     def must_be_open(self) -> None:
         """Raise SinkUnavailableError while the agent is away, so that one log tries and not all."""

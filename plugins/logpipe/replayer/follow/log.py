@@ -146,6 +146,7 @@ class FollowedLog:
             "log": self.follow.log,
             "path": self.follow.path,
             "format": self.follow.taken_format or self.follow.format,
+            "addresses": self.follow.addresses,
             "start": self.follow.start,
             "state": state,
             "reason": "; ".join(filter(None, reasons)) or None,
@@ -489,7 +490,12 @@ class FollowedLog:
             olddir=self.follow.olddir,
         )
         spec = ReplaySpec(
-            record_id(self.follow.prefix, number), self._path.as_uri(), "max", "durable", limit=None
+            record_id(self.follow.prefix, number),
+            self._path.as_uri(),
+            "max",
+            "durable",
+            limit=None,
+            addresses=self.follow.addresses,
         )
         record = ReplayRecord(spec, place=Place(0, begin, begin), generation=generation)
         self._office.save(record, is_new=True)
@@ -610,10 +616,12 @@ class FollowedLog:
                     part.in_flight = None
                 raise
             is_repeat, part.is_tried = part.is_tried, True
-            self._office.send(part.record, item, is_repeat=is_repeat)
-            digest, set_aside = Digest.of(item.lines), 0
+            sent = replace(item, lines=self._office.treated(part.record, item.lines))
+            self._office.send(part.record, sent, is_repeat=is_repeat)
+            digest, set_aside = Digest.of(sent.lines), 0
         else:
-            self._office.set_aside(part.record, item)
+            (prefix,) = self._office.treated(part.record, [item.line.prefix])
+            self._office.set_aside(part.record, replace(item, line=replace(item.line, prefix=prefix)))
             digest, set_aside = Digest(), 1
         self._settle(part, item.end, plain, digest, set_aside)
 
@@ -623,10 +631,13 @@ class FollowedLog:
             part.record = part.record.changed(generation=replace(part.generation, head=head))
             self._office.save(part.record)
             self._known.add(part.record)
-        part.record = self._office.fasten(part.record)
         if not self.follow.taken_format:
             taken, warning = self._office.format_of(self.follow, lines)
             self._change_follow(taken_format=taken, warning=warning)
+        if part.record.treatment is None and part.record.spec.addresses != "keep":
+            part.record = self._office.begun(self.follow, part.record)
+            self._office.save(part.record)
+        part.record = self._office.fasten(part.record)
         part.is_fastened = True
 
     def _change_follow(self, **changes: Any) -> Follow:

@@ -28,6 +28,12 @@ class Office(Protocol):
     def format_of(self, follow: Follow, lines: list[bytes]) -> tuple[str, str]:
         """The format of a log by its first lines, registered; and what is wrong with it."""
 
+    def begun(self, follow: Follow, record: ReplayRecord) -> ReplayRecord:
+        """The record, and what becomes of addresses in its lines."""
+
+    def treated(self, record: ReplayRecord, lines: list[bytes]) -> list[bytes]:
+        """The lines as they are sent."""
+
     def must_be_open(self) -> None:
         """Raise SinkUnavailableError while the agent is away."""
 

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from logpipe.replayer.follow.generation import follow_id_of, host_name, prefix_of
 from logpipe.replayer.record import ReplayRecord
+from logpipe.settings import AddressMode
+from logpipe.settings.unreadable import UNREADABLE
 
 STARTS = ("end", "start")
 _PATTERN = frozenset("*?[")
@@ -40,6 +42,7 @@ class Follow:
         olddir: where rotation puts old files, absolute; empty: they stay in the log's folder.
         existing: of a pattern, the paths that fitted when it was asked for: they are begun at ``start``.
         folded_lines, folded_bytes: of generations whose records are gone.
+        addresses: what becomes of clients' addresses, of generations that begin from now on.
     """
 
     follow_id: str
@@ -61,6 +64,7 @@ class Follow:
     olddir: str = ""
     spent: dict[str, float] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
+    addresses: AddressMode = "keep"
 
     @classmethod
     def new(
@@ -91,8 +95,8 @@ class Follow:
         if not isinstance(values, dict):
             raise ValueError(f"the body is {type(values).__name__}, expected a JSON object")
         for name in values:
-            if name not in ("log", "format", "start", "olddir"):
-                raise ValueError(f"{name} is not known, expected log, format, start, olddir")
+            if name not in ("log", "format", "start", "olddir", "addresses"):
+                raise ValueError(f"{name} is not known, expected log, format, start, olddir, addresses")
         log, format_text = values.get("log"), values.get("format", "auto")
         start = values.get("start", "end")
         if not isinstance(log, str) or not log.startswith("/") or "\0" in log or log.endswith("/"):
@@ -109,9 +113,12 @@ class Follow:
             raise ValueError(
                 f"olddir is {olddir!r}, expected the folder that rotation puts old files into, or nothing"
             )
+        addresses: Any = values.get("addresses") or "keep"
+        if addresses not in get_args(AddressMode):
+            raise ValueError(f"addresses is {addresses!r}, expected one of {get_args(AddressMode)}")
         if any(sign in _PATTERN for sign in str(Path(log).parent)) and not is_pattern(log):
             raise ValueError(f"log is {log!r}, expected a pattern in the file's name")
-        return cls.new(log, host, format_text, start, olddir=olddir)
+        return replace(cls.new(log, host, format_text, start, olddir=olddir), addresses=addresses)
 
     def with_folded(self, records: Iterable[ReplayRecord]) -> "Follow":
         """The same, and generations whose records are gone."""
@@ -182,6 +189,6 @@ class FollowStore:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 found.append(Follow(**json.loads(path.read_text())))
-            except (OSError, TypeError, ValueError) as error:
+            except (OSError, *UNREADABLE) as error:
                 raise ValueError(f"{path} can't be read ({error}): repair or remove it") from error
         return found
