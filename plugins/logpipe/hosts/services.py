@@ -373,7 +373,7 @@ def encrypt_anew(settings: Settings, layout: Layout) -> Preparation | None:
     """What Airflow's database holds encrypted is encrypted by the newest key."""
     if not (layout.airflow_dir / "airflow.db").exists():
         return None
-    command = (str(AIRFLOW), "rotate-fernet-key")
+    command = (str(PYTHON), "-m", "logpipe.airflow.encrypt_anew")
     return Preparation("Encrypting Airflow's database anew", command, airflow_environment(layout))
 
 
