@@ -1,7 +1,7 @@
-"""Encrypts by the newest of Airflow's keys what its database holds: ``python -m logpipe.airflow.encrypt_anew``.
+"""Encrypts by Airflow's newest key what its database holds: ``python -m logpipe.airflow.encrypt_anew``.
 
-``airflow rotate-fernet-key`` of Airflow 3.3 fails where a task is deferred: its trigger's arguments stand there
-as they are, in JSON. These are passed over here.
+``airflow rotate-fernet-key`` of Airflow 3.3 fails where a task is deferred: its trigger's arguments stand
+there as they are, in JSON. These are passed over here.
 """
 
 from airflow.cli.commands.rotate_fernet_key_command import rotate_items_in_batches
