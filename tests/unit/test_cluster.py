@@ -46,7 +46,7 @@ def test_every_service_is_checked_restarted_and_has_no_rights(name):
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_on_several_networks_listens_where_others_ask(name):
-    """At its own name, which the engine resolves for it as for others: networks that reach out first, then by name."""
+    """At its own name, which the engine resolves for all; a hostname would be any of its addresses."""
     service = SERVICES[name]
     networks = service["networks"]
     assert set(networks) <= set(COMPOSE["networks"])
