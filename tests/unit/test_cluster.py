@@ -38,7 +38,7 @@ def test_every_service_is_checked_restarted_and_has_no_rights(name):
     service = SERVICES[name]
     assert name in CHECKED[service["healthcheck"]["test"][-1]].on_cluster
     assert service["restart"] == "unless-stopped"
-    assert service.get("hostname", service["environment"].get("HOSTNAME")) == name
+    assert service.get("hostname", service.get("environment", {}).get("HOSTNAME")) == name
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
