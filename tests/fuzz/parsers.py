@@ -22,6 +22,7 @@ from logpipe.alerts.rules import RulesError
 from logpipe.alerts.rules import load as load_rules
 from logpipe.contracts import chain as chain_format
 from logpipe.contracts.formats import EntryError, from_file
+from logpipe.contracts.parquet import ParquetDay
 from logpipe.formats.addresses import treating
 from logpipe.formats.columns import Columns
 from logpipe.formats.compiler import compile_format
@@ -136,6 +137,11 @@ def _sealed(content: bytes) -> None:
     assert sums.to_json()["day"] == sums.day
 
 
+def _parquet_day(content: bytes) -> None:
+    found = ParquetDay.from_file(content)
+    assert found is None or ParquetDay.from_file(json.dumps(found.to_json()).encode()) == found
+
+
 def _link(content: bytes) -> None:
     hdfs = MemoryHdfs()
     path = "/logs/_chain/0/000000-0000000000000000000"
@@ -241,6 +247,7 @@ PARSERS: dict[str, Parser] = {
     "splitter": Parser(_splitter),
     "identities": Parser(_identities, covers=("parse_key",)),
     "sealed-day": Parser(_sealed, (ChainError,), ("SealedDay.from_json", "digest_of_list"), is_json=True),
+    "parquet-day": Parser(_parquet_day, (), ("ParquetDay.from_file",), is_json=True),
     "link": Parser(_link, (ChainError,), ("Link.from_json", "place_of"), is_json=True),
     "commit": Parser(_commit, (WindowsError,), ("Commit.from_json", "commit_of"), is_json=True),
     "commit-footer": Parser(_footer, (WindowsError,)),

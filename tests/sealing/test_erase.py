@@ -17,6 +17,7 @@ from logpipe.digest import Digest
 from logpipe.replayer.addresses import AddressKeys, hashed
 from logpipe.sealing.erase import Eraser, erase
 from logpipe.sealing.forget import NotSealedError
+from logpipe.sealing.parquet import write_parquet
 from logpipe.sealing.repair import repair
 from logpipe.sealing.rewrite import LinesGoneError
 from logpipe.sealing.seal import seal
@@ -103,6 +104,35 @@ def assert_erased(pipeline: Pipeline, lines: list[bytes]) -> None:
     assert chain_reader(pipeline.settings).days(chain_reader(pipeline.settings).chains()).problems == ()
     assert repair(pipeline.settings, DAY).failed == []
     assert pipeline.lines() == Counter(erased(lines)), "a repair brings nothing back"
+
+
+def parquet_bytes(pipeline: Pipeline) -> bytes:
+    """All that stands in the folder of Parquet, uncompressed."""
+    folder, found = pipeline.settings.hdfs_parquet_dir, []
+    for day in pipeline.names(folder):
+        for name in pipeline.names(f"{folder}/{day}"):
+            content = pipeline.hdfs.read(f"{folder}/{day}/{name}")
+            table = pq.read_table(pa.BufferReader(content)) if name.endswith(".parquet") else content
+            found.append(f"{day}/{name} {table}".encode())
+            if name.endswith(".parquet"):
+                found += [str(row).encode() for row in table.to_pylist()]
+    return b"\n".join(found)
+
+
+@pytest.mark.parametrize("is_kept_up", [True, False])
+def test_parquet_of_the_day_does_not_keep_it(pipeline, is_kept_up):
+    """Neither what was finished, nor what a kill left half written."""
+    sealed_day(pipeline)
+    settings = pipeline.settings.model_copy(update={"sealed_parquet": True})
+    write_parquet(settings, DAY, pipeline.sealed())
+    half = f"{settings.hdfs_parquet_dir}/_{DAY.isoformat()}.0123/part-1"
+    pipeline.hdfs.write(half, ADDRESS.encode())
+    assert ADDRESS.encode() in parquet_bytes(pipeline)
+    assert erase(settings if is_kept_up else pipeline.settings, ADDRESS).lines == {"26-03-10": 9}
+    found = parquet_bytes(pipeline)
+    assert re.search(rb"203\.0\.113\.7\b", found) is None
+    assert (b"erased" in found) == is_kept_up
+    assert pipeline.hdfs.status(half) is None
 
 
 def test_an_address_is_replaced_and_the_manifest_tells(pipeline):

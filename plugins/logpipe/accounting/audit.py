@@ -5,7 +5,6 @@ topic as far as it goes back against the links, and each source against the ledg
 counted by other code than the windows job's. Up to the newest links: what is open behind them is in flight.
 """
 
-import json
 import multiprocessing
 import re
 import tempfile
@@ -353,7 +352,7 @@ class _Plan:
             yield FilePart((path,), file.text, path)
         parquet = parquet_folder(settings, date_of(day))
         if (said := self._hdfs.read(manifest_path(parquet))) is not None:
-            yield ParquetPart(parquet, ParquetDay.from_json(json.loads(said)), sums)
+            yield ParquetPart(parquet, ParquetDay.from_file(said), sums)
         known = {file.name for file in sums.files} | set(sums.memory_files)
         surplus = [
             path for path in hdfs_lines.files(self._hdfs, folder) if path.rpartition("/")[2] not in known

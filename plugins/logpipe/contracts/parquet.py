@@ -3,12 +3,14 @@
 A row a line; where a partition's folder is named so, Spark, Hive and DuckDB have a column ``date`` as well.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
 from logpipe.contracts.sealed import MANIFEST_FILE, SealedDay
 from logpipe.settings import Settings
+from logpipe.settings.unreadable import UNREADABLE
 
 FORMAT = 1
 
@@ -41,11 +43,16 @@ class ParquetDay:
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "ParquetDay | None":
-        """Rebuild what `to_json` gave; None: another version wrote it."""
-        if values.get("format") != FORMAT:
+    def from_file(cls, content: bytes) -> "ParquetDay | None":
+        """What a manifest says; None: another version wrote it, or it is damaged."""
+        try:
+            values = json.loads(content)
+            if values["format"] != FORMAT:
+                return None
+            rows = {str(name): int(count) for name, count in values["rows"].items()}
+            return cls(str(values["attempt"]), str(values["hash_sum"]), rows)
+        except UNREADABLE:
             return None
-        return cls(values["attempt"], values["hash_sum"], values["rows"])
 
 
 def text_lines(sealed: SealedDay) -> int:

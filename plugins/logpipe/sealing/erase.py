@@ -26,6 +26,7 @@ from logpipe.digest import Digest, DigestBuilder
 from logpipe.formats.addresses import parse_address
 from logpipe.replayer.addresses import AddressKeys
 from logpipe.sealing.forget import NotSealedError
+from logpipe.sealing.parquet import drop_parquet_of_before, write_parquet
 from logpipe.sealing.place import Place, Reached, new_attempt, nowhere
 from logpipe.sealing.rewrite import LinesGoneError
 from logpipe.sealing.seal import finish
@@ -142,6 +143,7 @@ def erase(settings: Settings, address: str, day: date | None = None, *, reached:
         for name in [name_of(day)] if day is not None else sorted(sealed):
             place = Place(hdfs, settings, date_of(name))
             done.lines[name] = _erase_day(place, eraser, reached)
+            _make_parquet_anew(place)
             done.kept += _holding(hdfs, place.layout.aside(name), eraser)
         if day is None:
             for name in sorted(set(hdfs_lines.days(hdfs, settings.hdfs_logs_dir)) - sealed):
@@ -203,6 +205,16 @@ def _erase_day(place: Place, eraser: Eraser, reached: Reached) -> int:
     reached("committed")
     finish(place, changed, reached)
     return erasure.before.lines
+
+
+def _make_parquet_anew(place: Place) -> None:
+    """Have no Parquet of the day as it was before; also when an erasure before was killed here."""
+    sealed = place.load()
+    assert sealed is not None
+    if place.settings.sealed_parquet and not sealed.forgotten_at:
+        write_parquet(place.settings, place.day, sealed)
+    else:
+        drop_parquet_of_before(place, sealed)
 
 
 def _write(

@@ -1,6 +1,5 @@
 """Writes a sealed day as Parquet, for Spark, Hive and DuckDB: a row a line, with what its format reads."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -58,25 +57,43 @@ def write_parquet(settings: Settings, day: date, sealed: SealedDay, *, reached: 
     """
     with closing(Hdfs.of(settings)) as hdfs:
         place = Place(hdfs, settings, day)
-        found = hdfs.read(manifest_path(place.parquet))
-        if found and (there := ParquetDay.from_json(json.loads(found))) and there.is_of(sealed):
+        if drop_parquet_of_before(place, sealed):
             return
-        begun = f"_{day.isoformat()}."
-        for entry in hdfs.list(settings.hdfs_parquet_dir):
-            if entry.name.startswith(begun):  # a kill left it
-                hdfs.delete(f"{settings.hdfs_parquet_dir}/{entry.name}")
-        attempt = f"{settings.hdfs_parquet_dir}/{begun}{new_attempt()}"
+        attempt = f"{settings.hdfs_parquet_dir}/{_begun(day)}{new_attempt()}"
         rows = {}
         for name, table in _parts(place, sealed):
             rows[name] = _write_part(settings, hdfs, f"{attempt}/{name}", table)
             reached(name)
         hdfs.write(manifest_path(attempt), dumps(ParquetDay.of(sealed, rows).to_json()))
-        hdfs.delete(place.parquet)
         try:
             hdfs.rename(attempt, place.parquet)
         except HdfsExistsError:  # another process was first
             hdfs.delete(attempt)
         reached("parquet")
+
+
+def drop_parquet_of_before(place: Place, sealed: SealedDay) -> bool:
+    """Delete what is there of a day as it was before, and what a kill left half written.
+
+    Returns:
+        Whether the day stands there as it is now.
+
+    Raises:
+        HdfsError: HDFS cannot do it.
+    """
+    for entry in place.hdfs.list(place.settings.hdfs_parquet_dir):
+        if entry.name.startswith(_begun(place.day)):
+            place.hdfs.delete(f"{place.settings.hdfs_parquet_dir}/{entry.name}")
+    found = place.hdfs.read(manifest_path(place.parquet))
+    if found is not None and (there := ParquetDay.from_file(found)) and there.is_of(sealed):
+        return True
+    place.hdfs.delete(place.parquet)
+    return False
+
+
+def _begun(day: date) -> str:
+    """Begins the names of folders that are being written."""
+    return f"_{day.isoformat()}."
 
 
 def _parts(place: Place, sealed: SealedDay) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
