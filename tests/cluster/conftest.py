@@ -54,6 +54,7 @@ def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         "LOGPIPE_STATE_DIR": str(tmp_path_factory.mktemp("cluster") / "state"),
         "LOGPIPE_AIRFLOW_PORT": str(free_port()),
         "LOGPIPE_ROLL_INTERVAL_S": "10",
+        "LOGPIPE_FILE_ROOTS": "/tmp",  # the only folder that an edge host's container may write
     }  # fmt: skip
     under_test = ClusterUnderTest(environment)
     try:

@@ -77,7 +77,7 @@ def test_the_namenodes_edits_are_merged_into_an_image(cluster: ClusterUnderTest)
 
 def test_a_log_is_followed_on_every_edge_host(cluster: ClusterUnderTest) -> None:
     """Each host has a file of that name, which is another log; one of them is rotated."""
-    folder = "/home/logpipe/followed"
+    folder = "/tmp/followed"
     log = f"{folder}/access.log"
     line = '127.0.0.1 - - [29/Nov/2026:12:00:00 +0000] "GET /$host/$n HTTP/1.1" 200 5 "-" "-"'
     write = f'for n in $(seq 300); do echo "{line.replace(chr(34), chr(92) + chr(34))}"; done >> {log}'
