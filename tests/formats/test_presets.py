@@ -8,7 +8,7 @@ import pytest
 
 from logpipe.formats.columns import Columns
 from logpipe.formats.compiler import compile_format
-from logpipe.formats.detect import detect, take
+from logpipe.formats.detect import detect, take, told
 from logpipe.formats.fields import HEADER, FormatError
 from logpipe.formats.presets import PRESETS, preset
 
@@ -120,6 +120,14 @@ def test_a_line_of_fields_is_taken_at_its_word() -> None:
     parsed = [found.format.parse_line(line) for line in lines]
     assert [each.reason for each in parsed] == [HEADER, HEADER, None]
     assert Columns(found.format).parse(pl.Series(lines))["reason"].to_list() == [HEADER, HEADER, None]
+
+
+def test_what_is_kept_of_an_error_has_no_line_of_a_log_whose_addresses_are_not() -> None:
+    with pytest.raises(FormatError, match=r"203\.0\.113\.7") as raised:
+        take("caddy", [b"203.0.113.7 and so on"])
+    assert "203.0.113.7" in told(raised.value, "keep")
+    assert "203.0.113.7" not in told(raised.value, "hash")
+    assert "caddy" in told(raised.value, "hash")
 
 
 def test_what_does_not_fit_names_a_line_and_what_would() -> None:

@@ -1,6 +1,8 @@
 """Followed logs against real Kafka and an agent 1: each line is in the topic once, whatever rotates."""
 
+import base64
 import gzip
+import json
 import os
 import random
 import shutil
@@ -28,9 +30,12 @@ def test_addresses_of_a_followed_log_are_treated_in_each_of_its_files(
 ) -> None:
     line = b'203.0.113.%d - - [01/Aug/1995:00:00:01 -0400] "GET /%d HTTP/1.0" 200 1'
     log, lines = tmp_path / "people.log", [line % (n % 200, n) for n in range(2000)]
-    log.write_bytes(b"".join(each + b"\n" for each in lines[:1000]))
+    long = b"203.0.113.9 - - [01/Aug/1995:00:00:01 -0400] " + b"x" * (2 << 20)
+    log.write_bytes(b"".join(each + b"\n" for each in (long, *lines[:1000])))
     followed = follower.follow(log, start="start", format="combined", addresses="shorten")
     assert followed["addresses"] == "shorten"
+    with pytest.raises(AssertionError, match="followed with 'shorten'"):
+        follower.follow(log, addresses="hash")
     follower.wait_for(followed["follow_id"], 1000)
     log.rename(tmp_path / "people.log.1")
     log.write_bytes(b"".join(each + b"\n" for each in lines[1000:]))
@@ -38,6 +43,9 @@ def test_addresses_of_a_followed_log_are_treated_in_each_of_its_files(
     follower.must_hold(followed["follow_id"], short)
     status, record = follower.replayer.request("GET", f"/replays/{followed['follow_id']}.g2")
     assert (status, record["treatment"]["mode"], record["lines"]) == (200, "shorten", 1000)
+    letters = follower.replayer.state_dir / "dead_letters" / f"{followed['follow_id']}.g1.jsonl"
+    (letter,) = letters.read_text().splitlines()
+    assert base64.b64decode(json.loads(letter)["prefix_base64"]).startswith(b"203.0.113.0 ")
 
 
 def test_a_log_is_followed_through_a_rename(follower: Follower, tmp_path: Path) -> None:

@@ -705,8 +705,9 @@ def test_two_replays_of_one_file_at_the_same_time_both_count(
 
 
 def test_memory_stays_below_100_mb_for_a_line_of_any_length(
-    stack: Stack, replayer: ReplayerProcess, tmp_path: Path
+    stack: Stack, start_replayer: StartReplayer, tmp_path: Path
 ) -> None:
+    replayer = start_replayer(**stack.settings)
     with gzip.open(tmp_path / "endless.gz", "wb", 1) as file:
         file.write(b"before\n")
         for _ in range(200):

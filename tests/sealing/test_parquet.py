@@ -103,8 +103,11 @@ def test_it_is_written_whole_once_and_goes_with_the_lines(pipeline: Pipeline, se
     report_of(sealed, DAY)
     assert pipeline.hdfs.list(folder) == written, "a second time changes nothing"
     must_count(pipeline, sealed, folder)
+    half = f"{sealed.hdfs_parquet_dir}/_{DAY.isoformat()}.0123/part-1"
+    pipeline.hdfs.write(half, b"what a kill left")
     forget(pipeline.settings, DAY)
     assert pipeline.hdfs.status(folder) is None
+    assert pipeline.hdfs.status(half) is None
 
 
 def must_count(pipeline: Pipeline, settings: Settings, folder: str) -> None:

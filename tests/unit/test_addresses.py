@@ -2,7 +2,9 @@
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -23,6 +25,21 @@ from tests.formats.test_presets import SAYS
 KEY = bytes(range(32))
 MADE = b"h-0123456789abcdef"
 CLF = b'%b - - [10/Oct/2000:13:55:36 -0700] "GET /1.2.3.4 HTTP/1.0" 200 5 "http://1.2.3.4/" "x 1.2.3.4"'
+
+
+def test_logs_that_begin_at_once_have_one_key(tmp_path):
+    barrier = Barrier(8)
+
+    def ask(_):
+        barrier.wait()
+        return AddressKeys(tmp_path / "keys.json").current()
+
+    with ThreadPoolExecutor(8) as logs:
+        assert set(logs.map(ask, range(8))) == {"k1"}
+        key = AddressKeys(tmp_path / "keys.json").key("k1")
+        made = list(logs.map(lambda _: AddressKeys(tmp_path / "keys.json").rotate(), range(8)))
+    assert sorted(made) == [f"k{number}" for number in range(2, 10)]
+    assert AddressKeys(tmp_path / "keys.json").key("k1") == key
 
 
 def made(format_text: str, *lines: bytes) -> list[bytes]:

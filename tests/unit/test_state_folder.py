@@ -9,6 +9,7 @@ from rich.console import Console
 from logpipe import settings as project_settings
 from logpipe.cli.machine import MachineTarget
 from logpipe.hosts.layout import FERNET_KEY, Layout, LayoutError
+from logpipe.replayer.addresses import AddressKeys
 from tests.ports import free_ports
 
 
@@ -110,6 +111,22 @@ def test_each_user_has_a_password_in_a_file_of_the_owner_only(layout):
     assert len({*first.values()}) == 3
     assert layout.passwords(["ann"]) == {name: first[name] for name in ("admin", "ann")}
     assert not layout.password_file("ops").exists()
+
+
+def test_passwords_for_kafka_are_renewed_and_what_it_knows_others_by_stays(layout):
+    for name in ("agent1.password", "admin.password", "ca.key"):
+        write(layout, f"kafka-access/{name}")
+    write(layout, "address_keys.json")
+    layout.renew_secrets()
+    assert sorted(path.name for path in (layout.state_dir / "kafka-access").iterdir()) == [
+        "admin.password", "ca.key",
+    ]  # fmt: skip
+    assert (layout.state_dir / "address_keys.json").exists()
+
+
+def test_keys_of_addresses_may_be_there_first(layout):
+    AddressKeys(layout.state_dir / "address_keys.json").rotate()
+    layout.claim("apache_logs")
 
 
 def test_secrets_are_renewed_and_the_old_key_is_kept_until_nobody_needs_it(layout):

@@ -140,7 +140,9 @@ class ClusterTarget:
     def rotate_key(self) -> int:
         """Here, where the containers' secrets come from."""
         name = AddressKeys(self.cluster.secrets_dir / ADDRESS_KEYS).rotate()
-        self.console.print(f"Key {name} is made: `make cluster-up` hands it to the replayers")
+        self.console.print(
+            f"Key {name} is made: `make cluster-down`, then `make cluster-up`, hand it to the replayers"
+        )
         return 0
 
     def give_up(self, replay_id: str) -> int:

@@ -14,6 +14,21 @@ FITTING_SHARE = 0.8
 # Lines that are looked at; more tell no more.
 MAX_LINES = 200
 _EXAMPLE_CHARS = 200
+
+
+class NoFitError(FormatError):
+    """A format does not fit its log. Its message has one of the lines; ``without_line`` has none."""
+
+    def __init__(self, said: str, example: str, others: str) -> None:
+        super().__init__(f"{said}, for example not {example!r}. {others}")
+        self.without_line = f"{said}. {others}"
+
+
+def told(error: FormatError, addresses: str) -> str:
+    """What may be kept of an error: no line of a log whose addresses are not (``shorten``, ``hash``)."""
+    return error.without_line if isinstance(error, NoFitError) and addresses != "keep" else str(error)
+
+
 # Formats of one server that no line tells from those that are looked for.
 _SAME_LINES = ("apache_common", "apache_combined", "nginx")
 
@@ -63,7 +78,7 @@ def detect(lines: Sequence[bytes]) -> Found:
     found = _candidates(lines)
     best = max(found, key=lambda each: (each[0].read, each[1]), default=None)
     if best is None or not _fits(best[0]):
-        raise FormatError(_no_fit("No known format fits the log", lines, [each for each, _ in found]))
+        raise _no_fit("No known format fits the log", lines, [each for each, _ in found])
     return best[0]
 
 
@@ -78,7 +93,7 @@ def check(name: str, format_: Format, lines: Sequence[bytes]) -> Found:
     if found.looked_at and not _fits(found):
         others = [each for each, _ in sorted(_candidates(lines), key=lambda each: (-each[0].read, -each[1]))]
         said = f"Format {name} reads {found.read} of the first {found.looked_at} lines"
-        raise FormatError(_no_fit(said, _unread(format_, lines), others))
+        raise _no_fit(said, _unread(format_, lines), others)
     return found
 
 
@@ -111,10 +126,10 @@ def _unread(format_: Format, lines: Sequence[bytes]) -> list[bytes]:
     return [line for line in lines if format_.parse_line(line).reason not in (None, EMPTY, HEADER)]
 
 
-def _no_fit(said: str, lines: Sequence[bytes], found: list[Found]) -> str:
+def _no_fit(said: str, lines: Sequence[bytes], found: list[Found]) -> FormatError:
     example = next((line for line in lines if line.strip() and not line.startswith(b"#")), None)
     if example is None:
-        return f"{said}: there is no line yet to tell it from"
+        return FormatError(f"{said}: there is no line yet to tell it from")
     shown = example[:_EXAMPLE_CHARS].decode("utf-8", "backslashreplace")
     fitting = [each for each in found if _fits(each)]
     others = (
@@ -125,4 +140,4 @@ def _no_fit(said: str, lines: Sequence[bytes], found: list[Found]) -> str:
             "#Fields line or JSON map"
         )
     )
-    return f"{said}, for example not {shown!r}. {others}"
+    return NoFitError(said, shown, others)

@@ -14,6 +14,7 @@ from typing import Any
 
 from logpipe.settings import ADMIN, DEFAULT_TOPIC, PROJECT_DIR, Settings
 from logpipe.settings.kafka_access import FOLDER as KAFKA_ACCESS_FOLDER
+from logpipe.settings.kafka_access import ROLES as KAFKA_ROLES
 from logpipe.settings.unreadable import UNREADABLE
 
 BUILD_DIR = PROJECT_DIR / "build"
@@ -28,7 +29,8 @@ AIRFLOW_USER = ADMIN
 FORMAT = 2  # of the state folder; 1, of version 0.1.0, said nothing
 FERNET_KEY = "airflow_fernet_key"  # the newest; behind it with commas those before, while they are needed
 CLUSTER_FOLDER = "cluster"  # in the state folder; its data is in the engine's volumes
-ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock"}  # what may be there before a machine's pipeline is
+# What may be there before a machine's pipeline is.
+ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock", "address_keys.json", ".address_keys.json.lock"}
 
 
 class LayoutError(Exception):
@@ -228,13 +230,17 @@ class Layout:
     def renew_secrets(self) -> None:
         """Make all secrets anew, and the passwords of Airflow's users; for when nothing of this copy runs.
 
-        What Airflow has encrypted needs the keys before the new one, until `drop_old_keys`.
+        What Airflow has encrypted needs the keys before the new one, until `drop_old_keys`. Of a Kafka that
+        asks for passwords, the first user's and the authority stay: it is by them that it takes the new ones.
+        Keys of hashed addresses stay too, or nobody could find a hash again.
         """
         known = self.secrets()
         fresh = _fresh_secrets()
         keys = f"{fresh[FERNET_KEY]},{known[FERNET_KEY]}"
         self._write(known | fresh | {FERNET_KEY: keys})
         shutil.rmtree(self.password_file(""), ignore_errors=True)
+        for role in KAFKA_ROLES:
+            (self.state_dir / KAFKA_ACCESS_FOLDER / f"{role}.password").unlink(missing_ok=True)
 
     def drop_old_keys(self) -> None:
         """Forget the keys before the newest one."""

@@ -5,6 +5,7 @@ of a name the last two labels, or the last one of two; one without a dot is `NAM
 and 16 hexadecimal digits of a keyed HMAC-SHA-256 in their place: equal ones stay equal under the same key.
 """
 
+import fcntl
 import hmac
 import json
 import os
@@ -83,7 +84,7 @@ class AddressKeys:
     def current(self) -> str:
         """The name of the key that new logs take; the first one is made now."""
         current, _ = self._load()
-        return current or self.rotate()
+        return current or self._made(is_first=True)
 
     def rotate(self) -> str:
         """Make a new key, which logs take that begin from now on; returns its name.
@@ -91,20 +92,32 @@ class AddressKeys:
         Raises:
             AddressKeyError: the file cannot be written.
         """
-        _, keys = self._load()
-        name = f"k{max((int(each[1:]) for each in keys), default=0) + 1}"
-        keys[name] = secrets.token_hex(KEY_BYTES)
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        return self._made(is_first=False)
+
+    def _made(self, *, is_first: bool) -> str:
+        """Make a key, one at a time; of those that want the first one, one makes it."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump({"current": name, "keys": keys}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            lock = os.open(self._path.with_name(f".{self._path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                current, keys = self._load()
+                if not (is_first and current):
+                    current = f"k{max((int(each[1:]) for each in keys), default=0) + 1}"
+                    self._write(current, keys | {current: secrets.token_hex(KEY_BYTES)})
+            finally:
+                os.close(lock)
         except OSError as error:
             raise AddressKeyError(f"{self._path} cannot be written: {error.strerror}") from None
-        return name
+        return current
+
+    def _write(self, current: str, keys: dict[str, str]) -> None:
+        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump({"current": current, "keys": keys}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
 
     def key(self, name: str) -> bytes:
         """A key.

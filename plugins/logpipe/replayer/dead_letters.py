@@ -2,12 +2,25 @@
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from logpipe.replayer.feed import SetAside
 from logpipe.settings.unreadable import UNREADABLE
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else writes to the files of this folder meanwhile."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 class DeadLetters:
@@ -23,6 +36,11 @@ class DeadLetters:
         Raises:
             OSError: the disk is full or fails.
         """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with alone(self._path.parent):
+            self._add(item, source, reason)
+
+    def _add(self, item: SetAside, source: str, reason: str) -> None:
         if self._last_number is None:
             self._last_number = self._mend()
         if item.number <= self._last_number:
@@ -44,7 +62,6 @@ class DeadLetters:
 
     def _mend(self) -> int:
         """Cut off an entry that was not written whole; gives the last line number, 0 for none."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         last_number = good_bytes = 0
         with self._path.open("a+b") as file:
             file.seek(0)

@@ -23,7 +23,7 @@ from logpipe.contracts.days import DAY, date_of, end_of_day_ms
 from logpipe.contracts.formats import Entry, EntryError
 from logpipe.replayer.errors import SinkError
 from logpipe.replayer.record import ReplayRecord
-from logpipe.replayer.sums import Sums, is_old, to_fold
+from logpipe.replayer.sums import KEEP_DAYS, Sums, is_old, to_fold
 from logpipe.settings import Settings
 from logpipe.settings.unreadable import UNREADABLE
 
@@ -169,7 +169,10 @@ class Copies:
     def _delete(self, replay_ids: Iterable[str]) -> None:
         for replay_id in self._ids().intersection(replay_ids):
             self._hdfs.delete(f"{self._folder}/{replay_id}.json")
-        # Sealed a month ago: windows and report have counted its lines, and no repair will send any.
+        # Sealed a month ago. While HDFS has lines of that time, somebody may read them by their formats.
+        oldest_s = self.oldest_lines_s()
+        if oldest_s is not None and oldest_s < time.time() - KEEP_DAYS * 86400:
+            return
         for replay_id in self._formats.prefixes().intersection(replay_ids):
             self._formats.drop(replay_id)
 

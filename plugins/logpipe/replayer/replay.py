@@ -250,7 +250,7 @@ class Replay:
         try:
             found = detect.take(asked, bytes(head).split(b"\n")[:-1] or [bytes(head)])
         except FormatError as error:
-            raise SourceError(str(error)) from None
+            raise SourceError(detect.told(error, self._record.spec.addresses)) from None
         log.info("%s: format %s", self._record.spec.replay_id, found)
         self._change(format_taken=found.name)
         self._begin_treatment()

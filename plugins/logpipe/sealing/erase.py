@@ -25,6 +25,7 @@ from logpipe.contracts.sealed import Erasure, SealedDay, SealedFile
 from logpipe.digest import Digest, DigestBuilder
 from logpipe.formats.addresses import parse_address
 from logpipe.replayer.addresses import AddressKeys
+from logpipe.replayer.dead_letters import alone
 from logpipe.sealing.forget import NotSealedError
 from logpipe.sealing.parquet import drop_parquet_of_before, write_parquet
 from logpipe.sealing.place import Place, Reached, new_attempt, nowhere
@@ -259,7 +260,12 @@ def _holding(hdfs: Hdfs, folder: str, eraser: Eraser) -> list[str]:
 
 
 def _letters(path: Path, eraser: Eraser) -> int:
-    """Replace it in the begins of lines that were set aside; the replayer may add to the file meanwhile."""
+    """Replace it in the begins of lines that were set aside; a replayer with one to add waits meanwhile."""
+    with alone(path.parent):
+        return _letters_alone(path, eraser)
+
+
+def _letters_alone(path: Path, eraser: Eraser) -> int:
     changed = 0
     rows = []
     content = path.read_bytes()
@@ -279,6 +285,5 @@ def _letters(path: Path, eraser: Eraser) -> int:
         staged = path.with_suffix(".erased")
         staged.write_bytes(b"".join(rows))
         staged.chmod(0o600)
-        if path.stat().st_size == len(content):
-            staged.replace(path)
+        staged.replace(path)
     return changed

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -59,7 +58,7 @@ def write_parquet(settings: Settings, day: date, sealed: SealedDay, *, reached: 
         place = Place(hdfs, settings, day)
         if drop_parquet_of_before(place, sealed):
             return
-        attempt = f"{settings.hdfs_parquet_dir}/{_begun(day)}{new_attempt()}"
+        attempt = f"{place.parquet_attempts}{new_attempt()}"
         rows = {}
         for name, table in _parts(place, sealed):
             rows[name] = _write_part(settings, hdfs, f"{attempt}/{name}", table)
@@ -81,19 +80,12 @@ def drop_parquet_of_before(place: Place, sealed: SealedDay) -> bool:
     Raises:
         HdfsError: HDFS cannot do it.
     """
-    for entry in place.hdfs.list(place.settings.hdfs_parquet_dir):
-        if entry.name.startswith(_begun(place.day)):
-            place.hdfs.delete(f"{place.settings.hdfs_parquet_dir}/{entry.name}")
+    place.drop_parquet_attempts()
     found = place.hdfs.read(manifest_path(place.parquet))
     if found is not None and (there := ParquetDay.from_file(found)) and there.is_of(sealed):
         return True
     place.hdfs.delete(place.parquet)
     return False
-
-
-def _begun(day: date) -> str:
-    """Begins the names of folders that are being written."""
-    return f"_{day.isoformat()}."
 
 
 def _parts(place: Place, sealed: SealedDay) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
@@ -160,16 +152,11 @@ def _write_part(settings: Settings, hdfs: Hdfs, path: str, frames: Iterator[pl.D
     folder.mkdir(parents=True, exist_ok=True)
     schema: Any = pl.DataFrame(schema=_SCHEMA).to_arrow().schema
     rows = 0
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".parquet") as local:
-        with pq.ParquetWriter(local.name, schema, compression="zstd") as writer:
+    with tempfile.TemporaryFile(dir=folder) as local:  # it has no name: nothing of it outlives a kill
+        with pq.ParquetWriter(local, schema, compression="zstd") as writer:
             for frame in frames:
                 writer.write_table(pa.Table.from_batches(frame.to_arrow().to_batches(), schema))
                 rows += frame.height
-        hdfs.write(path, _blocks(Path(local.name)))
+        local.seek(0)
+        hdfs.write(path, iter(lambda: local.read(_BLOCK_BYTES), b""))
     return rows
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            yield block

@@ -60,6 +60,18 @@ class Place:
         return parquet_folder(self.settings, self.day)
 
     @property
+    def parquet_attempts(self) -> str:
+        """Begins the paths of folders in which Parquet of it is being written."""
+        return f"{self.settings.hdfs_parquet_dir}/_{self.day.isoformat()}."
+
+    def drop_parquet_attempts(self) -> None:
+        """Delete what a kill left half written."""
+        folder = self.settings.hdfs_parquet_dir
+        for entry in self.hdfs.list(folder):
+            if f"{folder}/{entry.name}".startswith(self.parquet_attempts):
+                self.hdfs.delete(f"{folder}/{entry.name}")
+
+    @property
     def sealing(self) -> str:
         """Where it is sealed or repaired, a folder an attempt."""
         return self.layout.sealing(self.name)

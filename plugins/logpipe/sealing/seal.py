@@ -312,6 +312,7 @@ def finish(place: Place, sealed: SealedDay, reached: Reached = nowhere) -> None:
     if sealed.forgotten_at:
         hdfs.delete(place.folder)
         hdfs.delete(place.parquet)
+        place.drop_parquet_attempts()
     elif hdfs.status(place.sealing) is not None:
         new, old = (f"{place.sealing}/{sealed.attempt}/{name}" for name in ("new", "old"))
         while hdfs.status(new) is not None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from airflow.sdk import BaseOperator
 
+from logpipe import settings
 from logpipe.airflow.operators.first_look import WORKER_GONE_S
 from logpipe.airflow.operators.replayer import ReplayerWorkTask
 from logpipe.airflow.operators.service import ReplayerTask
@@ -60,7 +61,8 @@ class FollowLogOperator(ReplayerWorkTask):
         log_format: its format, by name or in the server's own words; ``auto`` looks at its first lines.
         start: ``end``, what is written from now on, or ``start``, all that is there, rotated files too.
         olddir: where rotation puts old files, seen from the log; empty: they stay in its folder.
-        addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``.
+        addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``; empty: as
+            ``LOGPIPE_ADDRESSES`` says.
         supervise: stay for as long as the log is followed.
         host: one host of the connections; empty where they have one only.
         profile: delivery profile of agent 1.
@@ -82,7 +84,7 @@ class FollowLogOperator(ReplayerWorkTask):
         log_format: str = "auto",
         start: str = "end",
         olddir: str = "",
-        addresses: str = "keep",
+        addresses: str = "",
         supervise: bool = False,
         host: str = "",
         profile: str = "durable",
@@ -124,7 +126,7 @@ class FollowLogOperator(ReplayerWorkTask):
         )
         self.launch(agent, self.start_timeout_s)
         record, *found = self.launched_replayer().follow(
-            self.path, self.log_format, self.start, self.olddir, self.addresses
+            self.path, self.log_format, self.start, self.olddir, self.addresses or settings.load().addresses
         )
         context["ti"].xcom_push(key="follow_id", value=record["follow_id"])
         for each in (record, *found):

@@ -34,7 +34,8 @@ class ReplayOperator(ReplayerWorkTask):
         format: how the log's lines are read: a preset, the server's own words, or ``auto``, which looks at
             the first lines. One that does not fit fails before a line is sent. None: Combined Log Format,
             whatever the lines say.
-        addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``.
+        addresses: what becomes of clients' addresses: ``keep``, ``shorten`` or ``hash``; empty: as
+            ``LOGPIPE_ADDRESSES`` says.
         source_conn_id: connection with user and password for the log's server; None when it asks for none.
         first_look_s: the task keeps its worker this long before it defers.
         kwargs: as in `ReplayerWorkTask`.
@@ -55,7 +56,7 @@ class ReplayOperator(ReplayerWorkTask):
         profile: str,
         limit: int | None = None,
         format: str | None = None,  # noqa: A002 - its name everywhere
-        addresses: str = "keep",
+        addresses: str = "",
         source_conn_id: str | None = None,
         first_look_s: float = 1,
         **kwargs: Any,
@@ -83,6 +84,7 @@ class ReplayOperator(ReplayerWorkTask):
 
         names = ("url", "pace", "profile", "limit", "format", "addresses", "source_conn_id")
         spec = {name: getattr(self, name) for name in names}
+        spec["addresses"] = self.addresses or settings.load().addresses
         replay_id = replay_id_of(context)
         context["ti"].xcom_push(key="replay_id", value=replay_id)  # whoever follows this run finds the replay
         record = self._submit(replay_id, spec)

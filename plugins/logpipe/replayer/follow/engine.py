@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from logpipe.contracts.formats import DEFAULT
+from logpipe.formats import detect
 from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO, take
 from logpipe.formats.fields import FormatError
@@ -151,6 +152,7 @@ class Engine:
                 self._turns.ask(asked.follow_id)
                 return [known.to_json()], False
             if asked.follow_id in self._patterns:
+                _must_fit(asked, self._patterns[asked.follow_id])
                 return self._of_pattern(asked.follow_id), False
             if known is not None:
                 raise ValueError(f"{asked.log} is being stopped: what is in flight is waited for; try again")
@@ -168,6 +170,7 @@ class Engine:
                 self._expand(asked, is_first=True)
                 return self._of_pattern(asked.follow_id), True
             if same := self._same_file(asked):
+                _must_fit(asked, same.follow)
                 return [same.to_json()], False
             self._begin(self._checked(asked))
             return [self._logs[asked.follow_id].to_json()], True
@@ -244,9 +247,9 @@ class Engine:
             return asked
         try:
             found = take(asked.format, lines).name
-        except FormatError:
+        except FormatError as error:
             if asked.format != AUTO and asked.format_number == 1:
-                raise
+                raise FormatError(detect.told(error, asked.addresses)) from None
             return asked  # the lines that are sent tell
         return replace(asked, format=found) if asked.format == AUTO else asked
 
@@ -523,7 +526,7 @@ class Engine:
             taken = found if taken == AUTO else taken
         except FormatError as error:
             taken = DEFAULT.format_text if taken == AUTO else taken
-            warning = f"its lines are read as {taken}: {error}"
+            warning = f"its lines are read as {taken}: {detect.told(error, follow.addresses)}"
         with self._gate.tries():
             self._register_format(follow.prefix, follow.path, taken)
         return taken, warning
@@ -535,7 +538,8 @@ class Engine:
             SinkError: the key is not there.
         """
         try:
-            return record.changed(treatment=begun(record.spec.addresses, follow.taken_format, self.settings))
+            format_text = follow.taken_format or DEFAULT.format_text  # a line that is too long came first
+            return record.changed(treatment=begun(record.spec.addresses, format_text, self.settings))
         except AddressKeyError as error:
             raise SinkError(str(error)) from None
 
@@ -681,7 +685,12 @@ def _fits(asked: Follow, known: Follow) -> bool:
 
 
 def _must_fit(asked: Follow, known: Follow) -> None:
-    """Raise ValueError: it is followed, in another format, or with its old files elsewhere."""
+    """Raise ValueError: it is followed, in another format, with other addresses, or old files elsewhere."""
+    if asked.addresses not in ("keep", known.addresses):
+        raise ValueError(
+            f"addresses is {asked.addresses!r}, and {known.path} is followed with {known.addresses!r}: "
+            "unfollow it, and follow it again"
+        )
     if asked.olddir not in ("", known.olddir):
         raise ValueError(
             f"olddir is {asked.olddir!r}, and {known.path} is followed with "

@@ -620,6 +620,7 @@ class FollowedLog:
             self._office.send(part.record, sent, is_repeat=is_repeat)
             digest, set_aside = Digest.of(sent.lines), 0
         else:
+            self._settle_addresses(part)
             (prefix,) = self._office.treated(part.record, [item.line.prefix])
             self._office.set_aside(part.record, replace(item, line=replace(item.line, prefix=prefix)))
             digest, set_aside = Digest(), 1
@@ -634,11 +635,15 @@ class FollowedLog:
         if not self.follow.taken_format:
             taken, warning = self._office.format_of(self.follow, lines)
             self._change_follow(taken_format=taken, warning=warning)
+        self._settle_addresses(part)
+        part.record = self._office.fasten(part.record)
+        part.is_fastened = True
+
+    def _settle_addresses(self, part: Part) -> None:
+        """Before the first line of a file leaves; or what is kept of one that is too long."""
         if part.record.treatment is None and part.record.spec.addresses != "keep":
             part.record = self._office.begun(self.follow, part.record)
             self._office.save(part.record)
-        part.record = self._office.fasten(part.record)
-        part.is_fastened = True
 
     def _change_follow(self, **changes: Any) -> Follow:
         with self._lock:
