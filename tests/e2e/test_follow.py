@@ -33,7 +33,8 @@ def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
         def arrived():
             status, verified = pipeline.verify()
             assert status == 0
-            return verified["windows"] == verified["hdfs"] == before["source"] + REQUESTS
+            is_sent = verified["source"] == before["source"] + REQUESTS
+            return is_sent and verified["in_flight"] == 0 and verified["windows"] == verified["hdfs"]
 
         wait_until(arrived, 240)  # the services may just have been started again
         (followed,) = json.loads(pipeline.command("status", "--json").stdout)["follows"]
