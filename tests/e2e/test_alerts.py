@@ -126,6 +126,7 @@ def test_a_triggerer_that_lives_and_runs_no_triggers_is_told(pipeline, airflow, 
     watching(airflow)
 
 
+@pytest.mark.slow
 def test_a_day_that_is_not_sealed_in_time_is_told(pipeline, airflow, rules, messages):
     """Airflow's own deadline, whose time is brought forward in its database."""
     rules(ROOM)

@@ -11,7 +11,7 @@ from tests.e2e.airflow_client import AirflowClient
 from tests.waiting import wait_until
 
 # What logged in before is known no more: the last of the suite.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.last(9)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.last(9)]
 
 
 def test_all_secrets_change_and_no_line_is_lost(pipeline, airflow, epoch):
