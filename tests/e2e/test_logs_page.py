@@ -277,6 +277,7 @@ def number(text):
     return int(re.sub(r"\D", "", text))
 
 
+@pytest.mark.last(-1)  # before any other line is sent
 def test_its_figures_are_those_of_the_lines(logs, record_property):
     over = duckdb.connect()
     lines = [line.decode("latin-1") for line in gzip.decompress(LOG.read_bytes()).split(b"\n") if line]
