@@ -78,7 +78,7 @@ def test_killing_all_of_airflow_touches_no_service(pipeline, airflow, epoch):
                 service = pipeline.services()[part]
                 return service["healthy"] and service["pid"] != old
 
-            wait_until(is_back, 60, poll_s=1)
+            wait_until(is_back, 180, poll_s=1)
         assert pids(pipeline, names) == before
         wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
         assert airflow.tries(PIPELINE_DAG, run_id)["replay"] == ("success", number)
