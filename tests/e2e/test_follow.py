@@ -43,6 +43,6 @@ def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
 
         answer = pipeline.command("unfollow", log)
         assert answer.returncode == 0, answer.stdout + answer.stderr
-        wait_until(lambda: airflow.run_state(FOLLOW_DAG, run_id) == "success", 60)
+        wait_until(lambda: airflow.run_state(FOLLOW_DAG, run_id) == "success", 180)
     status, after = pipeline.verify()
     assert (status, after["source"]) == (0, before["source"] + REQUESTS)

@@ -345,12 +345,12 @@ def test_hostile_lines_are_text(logs, airflow, tmp_path):
     )
     shown.wait_for(timeout=120_000)
     logs.get_by_role("button", name="Lines of 404 /<img").click()
-    wait_until(lambda: looked_on_for(logs, HOSTILE[0].decode()), 60, "the line of the error")
+    wait_until(lambda: looked_on_for(logs, HOSTILE[0].decode()), 120, "the line of the error")
     logs.get_by_role("button", name="Close").first.click()
     logs.locator("[data-key=class-malformed]").click()
     logs.locator(".chip", has_text="malformed").first.wait_for()
     logs.get_by_role("button", name="Lines", exact=True).click()
-    wait_until(lambda: looked_on_for(logs, HOSTILE[1].decode()), 60, "the malformed line")
+    wait_until(lambda: looked_on_for(logs, HOSTILE[1].decode()), 120, "the malformed line")
     logs.locator("#lines-list .byte", has_text="ESC").first.wait_for()
     assert logs.locator("#lines-list script, #lines-list img").count() == 0
 

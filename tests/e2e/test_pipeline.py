@@ -103,7 +103,7 @@ def test_a_line_of_another_client_arrives_and_is_told_apart(pipeline, epoch):
         stages = {accounting[stage] for stage in ("topic", "hdfs", "windows")}
         return accounting if stages == {before["topic"] + 1} else None
 
-    accounting = wait_until(found_everywhere, 60)
+    accounting = wait_until(found_everywhere, 180)
     assert accounting == before | dict.fromkeys(("topic", "hdfs", "windows"), before["topic"] + 1)
 
 

@@ -199,7 +199,7 @@ def test_a_run_that_is_active_cannot_be_deleted(pipeline, airflow, epoch):
 
 def test_the_stop_dag_stops_the_services_and_the_run_ends_well(pipeline, airflow, epoch):
     ends_when(pipeline, lambda: airflow.trigger("stop_pipeline", {}))
-    wait_until(lambda: airflow.run_state(SERVICES_DAG, epoch) == "success", 60)
+    wait_until(lambda: airflow.run_state(SERVICES_DAG, epoch) == "success", 180)
     assert all_stopped(pipeline)
 
 
