@@ -131,7 +131,11 @@ def fuzz(name: str, examples: int, seed: int | None) -> None:
         raise
 
 
-@pytest.mark.parametrize("name", PARSERS)
+# Those that a server answers have its times in them: not beside other suites.
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in ("ftp", "http") else name for name in PARSERS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_corpus(name: str) -> None:
     for path in corpus(name):
         content = path.read_bytes()
@@ -146,7 +150,7 @@ def test_the_corpus(name: str) -> None:
         assert peak_bytes < MEMORY_BYTES, f"{path} takes {peak_bytes >> 20} MiB"
 
 
-@pytest.mark.parametrize("name", PARSERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_like_it(name: str) -> None:
     is_slow = PARSERS[name].is_slow
     until_s = time.monotonic() + MINUTES * 60 / len(PARSERS)
