@@ -89,17 +89,11 @@ def python_client(settings: "Settings", role: Role) -> dict[str, str]:
     Raises:
         KafkaAccessError: as `password`.
     """
-    found = {"bootstrap.servers": settings.kafka_bootstrap}
-    if settings.kafka_security_protocol != "PLAINTEXT":
-        found["security.protocol"] = settings.kafka_security_protocol
+    found = _any_client(settings)
     if is_encrypted(settings):
         found["ssl.ca.location"] = settings.kafka_ca_file
     if asks_for_password(settings):
-        found |= {
-            "sasl.mechanism": settings.kafka_sasl_mechanism,
-            "sasl.username": user(settings, role),
-            "sasl.password": password(settings, role),
-        }
+        found |= {"sasl.username": user(settings, role), "sasl.password": password(settings, role)}
     return found
 
 
@@ -109,16 +103,21 @@ def java_client(settings: "Settings", role: Role) -> dict[str, str]:
     Raises:
         KafkaAccessError: as `password`.
     """
-    found = {"bootstrap.servers": settings.kafka_bootstrap}
-    if settings.kafka_security_protocol != "PLAINTEXT":
-        found["security.protocol"] = settings.kafka_security_protocol
+    found = _any_client(settings)
     if is_encrypted(settings):
         found |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": settings.kafka_ca_file}
     if asks_for_password(settings):
-        found |= {
-            "sasl.mechanism": settings.kafka_sasl_mechanism,
-            "sasl.jaas.config": login_module(settings, role),
-        }
+        found["sasl.jaas.config"] = login_module(settings, role)
+    return found
+
+
+def _any_client(settings: "Settings") -> dict[str, str]:
+    """What both kinds of client call the same."""
+    found = {"bootstrap.servers": settings.kafka_bootstrap}
+    if settings.kafka_security_protocol != "PLAINTEXT":
+        found["security.protocol"] = settings.kafka_security_protocol
+    if asks_for_password(settings):
+        found["sasl.mechanism"] = settings.kafka_sasl_mechanism
     return found
 
 
