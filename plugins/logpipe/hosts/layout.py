@@ -30,7 +30,7 @@ FORMAT = 2  # of the state folder; 1, of version 0.1.0, said nothing
 FERNET_KEY = "airflow_fernet_key"  # the newest; behind it with commas those before, while they are needed
 CLUSTER_FOLDER = "cluster"  # in the state folder; its data is in the engine's volumes
 # What may be there before a machine's pipeline is.
-ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock", "address_keys.json", ".address_keys.json.lock"}
+ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock", "address_keys.json"}
 
 
 class LayoutError(Exception):
@@ -240,7 +240,7 @@ class Layout:
         self._write(known | fresh | {FERNET_KEY: keys})
         shutil.rmtree(self.password_file(""), ignore_errors=True)
         for role in KAFKA_ROLES:
-            (self.state_dir / KAFKA_ACCESS_FOLDER / f"{role}.password").unlink(missing_ok=True)
+            (self.kafka_access_dir / f"{role}.password").unlink(missing_ok=True)
 
     def drop_old_keys(self) -> None:
         """Forget the keys before the newest one."""

@@ -5,7 +5,6 @@ of a name the last two labels, or the last one of two; one without a dot is `NAM
 and 16 hexadecimal digits of a keyed HMAC-SHA-256 in their place: equal ones stay equal under the same key.
 """
 
-import fcntl
 import hmac
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from logpipe.formats.addresses import Known, parse_address, treating
+from logpipe.replayer.alone import alone
 from logpipe.settings import AddressMode, Settings
 from logpipe.settings.unreadable import UNREADABLE
 
@@ -98,15 +98,11 @@ class AddressKeys:
         """Make a key, one at a time; of those that want the first one, one makes it."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._path.with_name(f".{self._path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with alone(self._path.parent):
                 current, keys = self._load()
                 if not (is_first and current):
                     current = f"k{max((int(each[1:]) for each in keys), default=0) + 1}"
                     self._write(current, keys | {current: secrets.token_hex(KEY_BYTES)})
-            finally:
-                os.close(lock)
         except OSError as error:
             raise AddressKeyError(f"{self._path} cannot be written: {error.strerror}") from None
         return current

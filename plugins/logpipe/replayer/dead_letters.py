@@ -2,25 +2,13 @@
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
+from logpipe.replayer.alone import alone
 from logpipe.replayer.feed import SetAside
 from logpipe.settings.unreadable import UNREADABLE
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Nobody else writes to the files of this folder meanwhile."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
 
 
 class DeadLetters:

@@ -25,7 +25,7 @@ from logpipe.contracts.sealed import Erasure, SealedDay, SealedFile
 from logpipe.digest import Digest, DigestBuilder
 from logpipe.formats.addresses import parse_address
 from logpipe.replayer.addresses import AddressKeys
-from logpipe.replayer.dead_letters import alone
+from logpipe.replayer.alone import alone
 from logpipe.sealing.forget import NotSealedError
 from logpipe.sealing.parquet import drop_parquet_of_before, write_parquet
 from logpipe.sealing.place import Place, Reached, new_attempt, nowhere
