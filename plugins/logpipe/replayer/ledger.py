@@ -170,11 +170,12 @@ class Copies:
         for replay_id in self._ids().intersection(replay_ids):
             self._hdfs.delete(f"{self._folder}/{replay_id}.json")
         # Sealed a month ago. While HDFS has lines of that time, somebody may read them by their formats.
-        oldest_s = self.oldest_lines_s()
-        if oldest_s is not None and oldest_s < time.time() - KEEP_DAYS * 86400:
+        if not (prefixes := self._formats.prefixes().intersection(replay_ids)):
             return
-        for replay_id in self._formats.prefixes().intersection(replay_ids):
-            self._formats.drop(replay_id)
+        oldest_s = self.oldest_lines_s()
+        if oldest_s is None or oldest_s >= time.time() - KEEP_DAYS * 86400:
+            for prefix in prefixes:
+                self._formats.drop(prefix)
 
     def _ids(self) -> set[str]:
         names = [entry.name for entry in self._hdfs.list(self._folder)]

@@ -58,9 +58,9 @@ def erase_keys(settings: Settings, erased: Callable[[str], str], reached: Reache
             raise WindowsError(
                 f"Files in {settings.hdfs_windows_dir} change faster than they are looked through"
             )
-        hdfs.delete(scratch)
         if rows:
             _mark(hdfs, settings, rows)
+        hdfs.delete(scratch)
         reached("windows-marked")
         return rows
     finally:
@@ -124,4 +124,3 @@ def _mark(hdfs: Hdfs, settings: Settings, rows: int) -> None:
     known.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), "rows": rows})
     hdfs.write(staged, json.dumps(known).encode(), overwrite=True)
     hdfs.rename(staged, path, overwrite=True)
-    hdfs.delete(f"{settings.hdfs_windows_dir}/{SCRATCH}")

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from logpipe.contracts.formats import DEFAULT
-from logpipe.formats import detect
 from logpipe.formats.compiler import compile_format
-from logpipe.formats.detect import AUTO, take
+from logpipe.formats.detect import AUTO, take, told
 from logpipe.formats.fields import FormatError
 from logpipe.replayer.addresses import AddressKeyError, begun, treated
 from logpipe.replayer.backoff import Backoff
@@ -249,7 +248,7 @@ class Engine:
             found = take(asked.format, lines).name
         except FormatError as error:
             if asked.format != AUTO and asked.format_number == 1:
-                raise FormatError(detect.told(error, asked.addresses)) from None
+                raise FormatError(told(error, asked.addresses)) from None
             return asked  # the lines that are sent tell
         return replace(asked, format=found) if asked.format == AUTO else asked
 
@@ -526,7 +525,7 @@ class Engine:
             taken = found if taken == AUTO else taken
         except FormatError as error:
             taken = DEFAULT.format_text if taken == AUTO else taken
-            warning = f"its lines are read as {taken}: {detect.told(error, follow.addresses)}"
+            warning = f"its lines are read as {taken}: {told(error, follow.addresses)}"
         with self._gate.tries():
             self._register_format(follow.prefix, follow.path, taken)
         return taken, warning
