@@ -74,11 +74,11 @@ def test_the_end_of_a_wait_does_not_move_with_the_topic(pipeline: Pipeline) -> N
     assert waiting.undrained() == "agent 2 is 3000 records behind where the topic ended"
     pipeline.send("b", LINES)  # while it waits
     pipeline.write(until=[1_000, 1_000, 1_000], is_open=True)
-    assert waiting.undrained() == "the windows are 3000 records behind where the topic ended"
     assert not finish_was_asked(pipeline)
+    assert waiting.undrained() == "the windows are 3000 records behind where the topic ended"
+    assert finish_was_asked(pipeline)  # and need not be waited for afterwards
     pipeline.count(until=[1_000, 1_000, 1_000])
     assert waiting.undrained() == "3000 records are flushed to HDFS, and their files not yet final"
-    assert finish_was_asked(pipeline)
     pipeline.hdfs.delete(f"{pipeline.logs}/_chain/_finish")
     assert waiting.undrained() != ""
     assert not finish_was_asked(pipeline)  # once is enough

@@ -50,14 +50,15 @@ class Drain:
                 return f"agent 2 is {behind} records behind where the topic ended"
             if left := _held(self._agents.emptying):
                 return left
+        final = {partition: chain.final(until.topic_id) for partition, chain in chains.items()}
+        if unfinal := 0 if is_memory else until.behind(final):
+            self._reader.finish()  # while the windows still count
         counted = commit_totals(self._settings)
         covered = (counted.covered_offsets or {}) if counted.topic_id in ("", until.topic_id) else {}
         if behind := until.behind(covered):
             return f"the windows are {behind} records behind where the topic ended"
-        final = {partition: chain.final(until.topic_id) for partition, chain in chains.items()}
-        if not is_memory and (behind := until.behind(final)):
-            self._reader.finish()
-            return f"{behind} records are flushed to HDFS, and their files not yet final"
+        if unfinal:
+            return f"{unfinal} records are flushed to HDFS, and their files not yet final"
         return ""
 
 

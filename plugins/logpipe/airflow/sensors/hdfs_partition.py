@@ -27,6 +27,9 @@ class HdfsPartitionSensor(WaitSensor):
         emptying_conn_ids: and of those that empty it.
         kafka_conn_id: connection to Kafka.
         webhdfs_conn_id: connection to HDFS.
+        first_look_s: as in `WaitSensor`; longer than there, since what drains mostly does so within seconds,
+            and a trip through the triggerer takes at least three.
+        poke_interval: as in `WaitSensor`.
         kwargs: as in `WaitSensor`.
     """
 
@@ -41,9 +44,11 @@ class HdfsPartitionSensor(WaitSensor):
         emptying_conn_ids: Sequence[str] | None = None,
         kafka_conn_id: str = "kafka_default",
         webhdfs_conn_id: str = "webhdfs_default",
+        first_look_s: float = 15,
+        poke_interval: float = 0.5,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(first_look_s=first_look_s, poke_interval=poke_interval, **kwargs)
         self.first_day = first_day
         self.last_day = last_day
         self.filling_conn_ids = filling_conn_ids
