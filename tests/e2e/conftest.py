@@ -5,9 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from secrets import token_hex
 
@@ -15,6 +16,8 @@ import psutil
 import pytest
 
 from logpipe import settings as project_settings
+from logpipe.cli.machine import MachineTarget
+from logpipe.cli.terminal import make_console
 from logpipe.clients.airflow import SERVICES_DAG
 from logpipe.hosts.layout import AIRFLOW_USER, Layout
 from logpipe.settings import PROJECT_DIR
@@ -36,7 +39,11 @@ COMMAND_TIMEOUT_S = float(os.environ.get("COMMAND_S") or 420)  # more on a busy 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A copy of the pipeline, used through its commands as a person would."""
+    """A copy of the pipeline, used through its commands as a person would.
+
+    What is asked again and again is asked in this process, as the command does it: to start one costs a
+    second of CPU.
+    """
 
     environment: dict[str, str]
     state_dir: Path
@@ -51,15 +58,25 @@ class Pipeline:
             env=self.environment, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
         )  # fmt: skip
 
+    @property
+    def target(self) -> MachineTarget:
+        """What the commands act on."""
+        return MachineTarget(self.settings(), make_console())
+
     def services(self) -> dict[str, dict[str, object]]:
-        """What `make status JSON=1` prints."""
-        return json.loads(self.command("status", "--json").stdout)["services"]
+        """What `make status JSON=1` prints of the services."""
+        return {name: service.to_json() for name, service in self.target.services().items()}
+
+    def pids(self, names: Collection[str]) -> dict[str, int | None]:
+        """The process of each of these services; asks the process host only."""
+        running = {each.service: each.pid for each in self.target.stack.host.client.processes() if each.pid}
+        return {name: running.get(name) for name in names}
 
     def verify(self) -> tuple[int, dict[str, int]]:
         """Exit status of `make verify` and its last line."""
-        answer = self.command("verify")
-        assert answer.stdout, answer.stderr
-        return answer.returncode, json.loads(answer.stdout.splitlines()[-1])
+        with redirect_stdout(StringIO()) as printed:
+            status = self.target.verify()
+        return status, json.loads(printed.getvalue().splitlines()[-1])
 
     def settings(self) -> project_settings.Settings:
         """The settings of this copy."""
@@ -153,7 +170,10 @@ def first_run(pipeline):
     answer = pipeline.command("run", "--pace", "max")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     status = json.loads(pipeline.command("status", "--json").stdout)
-    return FirstRun(answer.stdout, pipeline.verify(), status)
+    verified = pipeline.command("verify")
+    assert verified.stdout, verified.stderr
+    accounting = json.loads(verified.stdout.splitlines()[-1])
+    return FirstRun(answer.stdout, (verified.returncode, accounting), status)
 
 
 @pytest.fixture(scope="package")

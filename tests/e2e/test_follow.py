@@ -36,7 +36,7 @@ def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
             is_sent = verified["source"] == before["source"] + REQUESTS
             return is_sent and verified["in_flight"] == 0 and verified["windows"] == verified["hdfs"]
 
-        wait_until(arrived, 240)  # the services may just have been started again
+        wait_until(arrived, 240, poll_s=0.5)  # the services may just have been started again
         listed = json.loads(pipeline.command("status", "--json").stdout)["follows"]
         (followed,) = [each for each in listed if each["path"] == log]  # an example's may be there, stopped
         assert (followed["state"], followed["lines"]) == ("following", REQUESTS)
@@ -44,6 +44,6 @@ def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
 
         answer = pipeline.command("unfollow", log)
         assert answer.returncode == 0, answer.stdout + answer.stderr
-        wait_until(lambda: airflow.run_state(FOLLOW_DAG, run_id) == "success", 180)
+        wait_until(lambda: airflow.run_state(FOLLOW_DAG, run_id) == "success", 180, poll_s=0.5)
     status, after = pipeline.verify()
     assert (status, after["source"]) == (0, before["source"] + REQUESTS)

@@ -103,7 +103,7 @@ def test_a_line_of_another_client_arrives_and_is_told_apart(pipeline, epoch):
         stages = {accounting[stage] for stage in ("topic", "hdfs", "windows")}
         return accounting if stages == {before["topic"] + 1} else None
 
-    accounting = wait_until(found_everywhere, 180)
+    accounting = wait_until(found_everywhere, 180, poll_s=0.5)
     assert accounting == before | dict.fromkeys(("topic", "hdfs", "windows"), before["topic"] + 1)
 
 
@@ -115,7 +115,7 @@ def test_a_killed_service_comes_back(pipeline, first_run):
         service = pipeline.services()["ftp"]
         return service["healthy"] and service["pid"] != pid
 
-    wait_until(is_back, 30)
+    wait_until(is_back, 30, poll_s=0.5)
 
 
 def test_nobody_else_reads_what_it_keeps(pipeline, first_run):

@@ -95,12 +95,12 @@ def test_a_start_that_fails_beside_a_running_copy_leaves_that_alone(pipeline, fi
 
 def test_an_interrupted_replay_goes_on_and_so_do_the_services(pipeline, first_run, airflow, epoch):
     replay = begin(pipeline, "replay", "--pace", "delay:0.5", "--limit", "8")
-    wait_until(lambda: airflow.active_runs("replay_log"), 180)
+    wait_until(lambda: airflow.active_runs("replay_log"), 180, poll_s=0.5)
     replay.send_signal(signal.SIGINT)
     output, errors = replay.communicate(timeout=60)
     assert replay.returncode == 130, output + errors
     assert "go on running" in errors
     for word in ("kafka", "flume-agent2", "airflow-scheduler", "make stop"):
         assert word in errors
-    wait_until(lambda: not airflow.active_runs("replay_log"), 120)
+    wait_until(lambda: not airflow.active_runs("replay_log"), 120, poll_s=0.5)
     assert airflow.runs("replay_log")[0]["state"] == "success"

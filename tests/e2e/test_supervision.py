@@ -22,11 +22,6 @@ HUNG_HEALED_S = 60
 STOPPED_S = 30
 
 
-def pids(pipeline, names):
-    services = pipeline.services()
-    return {name: services[name]["pid"] for name in names}
-
-
 @contextmanager
 def a_replay(pipeline, pace="speed:900"):
     """A replay of the bundled log in flight; afterwards it has ended well and every line is accounted for."""
@@ -68,10 +63,10 @@ def test_killing_all_of_airflow_touches_no_service(pipeline, airflow, epoch):
     tries = airflow.tries(SERVICES_DAG, epoch)
     with a_replay(pipeline, "speed:500") as follower:  # which is not over before all are killed
         run_id, number = running_task(airflow, PIPELINE_DAG, "replay")
-        before = pids(pipeline, names)
+        before = pipeline.pids(names)
         parts = ("airflow-triggerer", "airflow-scheduler", "airflow-dag-processor", "airflow-api-server")
         for part in parts:
-            old = pipeline.services()[part]["pid"]
+            old = pipeline.pids([part])[part]
             os.kill(old, signal.SIGKILL)
 
             def is_back(part=part, old=old):
@@ -79,7 +74,7 @@ def test_killing_all_of_airflow_touches_no_service(pipeline, airflow, epoch):
                 return service["healthy"] and service["pid"] != old
 
             wait_until(is_back, 180, poll_s=1)
-        assert pids(pipeline, names) == before
+        assert pipeline.pids(names) == before
         wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
         assert airflow.tries(PIPELINE_DAG, run_id)["replay"] == ("success", number)
         assert airflow.tries(SERVICES_DAG, epoch) == tries
@@ -98,7 +93,7 @@ def database_away(pipeline):
 @contextmanager
 def api_away(pipeline):
     """The API server hangs."""
-    pid = pipeline.services()["airflow-api-server"]["pid"]
+    pid = pipeline.pids(["airflow-api-server"])["airflow-api-server"]
     os.kill(pid, signal.SIGSTOP)
     yield
     os.kill(pid, signal.SIGCONT)
@@ -110,11 +105,11 @@ def test_a_minute_without_database_or_api_touches_no_service(pipeline, airflow, 
     names = (*SUPERVISING.values(), "replayer")
     with a_replay(pipeline, "speed:600"):
         run_id, number = running_task(airflow, PIPELINE_DAG, "replay")
-        before = pids(pipeline, names)
+        before = pipeline.pids(names)
         with away(pipeline):
             end = time.monotonic() + 60
             wait_until(lambda: time.monotonic() > end, 61)
-        assert pids(pipeline, names) == before
+        assert pipeline.pids(names) == before
         wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
         assert airflow.tries(PIPELINE_DAG, run_id)["replay"] == ("success", number)
     assert airflow.supervised() == epoch
@@ -130,31 +125,31 @@ def test_a_service_is_healed_in_time(pipeline, airflow, epoch, task_id, blow, li
     service = SUPERVISING[task_id]
     with a_replay(pipeline):
         running_task(airflow, PIPELINE_DAG, "replay")
-        old = pipeline.services()[service]["pid"]
+        old = pipeline.pids([service])[service]
         os.kill(old, blow)
         started = time.monotonic()
 
         def has_a_new_process():
-            return pipeline.services()[service]["pid"] not in (None, old)
+            return pipeline.pids([service])[service] not in (None, old)
 
         wait_until(has_a_new_process, limit_s)
         print(f"{service}: new process after {time.monotonic() - started:.1f} s")
 
         def told():
             heals = airflow.xcom(SERVICES_DAG, epoch, task_id, key="heals") or []
-            return any(heal["process"] == str(pipeline.services()[service]["pid"]) for heal in heals)
+            return any(heal["process"] == str(pipeline.pids([service])[service]) for heal in heals)
 
         wait_until(told, 90, poll_s=1)
 
 
 def test_a_cleared_task_reattaches_and_stops_nothing(pipeline, airflow, epoch):
-    before = pids(pipeline, SUPERVISING.values())
+    before = pipeline.pids(SUPERVISING.values())
     tries = airflow.tries(SERVICES_DAG, epoch)
     wanted = {task: ("deferred", tries[task][1] + 1) for task in SUPERVISING}
     for task_id in SUPERVISING:
         airflow.clear(SERVICES_DAG, epoch, task_id)
-    wait_until(lambda: wanted.items() <= airflow.tries(SERVICES_DAG, epoch).items(), 120)
-    assert pids(pipeline, SUPERVISING.values()) == before
+    wait_until(lambda: wanted.items() <= airflow.tries(SERVICES_DAG, epoch).items(), 120, poll_s=0.5)
+    assert pipeline.pids(SUPERVISING.values()) == before
     log = airflow.task_log(SERVICES_DAG, epoch, "agent_1", tries["agent_1"][1] + 1)
     assert "Reattached to flume-agent1:durable" in log
 
@@ -170,7 +165,7 @@ def test_a_second_run_waits_for_the_first(airflow, epoch):
 
 
 def all_stopped(pipeline):
-    return not any(pids(pipeline, SUPERVISING.values()).values())
+    return not any(pipeline.pids(SUPERVISING.values()).values())
 
 
 def ends_when(pipeline, end):
@@ -191,15 +186,15 @@ def test_marking_the_run_stops_the_services(pipeline, airflow, epoch, state):
 
 
 def test_a_run_that_is_active_cannot_be_deleted(pipeline, airflow, epoch):
-    before = pids(pipeline, SUPERVISING.values())
+    before = pipeline.pids(SUPERVISING.values())
     with pytest.raises(AirflowError, match="409"):
         airflow.delete(SERVICES_DAG, epoch)
-    assert pids(pipeline, SUPERVISING.values()) == before
+    assert pipeline.pids(SUPERVISING.values()) == before
 
 
 def test_the_stop_dag_stops_the_services_and_the_run_ends_well(pipeline, airflow, epoch):
     ends_when(pipeline, lambda: airflow.trigger("stop_pipeline", {}))
-    wait_until(lambda: airflow.run_state(SERVICES_DAG, epoch) == "success", 180)
+    wait_until(lambda: airflow.run_state(SERVICES_DAG, epoch) == "success", 180, poll_s=0.5)
     assert all_stopped(pipeline)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import string
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -12,7 +11,6 @@ from logpipe.formats import escapes, times
 from logpipe.formats.json_lines import NAMES, NUMBER, TEXT, Json
 from logpipe.formats.pattern import Field, Pattern
 
-VISIBLE = "".join(sorted({*string.printable} - {*string.whitespace}))
 WORDS = st.text(st.sampled_from("abcXYZ019/._~?&=;:()-"), min_size=1, max_size=12)
 ANY_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12) | st.text(
     st.sampled_from("\"\\ x2n\t\r\x00\x7f]}é\U0001f600ab'"), max_size=12

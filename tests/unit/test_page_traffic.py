@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,7 @@ from logpipe.page.store import Mirror, Snapshot
 from logpipe.page.traffic import Question, QuestionError, Traffic, step_of
 from logpipe.settings import parse
 from logpipe.windows.commit import WindowsError
-from logpipe.windows.latency import SHARES, bucket_us
+from logpipe.windows.latency import SHARES, buckets
 
 BEGIN_S = 1_773_100_800  # 2026-03-10 00:00 UTC
 DAYS = 3
@@ -225,9 +226,9 @@ def test_what_formats_have_is_shown_where_there_is_any(tmp_path):
     chance = random.Random(5)
     took_us = [int(chance.lognormvariate(9, 1.5)) for _ in range(2000)]
     rows = Counter()
-    for number, latency_us in enumerate(took_us):
+    for number, bucket_us in enumerate(buckets(pl.Series(took_us))):
         at = BEGIN_S + number // 500 * 60
-        rows[at, "latency", str(bucket_us(latency_us))] += 1
+        rows[at, "latency", str(bucket_us)] += 1
         rows[at, "total", ""] += 1
         rows[at, "status", "200"] += 1
         rows[at, "log", f"log{number % 2}"] += 1

@@ -66,9 +66,9 @@ class _Commands(TyperGroup):
 
 
 def _expected_errors() -> tuple[type[BaseException], ...]:
-    from logpipe.cli.target import EXPECTED_ERRORS
+    from logpipe.cli.target import expected_errors
 
-    return EXPECTED_ERRORS
+    return expected_errors()
 
 
 def _what_goes_on(context: typer.Context) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from logpipe.accounting.audit import audit
 from logpipe.accounting.source import SourceGoneError
 from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
@@ -28,25 +27,26 @@ from logpipe.hosts.layout import LayoutError
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
 from logpipe.hosts.services import KAFKA, NAMENODE
 from logpipe.replayer.addresses import AddressKeyError, AddressKeys
-from logpipe.report import __main__ as reporting
-from logpipe.report.day import days_without
-from logpipe.sealing import __main__ as sealing
-from logpipe.sealing.erase import erase
-from logpipe.sealing.forget import NotSealedError, forget
-from logpipe.sealing.lock import alone
-from logpipe.sealing.lost import NotSentError
-from logpipe.sealing.over import NotOverError
-from logpipe.sealing.repair import repair
 from logpipe.settings import Settings, SettingsError
 from logpipe.windows.commit import WindowsError
 
 REPAIR_TIMEOUT_S = 600.0
 FOLLOW_TIMEOUT_S = 180.0
 
-EXPECTED_ERRORS = (
-    SettingsError, LayoutError, StackError, ComposeError, ClusterError, ClientError,
-    SourceGoneError, WindowsError, AddressKeyError, NotSealedError, *reporting.ERRORS,
-)  # fmt: skip
+
+def expected_errors() -> tuple[type[BaseException], ...]:
+    """What may go wrong, and is told in words.
+
+    As in some commands below, what reads and seals days is imported where it is needed: its libraries
+    take as long to load as all the others.
+    """
+    from logpipe.report.__main__ import ERRORS
+    from logpipe.sealing.forget import NotSealedError
+
+    return (
+        SettingsError, LayoutError, StackError, ComposeError, ClusterError, ClientError,
+        SourceGoneError, WindowsError, AddressKeyError, NotSealedError, *ERRORS,
+    )  # fmt: skip
 
 
 class Reachable(ABC):
@@ -201,6 +201,8 @@ class Reachable(ABC):
 
     def audit(self, day: date | None, replay: str | None) -> int:
         """Read the bytes, name what differs, and end with the JSON line."""
+        from logpipe.accounting.audit import audit
+
         self.must_run()
 
         def progress(done: int, parts: int, lines: int) -> None:
@@ -240,6 +242,9 @@ class Reachable(ABC):
 
     def seal(self, day: date) -> int:
         """Seal a day; 3: it is not over."""
+        from logpipe.sealing import __main__ as sealing
+        from logpipe.sealing.over import NotOverError
+
         self.must_run()
         try:
             report = sealing.report_of(self.settings, day)
@@ -251,6 +256,9 @@ class Reachable(ABC):
 
     def report(self, day: date | None) -> int:
         """Report on a sealed day, or on each that has no report yet."""
+        from logpipe.report import __main__ as reporting
+        from logpipe.report.day import days_without
+
         self.must_run()
         status = 0
         for each in [day] if day else days_without(self.settings):
@@ -263,16 +271,25 @@ class Reachable(ABC):
 
     def forget(self, day: date) -> int:
         """Forget a day."""
+        from logpipe.sealing.forget import forget
+        from logpipe.sealing.lock import LOCK_WAIT_S, alone
+
         self.must_run()
-        with alone(self.settings, f"the forgetting of {day}", sealing.LOCK_WAIT_S):
+        with alone(self.settings, f"the forgetting of {day}", LOCK_WAIT_S):
             sealed = forget(self.settings, day)
         self.console.print(f"{day}: {sealed.lines:,} lines are forgotten, their sums stay")
         return 0
 
     def erase(self, address: str, day: date | None) -> int:
         """Erase an address; 3: days that are not sealed still hold it."""
+        from logpipe.report import __main__ as reporting
+        from logpipe.report.day import days_without
+        from logpipe.sealing.__main__ import NOT_OVER
+        from logpipe.sealing.erase import erase
+        from logpipe.sealing.lock import LOCK_WAIT_S, alone
+
         self.must_run()
-        with alone(self.settings, "an erasure", sealing.LOCK_WAIT_S):
+        with alone(self.settings, "an erasure", LOCK_WAIT_S):
             done = erase(self.settings, address, day)
         for name, lines in done.lines.items():
             if lines:
@@ -300,7 +317,7 @@ class Reachable(ABC):
             "kept_files": len(done.kept),
         }
         print(json.dumps(told), flush=True)
-        return sealing.NOT_OVER if done.open_lines or done.kept else 0
+        return NOT_OVER if done.open_lines or done.kept else 0
 
     def rotate_key(self) -> int:
         """Begin a new key."""
@@ -322,6 +339,8 @@ class Reachable(ABC):
 
     def repair(self, day: date | None) -> int:
         """Mend; what could not be mended goes to standard error."""
+        from logpipe.sealing.repair import repair
+
         self.must_run()
         outcome = repair(self.settings, day, self._send_again)
         print_lines(self.console, outcome.done or ["Nothing was repaired."])
@@ -331,6 +350,8 @@ class Reachable(ABC):
 
     def _send_again(self, replay_id: str, path: Path) -> None:
         """Replay a file of lost lines by the way that is open, and wait until they are acknowledged."""
+        from logpipe.sealing.lost import NotSentError
+
         profile = self.sending_profile()
         replayer = self.replayers()[0]
         try:

@@ -90,6 +90,8 @@ class FlumeAgent(HttpService):
 
     what = "Flume agent"
     timeout_s = 5
+    alive_path = "/metrics"
+    alive_pattern = "^flume_channel_"  # it has begun
     label = "it"  # what to call it where its place does not matter
 
     @classmethod
@@ -106,7 +108,7 @@ class FlumeAgent(HttpService):
         Raises:
             UnreachableError: no answer, or one without the counters of a channel.
         """
-        answer = self.call("GET", "/metrics")
+        answer = self.call("GET", self.alive_path)
         try:
             read = _from_json if answer.text.startswith("{") else _from_prometheus
             return FlumeMetrics.of(read(answer.text))

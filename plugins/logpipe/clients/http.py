@@ -54,6 +54,7 @@ class HttpService:
 
     what: ClassVar[str] = "service"
     timeout_s: ClassVar[float] = 10
+    alive_path: ClassVar[str]  # answered by what does its work: a start and a supervision ask the same
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ class LogsPage(HttpService):
     """Hands out alerts. Every method raises UnreachableError when away, RefusedError when it refuses."""
 
     what = "page's service"
+    alive_path = "/health"
 
     def look(self) -> dict[str, Any]:
         """Have the rules looked at, and take what nobody was told: ``changes`` and ``error``."""

@@ -17,10 +17,11 @@ class Replayer(HttpService):
     """Submits, follows and stops replays. Every method raises UnreachableError when it does not answer."""
 
     what = "replayer"
+    alive_path = "/health"
 
     def health(self) -> int:
         """Return the number of running replays."""
-        return int(self.get("/health")["replays_running"])
+        return int(self.get(self.alive_path)["replays_running"])
 
     def submit(self, replay_id: str, spec: dict[str, Any], login: dict[str, str] | None = None) -> Record:
         """Start a replay, or find the one with this id: a running one is joined, a failed one goes on.

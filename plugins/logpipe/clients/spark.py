@@ -9,6 +9,7 @@ class SparkDriver(HttpService):
 
     what = "Spark driver"
     timeout_s = 5
+    alive_path = "/api/v1/applications"
 
     def application_id(self) -> str:
         """Return the id of the driver's running application.
@@ -16,7 +17,7 @@ class SparkDriver(HttpService):
         Raises:
             UnreachableError: the driver does not answer, or runs no application yet.
         """
-        answer = self.call("GET", "/api/v1/applications")
+        answer = self.call("GET", self.alive_path)
         try:
             return str(answer.json()[0]["id"])
         except (ValueError, LookupError, TypeError):

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from logpipe.clients.flume import FLUME_CONF_DIR, AgentFiles, FlumeAgent
+from logpipe.clients.page import LogsPage
+from logpipe.clients.replayer import Replayer
+from logpipe.clients.spark import SparkDriver
 from logpipe.hosts import kafka_roles
 from logpipe.hosts.environment import (
     BULK_JAVA,
@@ -95,7 +98,8 @@ class Service:
         preparation: what comes before its start; None when nothing is to do.
         settle: what is done as soon as it is ready, each time.
         ports: names of the settings that have them.
-        ready: it does its work when all of these hold.
+        ready: it does its work when all of these hold. A supervision asks the service's client (`kinds.py`),
+            at the same `alive_path`: a port that a start waits for need not be asked again and again.
         undrained: says what would be lost or late if it was stopped now; empty when nothing.
         connection: by which Airflow finds it.
         task: how the DAGs have it; each service of kind ``stream`` has one.
@@ -244,7 +248,10 @@ def _agent(flume_conf: Path, agent: AgentFiles) -> Service:
         variants=tuple(texts),
         environment=hdfs_client_environment,
         ports=(*sorted(name.lower() for name in set.union(*ports)), metrics),
-        ready=(Http(metrics, "/metrics", "^flume_channel_"), *(Tcp(port) for port in always)),
+        ready=(
+            Http(metrics, FlumeAgent.alive_path, FlumeAgent.alive_pattern),
+            *(Tcp(port) for port in always),
+        ),
         undrained=lambda settings: _undrained_agent(settings, number, empties_topic=agent.empties_topic),
         connection=Connection(f"flume_agent{number}_default", metrics, conn_type="logpipe_flume_agent"),
         task=Task(f"agent_{number}", "FlumeAgent"),
@@ -322,7 +329,7 @@ WINDOWS_JOB = Service(
     command=_windows_job,
     environment=_windows_environment,
     ports=("spark_ui_port",),
-    ready=(Http("spark_ui_port", "/api/v1/applications"),),
+    ready=(Http("spark_ui_port", SparkDriver.alive_path),),
     connection=Connection("spark_driver_default", "spark_ui_port", conn_type="logpipe_spark_driver"),
     task=Task("spark_job", "WindowsJob"),
     stop_wait_s=30,
@@ -334,7 +341,7 @@ REPLAYER = Service(
     kind="stream",
     command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.replayer"),
     ports=("replayer_port",),
-    ready=(Http("replayer_port", "/health"),),
+    ready=(Http("replayer_port", Replayer.alive_path),),
     connection=Connection(
         "replayer_default", "replayer_port", "replayer_password", conn_type="logpipe_replayer"
     ),
@@ -348,7 +355,7 @@ PAGE = Service(
     command=lambda settings, layout, variant: (str(PYTHON), "-m", "logpipe.page"),
     environment=lambda settings, layout: airflow_environment(layout),  # it may have to send alerts itself
     ports=("page_port",),
-    ready=(Http("page_port", "/health"),),
+    ready=(Http("page_port", LogsPage.alive_path),),
     connection=Connection("page_default", "page_port", "page_password", conn_type="logpipe_page"),
     on_cluster=("page",),
 )

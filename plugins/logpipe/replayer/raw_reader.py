@@ -11,9 +11,7 @@ from logpipe.replayer.backoff import Backoff
 from logpipe.replayer.errors import InterruptedReplayError, SourceChangedError, SourceError
 from logpipe.replayer.file_source import FileSource
 from logpipe.replayer.front_door import FrontDoor
-from logpipe.replayer.ftp_source import FtpSource
 from logpipe.replayer.halt import Halt
-from logpipe.replayer.http_source import HttpSource
 from logpipe.replayer.sources import BLOCK_BYTES, Source, SourceStream, SourceVersion
 from logpipe.replayer.urls import Login, SourceUrl
 
@@ -31,8 +29,13 @@ def source_of(url: SourceUrl, door: FrontDoor, login: Login | None = None) -> So
     """
     if url.scheme == "file":
         return FileSource(url, door)
+    # Their libraries take a quarter of a second to load, which whoever reads no such source need not spend.
     if url.scheme in ("ftp", "ftps"):
+        from logpipe.replayer.ftp_source import FtpSource
+
         return FtpSource(url, login, door.network)
+    from logpipe.replayer.http_source import HttpSource
+
     return HttpSource(url, login, door.network)
 
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from logpipe.report.day import make_report
 from logpipe.sealing.__main__ import ERRORS as SEALING_ERRORS
-from logpipe.sealing.__main__ import LOCK_WAIT_S
 from logpipe.sealing.day_program import tell
-from logpipe.sealing.lock import alone
+from logpipe.sealing.lock import LOCK_WAIT_S, alone
 from logpipe.settings import Settings
 
 REPORTED, ERROR = 0, 1

@@ -18,7 +18,7 @@ from logpipe.clients.kafka import TopicError
 from logpipe.contracts.formats import EntryError
 from logpipe.sealing.day_program import tell
 from logpipe.sealing.forget import forget_old
-from logpipe.sealing.lock import LockedError, alone
+from logpipe.sealing.lock import LOCK_WAIT_S, LockedError, alone
 from logpipe.sealing.over import NotOverError
 from logpipe.sealing.parquet import write_parquet
 from logpipe.sealing.rewrite import LinesGoneError
@@ -27,7 +27,6 @@ from logpipe.settings import Settings, SettingsError
 
 SEALED, ERROR, NOT_OVER = 0, 1, 3
 DIE_AT = "LOGPIPE_SEALING_DIE_AT"  # a step: proves that a killed sealing is harmless
-LOCK_WAIT_S = 600.0
 ERRORS = (
     ChainError,
     DamagedError,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from logpipe.settings import Settings
 
+LOCK_WAIT_S = 600.0  # of a program or command, for another one's end
 _POLL_S = 0.2
 
 

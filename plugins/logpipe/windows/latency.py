@@ -23,14 +23,8 @@ def width_us(least_us: int) -> int:
     return 1 << max(0, least_us.bit_length() - BITS)
 
 
-def bucket_us(latency_us: int) -> int:
-    """The bucket of a number of microseconds, from 0 on: its least one."""
-    width = width_us(latency_us)
-    return latency_us // width * width
-
-
 def buckets(latencies_us: "pl.Series") -> "pl.Series":
-    """The same for a column; null stays null."""
+    """The bucket of each number of microseconds, from 0 on: its least one; null stays null."""
     import polars as pl
 
     digits = 64 - latencies_us.bitwise_leading_zeros().cast(pl.Int64)

@@ -171,7 +171,8 @@ class WindowsJob(Service):
     kafka_conn_id: str = "kafka_default"
     webhdfs_conn_id: str = "webhdfs_default"
 
-    look_interval_s: ClassVar[float] = 5
+    look_interval_s: ClassVar[float] = 5  # at the heartbeat
+    offsets_interval_s: ClassVar[float] = 30  # at what stands still for minutes before it is a stall
 
     def __post_init__(self) -> None:
         conf = settings.load()
@@ -179,7 +180,7 @@ class WindowsJob(Service):
         self._checkpoint_dir = conf.hdfs_checkpoint_dir
         self._application = conf.spark_application
         self._heartbeat_path = f"{conf.hdfs_checkpoint_dir}/windows/owner.json"
-        self._looked_at = time.monotonic()
+        self._looked_at = self._offsets_at = time.monotonic()
         self._heartbeat_s, self._stall_s = (180, 300) if self._is_on_yarn else (25, 120)
         self.expect_start(self.patience.start_s)
 
@@ -216,23 +217,34 @@ class WindowsJob(Service):
     def look_closer(self) -> None:
         """See whether heartbeat and offsets move."""
         from logpipe.windows.commit import WindowsError
-        from logpipe.windows.reader import commit_totals
 
-        if time.monotonic() - self._looked_at < self.look_interval_s:
+        now = time.monotonic()
+        if now - self._looked_at < self.look_interval_s:
             return
-        self._looked_at = time.monotonic()
+        self._looked_at = now
         try:
-            pipeline = pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id)
-            beat = HdfsHook(self.webhdfs_conn_id).hdfs().status(self._heartbeat_path)
-            topic = KafkaHook(self.kafka_conn_id).kafka(_LOOK_TIMEOUT_S).offsets(pipeline.topic)
-            reached = commit_totals(pipeline).covered_offsets or {}
+            self._look_at_heartbeat()
+            if now - self._offsets_at >= self.offsets_interval_s:
+                self._offsets_at = now
+                self._look_at_offsets()
+        except HungError:
+            raise
         except (ClientError, WindowsError) as error:
             log.info("The query's progress is not known: %s", error)
             self.expect_start(self.patience.start_s)
-            return
-        beat_age_s = self._heartbeat.still_s(beat and beat.modified_ms)
-        if beat_age_s >= self._heartbeat_s:
-            raise HungError(f"its heartbeat {self._heartbeat_path} stands for {beat_age_s:.0f} s")
+
+    def _look_at_heartbeat(self) -> None:
+        beat = HdfsHook(self.webhdfs_conn_id).hdfs().status(self._heartbeat_path)
+        age_s = self._heartbeat.still_s(beat and beat.modified_ms)
+        if age_s >= self._heartbeat_s:
+            raise HungError(f"its heartbeat {self._heartbeat_path} stands for {age_s:.0f} s")
+
+    def _look_at_offsets(self) -> None:
+        from logpipe.windows.reader import commit_totals
+
+        pipeline = pipeline_at(self.kafka_conn_id, self.webhdfs_conn_id)
+        topic = KafkaHook(self.kafka_conn_id).kafka(_LOOK_TIMEOUT_S).offsets(pipeline.topic)
+        reached = commit_totals(pipeline).covered_offsets or {}
         behind = topic.behind(reached)
         still_s = self._offsets.still_s(reached, moving=behind == 0)
         if still_s >= self._stall_s:
