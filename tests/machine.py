@@ -257,8 +257,22 @@ class Kafka:
         self.service.end()
 
 
+class Addressed:
+    """An HDFS where its settings say."""
+
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        return self.settings.hdfs_url
+
+    @property
+    def webhdfs_url(self) -> str:
+        return self.settings.webhdfs_url
+
+
 @dataclass
-class Hdfs:
+class Hdfs(Addressed):
     """A NameNode and a DataNode; the pipeline's user owns its home."""
 
     settings: Settings
@@ -273,14 +287,6 @@ class Hdfs:
         logs = self.stack.layout.logs_dir
         self.namenode = Service.of("namenode", self.settings, logs / "namenode.log")
         self.datanode = Service.of("datanode", self.settings, logs / "datanode.log")
-
-    @property
-    def url(self) -> str:
-        return self.settings.hdfs_url
-
-    @property
-    def webhdfs_url(self) -> str:
-        return self.settings.webhdfs_url
 
     @property
     def parts(self) -> tuple[Service, Service]:

@@ -8,13 +8,14 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
 import polars as pl
 
 from logpipe.digest import Digest
-from logpipe.windows.commit import Commit, DateFile, counting
+from logpipe.windows.commit import ERASED_FILE, Commit, DateFile, counting
 from logpipe.windows.reader import WindowStore, sum_totals
 from windows import rows as window_rows
 from windows.dimensions import TOTAL
@@ -28,6 +29,10 @@ _DAY_MS = 86_400_000
 _DAY_S = 86_400
 _SLICE_ROWS = 1_000_000
 _ORDER = ("dimension", "start_s", "key")  # a dimension's rows stand together
+
+
+class ErasedError(Exception):
+    """Keys were erased from files that were read before: what was made of them is nowhere, and made anew."""
 
 
 class DateFiles:
@@ -50,8 +55,24 @@ class DateFiles:
         """Where a file is."""
         return f"{self._store.windows_dir}/{file.path}"
 
-    def _put(self, file: DateFile, tables: Iterator[pl.DataFrame]) -> None:
-        """Write a file; one that is there holds the same."""
+    def erased_ms(self) -> int:
+        """When keys were last erased from files (`logpipe.windows.erase`); 0: never."""
+        try:
+            return self._hdfs.modified_ms(f"{self._store.windows_dir}/{ERASED_FILE}")
+        except FileNotFoundError:
+            return 0
+
+    def check_erased(self, before_ms: int) -> None:
+        """Called between the writing of a file and its putting in place, where an erasure would find it.
+
+        Raises:
+            ErasedError: keys were erased since that was the newest erasure, which was before rows were read.
+        """
+        if self.erased_ms() != before_ms:
+            raise ErasedError
+
+    def _put(self, file: DateFile, tables: Iterator[pl.DataFrame], erased_ms: int) -> None:
+        """Write a file; one that is there holds the same. Raises as `check_erased`."""
         path = self.path(file)
         scratch = f"{self._scratch}/{path.rpartition('/')[2]}"
         with self._hdfs.create(scratch) as target, window_rows.writer(target) as writer:
@@ -61,23 +82,36 @@ class DateFiles:
             self._hdfs.touch(scratch, file.modified_ms)
         self._hdfs.make_folder(path.rpartition("/")[0])
         try:
+            self.check_erased(erased_ms)
             self._hdfs.rename(scratch, path)
+        except ErasedError:
+            self._hdfs.delete(scratch)
+            raise
         except FileExistsError:
             self._hdfs.delete(scratch)
 
-    def fold(self, rows: pl.DataFrame, first: int, last: int) -> set[str]:
-        """Write what the steps ``first`` to ``last`` added, by date; gives the dates."""
+    def fold(self, rows: pl.DataFrame, first: int, last: int, erased_ms: int) -> set[str]:
+        """Write what the steps ``first`` to ``last`` added, by date; gives the dates.
+
+        Raises:
+            ErasedError: as `check_erased` for ``erased_ms``.
+        """
         by_date = added_up_by_date(rows)
         for date, of_date in by_date.items():
-            self._put(DateFile(date, first, last, 0), iter([of_date]))
+            self._put(DateFile(date, first, last, 0), iter([of_date]), erased_ms)
         return set(by_date)
 
     def merge(self, sources: Sequence[DateFile]) -> None:
-        """Write one file for several that follow on each other, and delete these; in bounded memory."""
+        """Write one file for several that follow on each other, and delete these; in bounded memory.
+
+        Raises:
+            ErasedError: keys were erased meanwhile.
+        """
+        erased_ms = self.erased_ms()
         date, tier = sources[0].date, max(file.tier for file in sources) + 1
         newest_ms = max(file.modified_ms for file in sources)  # a date is as old as what was added to it
         merged = DateFile(date, sources[0].first, sources[-1].last, tier, newest_ms)
-        self._put(merged, self._slices(sources))
+        self._put(merged, self._slices(sources), erased_ms)
         log.info("Merged %d files of %s", len(sources), date)
         for file in sources:
             self._hdfs.delete(self.path(file))
@@ -112,7 +146,8 @@ class DateFiles:
                 ):
                     self._hdfs.delete(self.path(file))
             if sources := next_merge(counted, commit.folded_before, quiet_before_ms):
-                self.merge(sources)
+                with suppress(ErasedError):  # another time
+                    self.merge(sources)
             if len(counted) > 1:
                 again.add(date)
         return again

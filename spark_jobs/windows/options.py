@@ -205,8 +205,9 @@ def from_arguments(arguments: list[str], settings: Settings) -> Options:
         values["watermark_s"] = settings.watermark_s if as_set else WATERMARKS_S[values["time"]]
     if not values["master"] and "PYSPARK_GATEWAY_PORT" not in os.environ:
         values["master"] = f"local[{(os.cpu_count() or 1) + 1}]"  # a task also waits for Kafka and Python
-    values["windows_topic"] = values["windows_topic"] or f"{values['topic']}_windows"
-    values["dead_letters_topic"] = values["dead_letters_topic"] or f"{values['topic']}_dead_letters"
+    named = settings.model_copy(update={"topic": values["topic"]})
+    for name in ("windows_topic", "dead_letters_topic"):
+        values[name] = values[name] or getattr(named, name)
     for name in ("checkpoint_dir", "windows_dir"):
         values[name] = values[name].rstrip("/")
     address = {"bootstrap.servers": values["bootstrap"]}

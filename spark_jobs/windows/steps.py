@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial, reduce
 from operator import add, or_
@@ -19,7 +20,7 @@ from logpipe.windows.commit import FIRST_QUERY, Commit, Kind
 from windows import console
 from windows.counts import RESULT_SCHEMA, CountPlan, RangeSummary, count_lines, result_of
 from windows.errors import CutError, WindowsError
-from windows.folds import DateFiles, old_dates
+from windows.folds import DateFiles, ErasedError, old_dates
 from windows.hdfs import Hdfs
 from windows.kafka_rows import DeadLetters, Sender
 from windows.marks import Forgetting, Ledger
@@ -71,6 +72,7 @@ class Steps:
         self._keep = DeadLetters(tuple(options.kafka_client.items()), options.dead_letters_topic)
         self._files = DateFiles(hdfs, commits.store, commits.scratch, options.max_keys)
         self._open: OpenWindows
+        self._erased_ms = 0
         self._folds = [commit.folded_before, commit.folded]
         self._untidy: set[str] = set()
         self._look_at = time.monotonic()
@@ -94,21 +96,27 @@ class Steps:
     def recover(self) -> None:
         """Clear away what was not committed, and finish, in the background, what the last step had left."""
         self._commits.clean(self.commit)
-        self._publishing = self._background.submit(self._publish, self.commit, self._remembered())
+        news = self._remember()
+        self._publishing = self._background.submit(self._publish, self.commit, news, self._erased_ms)
         self._unprinted = True
 
-    def _remembered(self) -> News | None:
+    def _remember(self) -> News | None:
+        """Have the open windows as the log has them."""
+        self._erased_ms = self._files.erased_ms()
+        self._open, news = self._of_log(self.commit)
+        return news
+
+    def _of_log(self, newest: Commit) -> tuple[OpenWindows, News | None]:
         """Make the open windows anew from the last fold before the newest step, and the steps since then."""
-        newest = self.commit
         fold = newest.folded if newest.kind != "fold" else self._commits.read(newest.step - 1)[0].folded
         before, rows = self._commits.read(fold, COUNTS)
-        self._open = OpenWindows(self._options.window_s, before, rows)
+        found = OpenWindows(self._options.window_s, before, rows)
         news = None
         for step in range(fold + 1, newest.step + 1):
             after, rows = self._commits.read(step, COUNTS)
-            news = self._open.apply(before, after, rows)
+            news = found.apply(before, after, rows)
             before = after
-        return news
+        return found, news
 
     def stop(self, deadline_s: float) -> bool:
         """Let the running step finish and begin none after it; tell whether that came about in time."""
@@ -135,12 +143,15 @@ class Steps:
         with self._lock:
             if self._stopping:
                 raise StoppingError("The job is being stopped")
-            if self.commit.log_rows >= FOLD_ROWS or self.commit.step - self.commit.folded >= FOLD_STEPS:
-                self._run(self._fold)
+            while self.commit.log_rows >= FOLD_ROWS or self.commit.step - self.commit.folded >= FOLD_STEPS:
+                with suppress(ErasedError):  # then again, of what is in the files now
+                    self._run(self._fold)
             self._run(step)
 
     def _run(self, step: Callable[[], Step | None]) -> None:
         began = time.monotonic()
+        if self._files.erased_ms() != self._erased_ms:
+            self._remember()
         done = step()
         if done is None:
             return
@@ -148,10 +159,12 @@ class Steps:
         news = self._open.apply(self.commit, commit, rows)
         commit = self._commits.write(replace(commit, open_rows=self._open.height), rows)
         self._published()
+        if commit.kind == "fold":
+            self._files.check_erased(self._erased_ms)
         self._commits.commit(commit)
         self.commit = commit
         self.step_s = time.monotonic() - began
-        self._publishing = self._background.submit(self._publish, commit, news)
+        self._publishing = self._background.submit(self._publish, commit, news, self._erased_ms)
         self._unprinted |= commit.kind in ("batch", "close")
         self._print()
 
@@ -276,8 +289,8 @@ class Steps:
         before, step = self.commit, self.commit.step + 1
         rows = added_up([self._commits.read(at)[1] for at in range(before.folded + 1, step)])
         rows = capped(rows, self._options.max_keys)
-        self._untidy |= self._files.fold(rows, before.folded + 1, before.step)
-        self._folds.append(step)
+        self._untidy |= self._files.fold(rows, before.folded + 1, before.step, self._erased_ms)
+        self._folds = [*(at for at in self._folds if at < step), step]  # an erasure may have it done twice
         while len(self._folds) > 2 and self._folds[1] <= step - FOLD_STEPS:
             del self._folds[0]
         folded = self._next("fold", folded=step, folded_before=self._folds[0], log_rows=0)
@@ -403,8 +416,10 @@ class Steps:
 
     # After a commit
 
-    def _publish(self, commit: Commit, news: News | None) -> None:
+    def _publish(self, commit: Commit, news: News | None, erased_ms: int) -> None:
         """Show a committed step to the world; may run twice."""
+        if news is not None and self._files.erased_ms() != erased_ms:
+            _, news = self._of_log(commit)
         if news is not None:
             self._sender.send(self._options.windows_topic, news.records(self._options.window_s))
         self._files.drop(commit)

@@ -18,6 +18,7 @@ from logpipe.contracts.chain import java_id
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
+COMPACTED_WITHIN_MS = 86_400_000  # so long what was replaced, an erased address too, may stay
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,11 @@ class Topics:
         """
         if self._describe(topic.name) is None:
             policy = "compact,delete" if topic.keep_days else "compact"
-            config = {"cleanup.policy": policy, "retention.ms": str(topic.keep_days * 86_400_000 or -1)}
+            config = {
+                "cleanup.policy": policy,
+                "retention.ms": str(topic.keep_days * 86_400_000 or -1),
+                "max.compaction.lag.ms": str(COMPACTED_WITHIN_MS),
+            }
             new = NewTopic(topic.name, partitions, replicas, config=config)
             try:
                 self._admin.create_topics([new], request_timeout=TIMEOUT_S)[topic.name].result(TIMEOUT_S)

@@ -18,14 +18,14 @@ from logpipe.hosts.services import named
 from logpipe.settings import Settings
 from tests.hdfs_access import certificates
 from tests.hdfs_access.kdc import REALM, Kdc, missing
-from tests.machine import HDFS_USER, Service
+from tests.machine import HDFS_USER, Addressed, Service
 from tests.ports import port_settings
 
 TICKET_S = 60
 
 
 @dataclass
-class SecuredHdfs:
+class SecuredHdfs(Addressed):
     """NameNode and DataNode with Kerberos, encrypted transfer and https alone.
 
     Attributes:
@@ -77,14 +77,6 @@ class SecuredHdfs:
         for service in services.values():
             service.is_ready = made.is_writable if service.name == "datanode" else made.answers
         return made
-
-    @property
-    def url(self) -> str:
-        return self.settings.hdfs_url
-
-    @property
-    def webhdfs_url(self) -> str:
-        return self.settings.webhdfs_url
 
     @property
     def as_settings(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Kafka with TLS, users and rules: all that the pipeline does goes on, and nobody does what is not theirs."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,8 +18,9 @@ from logpipe.airflow.hooks.stores import pipeline_at
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
 from logpipe.clients.kafka import Kafka, KafkaUnreachableError, LoginRefusedError
 from logpipe.hosts.environment import service_environment
-from logpipe.settings import PROJECT_DIR
+from logpipe.settings import PROJECT_DIR, Settings
 from logpipe.settings.kafka_access import ADMIN, ROLES, Role, password
+from logpipe.windows.erase import ErasedTopic, erase_records
 from tests.airflow.real_parts import connect_stores
 from tests.data_plane import BUNDLED_LINES, DataPlane
 from tests.kafka_access.asks import MAY, allowed
@@ -85,6 +87,30 @@ def test_airflow_provisions_and_accounts_by_its_connection(
     client = pipeline.kafka_client("reader")
     assert client["sasl.username"] == "logpipe-airflow"
     assert Kafka.of(pipeline).offsets(replayed.settings.topic).ends
+
+
+def test_only_who_may_write_the_topic_of_windows_erases_there(replayed: DataPlane, tmp_path: Path) -> None:
+    """An edge host of the cluster has no such password: it is told what the topic holds."""
+    settings = replayed.settings
+    rows = [
+        row["key"]
+        for each in Kafka.of(settings).records(settings.windows_topic)
+        if b'"dimension":"host"' in each.value
+        for row in json.loads(each.value)["rows"]
+    ]
+    host = rows[0]
+
+    def erased_in(settings: Settings) -> ErasedTopic:
+        return erase_records(settings, lambda key: "erased" if key == host else key, lambda line: line)[0]
+
+    (tmp_path / "reader.password").write_text(password(settings, "reader"))
+    own = settings.model_copy(update={"kafka_password_file": f"{tmp_path}/{{role}}.password"})
+    refused = erased_in(own)
+    assert refused.records == 0
+    assert refused.left > 0
+    assert refused.compacted_within_ms == 86_400_000
+    done = erased_in(settings)
+    assert (done.records > 0, done.left) == (True, 0)
 
 
 def test_a_wrong_password_is_said_at_once_with_user_and_way_out(replayed: DataPlane, tmp_path: Path) -> None:

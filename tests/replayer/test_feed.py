@@ -1,6 +1,6 @@
 """Batches: numbers, offsets, limits, and going on behind any line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -41,6 +41,7 @@ def feed_of(
     max_line_bytes: int = MAX_LINE_BYTES,
     error: SourceError | None = None,
     batch_lines: int = BATCH_LINES,
+    treat: Callable[[Sequence[bytes]], list[bytes]] | None = None,
 ) -> LineFeed:
     resume = resume or Place()
     begin = resume.pin.offset if rolling else 0
@@ -55,6 +56,7 @@ def feed_of(
         rolling_pin=rolling,
         is_compressed=not rolling,
         batch_lines=batch_lines,
+        treat=treat,
     )
 
 
@@ -292,3 +294,29 @@ def test_as_many_lines_share_a_batch_as_its_bytes_hold() -> None:
     assert sizes(BATCH_BYTES // 2, 3) == [2, 1]
     assert sizes(BATCH_BYTES // 2 + 1, 2) == [1, 1]
     assert sizes(BATCH_BYTES + 1, 2) == [1, 1]
+
+
+def twice(lines: Sequence[bytes]) -> list[bytes]:
+    return [line * 2 for line in lines]
+
+
+@given(st.lists(st.binary(max_size=MAX_LINE_BYTES + 9).filter(lambda line: b"\n" not in line)), st.data())
+def test_a_line_that_grows_too_long_is_set_aside_as_it_would_be_sent(
+    lines: list[bytes], data: st.DataObject
+) -> None:
+    """Lines are sent as treated; places are the source's, so that a resume at any of them goes on."""
+    content = b"".join(line + b"\n" for line in lines)
+    items = drain(feed_of(content, treat=twice))
+    sent = [line if len(line) > MAX_LINE_BYTES else line * 2 for line in lines]
+    assert numbered(items) == {
+        number: line if len(line) <= MAX_LINE_BYTES else len(line) for number, line in enumerate(sent, 1)
+    }
+    for item in items:
+        if isinstance(item, SetAside):
+            source = lines[item.number - 1]
+            assert item.has_grown == (len(source) <= MAX_LINE_BYTES)
+            assert item.line.prefix == (source * 2)[: len(item.line.prefix)]
+    if items:
+        at = data.draw(st.integers(0, len(items) - 1))
+        rest = drain(feed_of(content, resume=items[at].end, treat=twice))
+        assert numbered(rest) == numbered(items[at + 1 :])

@@ -19,8 +19,9 @@ from logpipe.contracts.formats import entry_of
 from tests.machine import Hdfs
 from tests.waiting import wait_until
 
-from .following import QUICK, Follower, Written, ended
+from .following import QUICK, Follower, Written, ended, place
 from .process import ReplayerProcess, Stack
+from .test_replay import MAX_LINE_BYTES
 
 pytestmark = pytest.mark.integration
 
@@ -46,6 +47,30 @@ def test_addresses_of_a_followed_log_are_treated_in_each_of_its_files(
     letters = follower.replayer.state_dir / "dead_letters" / f"{followed['follow_id']}.g1.jsonl"
     (letter,) = letters.read_text().splitlines()
     assert base64.b64decode(json.loads(letter)["prefix_base64"]).startswith(b"203.0.113.0 ")
+
+
+def test_a_followed_line_whose_hash_makes_it_too_long_is_set_aside(
+    follower: Follower, tmp_path: Path
+) -> None:
+    line = b"::1 - - [01/Aug/1995:00:00:01 -0400] "
+    grown, lines = line.ljust(MAX_LINE_BYTES, b"x"), [line + b"%d" % n for n in range(300)]
+    log = tmp_path / "hashed.log"
+    log.write_bytes(b"".join(each + b"\n" for each in (*lines[:100], grown, *lines[100:200], grown)))
+    follow_id = follower.follow(log, start="start", format="combined", addresses="hash")["follow_id"]
+    follower.wait_for(follow_id, 200)
+    with log.open("ab") as file:
+        file.writelines(each + b"\n" for each in lines[200:])
+    follower.wait_for(follow_id, 300)
+    records = follower.records(follow_id)
+    assert [place(one)[1] for one in records] == [n for n in range(1, 303) if n not in (101, 202)]
+    assert [one.value.split(b"] ", 1)[1] for one in records] == [b"%d" % n for n in range(300)]
+    letters = follower.replayer.state_dir / "dead_letters" / f"{follow_id}.g1.jsonl"
+    kept = [json.loads(letter) for letter in letters.read_text().splitlines()]
+    assert [(letter["line_number"], letter["length_bytes"]) for letter in kept] == [
+        (number, MAX_LINE_BYTES + len("h-0123456789abcdef") - len("::1")) for number in (101, 202)
+    ]
+    status, record = follower.replayer.request("GET", f"/replays/{follow_id}.g1")
+    assert (status, record["set_aside"], record["lines"]) == (200, 2, 300)
 
 
 def test_a_log_is_followed_through_a_rename(follower: Follower, tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
+from struct import pack
 
 import pytest
 
@@ -23,7 +26,9 @@ from logpipe.contracts.formats import Entry
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, partition_of
 from logpipe.replayer.addresses import Treatment, treated
-from logpipe.replayer.feed import BATCH_LINES
+from logpipe.replayer.feed import BATCH_LINES, Batch, Place
+from logpipe.replayer.halt import Halt
+from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.settings import parse
 from tests.machine import Hdfs, Record
 from tests.ports import free_port
@@ -60,7 +65,13 @@ def without_repeats(records: list[Record]) -> list[Record]:
     ]
 
 
-def assert_exact(records: list[Record], replay_id: str, lines: list[bytes], partitions: int = 3) -> None:
+def assert_exact(
+    records: list[Record],
+    replay_id: str,
+    lines: list[bytes],
+    partitions: int = 3,
+    numbers: Iterable[int] | None = None,
+) -> None:
     """Every line is there under its own key, where it belongs, and once when repeats are left out."""
     kept = without_repeats(records)
     assert len(kept) == len(lines)
@@ -68,7 +79,7 @@ def assert_exact(records: list[Record], replay_id: str, lines: list[bytes], part
         number = int(str(record.key).rpartition(":")[2])
         assert record.partition == partition_of(number, partitions), record.key
     assert {record.key: record.value for record in kept} == {
-        f"{replay_id}:{number}": line for number, line in enumerate(lines, start=1)
+        f"{replay_id}:{number}": line for number, line in zip(numbers or count(1), lines, strict=False)
     }
 
 
@@ -108,6 +119,7 @@ def test_addresses_are_treated_before_a_line_is_sent_and_a_resume_sends_the_same
     line = b'203.0.113.%d - - [01/Aug/1995:00:00:01 -0400] "GET /%d HTTP/1.0" 200 1'
     lines = [line % (n % 200, n) for n in range(20_000)]
     lines[3] = b"malformed, of 203.0.113.3"
+    lines[6] = grown = b"::1 - - [01/Aug/1995:00:00:01 -0400] ".ljust(1000, b"y")  # as a hash it is longer
     long = b"203.0.113.9 - - [01/Aug/1995:00:00:01 -0400] " + b"x" * 2000
     content = b"\n".join([*lines, long])
     log = tmp_path / "people.log"
@@ -124,14 +136,23 @@ def test_addresses_are_treated_before_a_line_is_sent_and_a_resume_sends_the_same
     treatment = Treatment.from_json(record["treatment"])
     assert treatment == Treatment(mode, "common", "k1" if mode == "hash" else "")
     sent = treated(treatment, own)(lines)
+    aside = [7, 20_001] if mode == "hash" else [20_001]
+    if mode == "hash":
+        assert len(sent.pop(6)) > len(grown)
     assert_counts(record, sent)
+    assert record["set_aside"] == len(aside)
     records = [
         one for one in stack.kafka.read(stack.topic("durable"), since) if str(one.key).startswith(replay_id)
     ]
-    assert_exact(records, replay_id, sent)
+    assert_exact(records, replay_id, sent, numbers=(n for n in count(1) if n not in aside))
     assert not any(b"203.0.113." in one.value.replace(b"203.0.113.0", b"") for one in records)
-    (letter,) = (replayer.state_dir / "dead_letters" / f"{replay_id}.jsonl").read_text().splitlines()
-    assert b"203.0.113.9" not in base64.b64decode(json.loads(letter)["prefix_base64"])
+    text = (replayer.state_dir / "dead_letters" / f"{replay_id}.jsonl").read_text()
+    letters = [json.loads(letter) for letter in text.splitlines()]
+    assert [letter["line_number"] for letter in letters] == aside
+    assert b"203.0.113.9" not in base64.b64decode(letters[-1]["prefix_base64"])
+    if mode == "hash":
+        assert letters[0]["reason"] == "longer than 1000 bytes once its addresses are treated"
+        assert base64.b64decode(letters[0]["prefix_base64"]).startswith(b"h-")
     ((kept,), _) = ledger(own)
     assert [again for _, again in sent_lines(kept, own)] == sent, (
         "the audit makes the same lines of the source"
@@ -188,6 +209,58 @@ def test_too_long_lines_are_set_aside_and_found_again(
         (2, MAX_LINE_BYTES + 1),
         (5, 3 * (MAX_LINE_BYTES + 1)),
     ]
+
+
+MIB = 1 << 20
+HUGE = 0x7FFFFFFF
+CALL = b"\x80\x01\x00\x01" + pack(">I", 11) + b"appendBatch" + pack(">I", 1)
+EVENTS = CALL + pack(">bhb", 15, 1, 12)  # the first argument is a list of structs
+EVENT = EVENTS + pack(">I", 1)
+ANNOUNCED = {
+    "a frame": pack(">I", 100 * MIB),
+    "events": EVENTS + pack(">I", HUGE),
+    "some events": EVENTS + pack(">I", 60 * MIB),
+    "headers": EVENT + pack(">bhbbI", 13, 1, 11, 11, 60 * MIB) + pack(">I", 0) * 2,
+    "a header": EVENT + pack(">bhbbII", 13, 1, 11, 11, 1, 90 * MIB),
+    "a line": EVENT + pack(">bhI", 11, 2, 90 * MIB),
+}
+
+
+def test_what_is_announced_to_agent_1_does_not_take_its_memory(stack: Stack, tmp_path: Path) -> None:
+    """Each is a few bytes; the agent lives, ends that connection, and takes batches as before."""
+    port = free_port()
+    agent = stack.agent("durable", tmp_path, thrift_port=port, flume_heap_mb=128)
+    agent.start()
+    sink = ThriftSink("localhost", port, "beside", Halt())
+    try:
+        assert agent.process is not None
+        sink.begin(Batch(1, [b"before"], Place(1)))
+        sink.finish()
+        for number, (what, message) in enumerate(ANNOUNCED.items(), 2):
+            frame = message if what == "a frame" else pack(">I", len(message)) + message
+            hostile = [socket.create_connection(("localhost", port), 20) for _ in range(4)]
+            try:
+                for each in hostile:
+                    each.sendall(frame)
+                if what == "a frame":
+                    assert [each.recv(1) for each in hostile] == [b""] * 4, "the connection ends"
+                sink.begin(Batch(number, [what.encode()], Place(number)))
+                sink.finish()
+                assert agent.process.poll() is None, what
+            finally:
+                for each in hostile:
+                    each.close()
+        many = [socket.create_connection(("localhost", port), 20) for _ in range(40)]
+        for each in many:  # each may be a batch, and all of them are more than there is memory
+            each.sendall(pack(">I", 8 * MIB) + b"x")
+        for each in many:
+            each.close()
+        sink.begin(Batch(number + 1, [b"behind"], Place(number + 1)))
+        sink.finish()
+        assert agent.process.poll() is None
+    finally:
+        sink.close()
+        agent.end()
 
 
 @pytest.mark.parametrize("suffix", ["log", "log.gz"])

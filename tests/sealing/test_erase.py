@@ -11,8 +11,10 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import Producer
 
 from logpipe.accounting.verify import chain_reader
+from logpipe.clients.kafka import Kafka
 from logpipe.digest import Digest
 from logpipe.replayer.addresses import AddressKeys, hashed
 from logpipe.sealing.erase import Eraser, erase
@@ -23,12 +25,17 @@ from logpipe.sealing.rewrite import LinesGoneError
 from logpipe.sealing.seal import seal
 from logpipe.settings import parse
 from logpipe.windows.commit import ERASED_FILE, FOOTER_KEY
+from logpipe.windows.erase import ErasedTopic
 from tests.sealing.chain_writer import DAY, Pipeline, next_day
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ADDRESS = "203.0.113.7"
-STEPS = ("file-written", "written", "committed", "old-out", "new-in", "exchanged", "windows-file", "letters")
+STEPS = (
+    "file-written", "written", "committed", "old-out", "new-in", "exchanged",
+    "windows-file", "windows-looked", "letters",
+
+)  # fmt: skip
 DYING_ERASURE = """
 import os, signal, sys
 from logpipe.sealing.erase import erase
@@ -154,7 +161,8 @@ def test_windows_and_lines_that_were_set_aside(pipeline):
     letters.parent.mkdir(parents=True)
     kept = {"line_number": 2, "prefix_base64": base64.b64encode(b"other").decode()}
     mine = {"line_number": 1, "prefix_base64": base64.b64encode(ADDRESS.encode() + b" x").decode()}
-    letters.write_text(json.dumps(mine) + "\n" + json.dumps(kept) + "\n")
+    foreign = ["no JSON", "[" * 20_000, '"a text"', '{"prefix_base64": 1}', '[{"prefix_base64": ""}]']
+    letters.write_text("\n".join([json.dumps(mine), json.dumps(kept), *foreign, ""]))
     found = erase(pipeline.settings, ADDRESS)
     assert (found.rows, found.letters) == (4, 1)
     settings, keys = pipeline.settings, ["erased", "203.0.113.70", "/of/erased"]
@@ -162,11 +170,50 @@ def test_windows_and_lines_that_were_set_aside(pipeline):
     assert window_keys(pipeline, by_date) == (keys, None)
     of_log = f"{settings.hdfs_checkpoint_dir}/windows/commits.1/000000000003.parquet"
     assert window_keys(pipeline, of_log) == (keys, b"a commit")
-    first, second = map(json.loads, letters.read_text().splitlines())
-    assert (base64.b64decode(first["prefix_base64"]), second) == (b"erased x", kept)
+    first, second, *others = letters.read_text().splitlines()
+    assert base64.b64decode(json.loads(first)["prefix_base64"]) == b"erased x"
+    assert (json.loads(second), others) == (kept, foreign), "what is no letter of ours stays"
     (told,) = json.loads(pipeline.hdfs.read(f"{settings.hdfs_windows_dir}/{ERASED_FILE}"))
     assert told["rows"] == 4
     assert erase(pipeline.settings, ADDRESS).rows == 0
+
+
+def window_record(*keys: str) -> bytes:
+    rows = [{"key": key, "lines": 3, "sent_bytes": 5} for key in keys]
+    return json.dumps(
+        {"window_start": "2026-03-10T12:00:00Z", "dimension": "host", "since": 1, "step": 1, "rows": rows}
+    ).encode()
+
+
+def test_what_the_compacted_topics_keep_is_written_anew(pipeline):
+    """The newest record of a key, with its headers, in its partition; not one that something replaces."""
+    settings = pipeline.settings
+    windows, letters = settings.windows_topic, settings.dead_letters_topic
+    for topic in (windows, letters):
+        pipeline.kafka.create_topic(topic, 2, cleanup_policy="compact", max_compaction_lag_ms="3600000")
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap})
+    mine, other = window_record(ADDRESS, "203.0.113.70", f"/of/{ADDRESS}"), window_record("203.0.113.70")
+    for key, value, partition in (
+        ("w1", mine, 0), ("w2", mine, 1), ("w3", other, 0), ("w2", other, 1), ("w4", mine, 1),
+        ("w4", None, 1), ("w5", f"no JSON of {ADDRESS}".encode(), 0),
+    ):  # fmt: skip
+        producer.produce(windows, value, key, partition)
+    producer.produce(letters, f"x {ADDRESS}".encode(), "0:7", 1, headers=[("reason", b"format")])
+    producer.produce(letters, b"", "0:8", 1, headers=[("reason", b"empty")])
+    assert producer.flush(30) == 0
+    done = erase(settings, ADDRESS)
+    assert done.topics == [ErasedTopic(windows, 1, 0, 3_600_000), ErasedTopic(letters, 1, 0, 3_600_000)]
+    newest = {each.key: each for each in Kafka.of(settings).records(windows)}
+    changed = json.loads(newest[b"w1"].value)
+    assert [row["key"] for row in changed["rows"]] == ["erased", "203.0.113.70", "/of/erased"]
+    assert (changed | {"rows": []}, newest[b"w1"].partition) == (json.loads(mine) | {"rows": []}, 0)
+    assert {key: each.value for key, each in newest.items() if key != b"w1"} == {
+        b"w2": other, b"w3": other, b"w4": b"", b"w5": f"no JSON of {ADDRESS}".encode(),
+    }  # fmt: skip
+    *_, letter = Kafka.of(settings).records(letters, with_headers=True)
+    assert (letter.key, letter.value, letter.partition) == (b"0:7", b"x erased", 1)
+    assert letter.headers == (("reason", b"format"),)
+    assert [topic.records for topic in erase(settings, ADDRESS).topics] == [0, 0]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -179,6 +226,10 @@ def test_a_killed_erasure_is_gone_on_with_by_the_next(pipeline, step):
     erase(pipeline.settings, ADDRESS)
     assert_erased(pipeline, lines)
     assert erase(pipeline.settings, ADDRESS).rows == 0
+    told = pipeline.hdfs.read(f"{pipeline.settings.hdfs_windows_dir}/{ERASED_FILE}")
+    # What a killed one had replaced, only its folder tells.
+    marked = {"windows-file": 2, "windows-looked": 0}.get(step, 4)
+    assert sum(each["rows"] for each in json.loads(told or b"")) == marked
 
 
 def test_a_day_that_is_not_sealed_is_told_or_refused(pipeline):

@@ -1,6 +1,7 @@
 """A sealed day as Parquet: DuckDB finds the lines of the day in it, each once, read by its format."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from logpipe.accounting.audit import ParquetPart
 from logpipe.clients.formats import FormatRegistry
 from logpipe.contracts.parquet import ParquetDay
+from logpipe.contracts.sealed import SealedDay
 from logpipe.formats.compiler import compile_format
 from logpipe.sealing.__main__ import report_of
 from logpipe.sealing.forget import forget
@@ -24,6 +26,7 @@ COMBINED = [
     b'h%d - - [10/Mar/2026:12:00:0%d +0100] "GET /%d HTTP/1.1" 200 %d "-" "curl/8"' % (n, n % 10, n, n)
     for n in range(500)
 ]
+ANOTHER = [line.replace(b"GET /", b"GET /another/") for line in COMBINED[:30]]
 CADDY = [
     b'{"ts":%d.5,"request":{"remote_ip":"::1","method":"GET","host":"v","uri":"/%d"},"status":404,"size":7,'
     b'"duration":0.25}' % (1_773_140_400 + n, n)
@@ -37,10 +40,14 @@ def sealed(pipeline: Pipeline) -> Settings:
     """A day of two logs with formats of their own, and lines that no format reads."""
     pipeline.send(COMBINED + BAD, replay="a")
     pipeline.send(CADDY, replay="site.f2.g7", partition=1)
+    pipeline.send(ANOTHER[:20], replay="b", partition=1)
+    pipeline.send(ANOTHER[20:21], partition=1)
     FormatRegistry(pipeline.hdfs, pipeline.settings.hdfs_ledger_dir).put("site.f2", "/s.log", "caddy")
     pipeline.link(len(COMBINED) // 2)
     pipeline.link(len(COMBINED + BAD))
     pipeline.link(len(CADDY), partition=1)
+    pipeline.link(len(CADDY) + 20, partition=1)
+    pipeline.link(len(CADDY) + 21, partition=1)
     return pipeline.settings.model_copy(update={"sealed_parquet": True})
 
 
@@ -68,7 +75,7 @@ def test_a_sealed_day_is_read_as_parquet(pipeline: Pipeline, sealed: Settings, t
         f"SELECT log, {columns} FROM days WHERE malformed IS NULL AND line IS NULL"
     ).fetchall()
     combined, caddy = compile_format("combined"), compile_format("caddy")
-    expected = [(None, *combined.parse_line(line)[:10]) for line in COMBINED]
+    expected = [(None, *combined.parse_line(line)[:10]) for line in (*COMBINED, *ANOTHER[:21])]
     expected += [("/s.log", *caddy.parse_line(line)[:10]) for line in CADDY]
     assert Counter(good) == Counter(expected)
     assert {row[0] for row in query.execute("SELECT DISTINCT date FROM days").fetchall()} == {DAY}
@@ -83,6 +90,46 @@ def test_a_sealed_day_is_read_as_parquet(pipeline: Pipeline, sealed: Settings, t
     ]
     assert Counter(places) == Counter(held)
     assert len(pipeline.names(f"{sealed.hdfs_parquet_dir}/date={DAY}")) > 3
+    whose = query.execute(
+        "SELECT replay, replays, count(*), bool_and(coalesce(endpoint LIKE '/another/%', false)), "
+        "bool_and(coalesce(log = '/s.log', false)) FROM days GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    assert whose == [
+        ("a", ["a"], len(COMBINED + BAD), False, False),
+        ("b", ["b"], 20, True, False),
+        ("site.f2.g7", ["site.f2.g7"], len(CADDY), False, True),
+        (None, [None], 1, True, False),
+    ]
+
+
+def test_where_a_range_has_lines_of_several_they_are_named(
+    pipeline: Pipeline, sealed: Settings, tmp_path: Path
+) -> None:
+    """Also a manifest of a day that was sealed before ranges were told: then those of the day."""
+    pipeline.send(ANOTHER[:10], replay="b")
+    pipeline.send(ANOTHER[10:12])
+    pipeline.send(COMBINED[:3], replay="a", first_number=len(COMBINED + BAD) + 1)
+    first = len(COMBINED + BAD)
+    pipeline.link(first + 15)
+    seal(sealed, DAY, target_bytes=30_000)
+    write_parquet(sealed, DAY, pipeline.sealed())
+    pattern = download(pipeline, sealed, tmp_path / "parquet")
+    query = "SELECT replay, replays, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL"
+    found = duckdb.connect().execute(query, [pattern]).fetchall()
+    assert (None, ["a", "b", None], 15) in found
+    assert ("a", ["a"], first) in found
+    before = pipeline.sealed()
+    parts = tuple(
+        replace(part, members=tuple(replace(member, replays=None) for member in part.members))
+        for part in before.parts
+    )
+    old = replace(before, parts=parts)
+    assert SealedDay.from_json(old.to_json()) == old
+    pipeline.hdfs.delete(f"{sealed.hdfs_parquet_dir}/date={DAY}")
+    write_parquet(sealed, DAY, old)
+    pattern = download(pipeline, sealed, tmp_path / "old")
+    found = duckdb.connect().execute(query, [pattern]).fetchall()
+    assert found == [(None, ["a", "b", "site.f2.g7", None], before.lines)]
 
 
 def test_it_is_written_whole_once_and_goes_with_the_lines(pipeline: Pipeline, sealed: Settings) -> None:

@@ -1,10 +1,11 @@
 """Clients' addresses are shortened or hashed where a line's format has them, and nothing else changes."""
 
 import json
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Timer
 
 import pytest
 
@@ -146,9 +147,53 @@ def test_keys_are_made_once_kept_private_and_rotated(tmp_path: Path) -> None:
 def test_keys_that_cannot_be_read_are_not_made_anew(tmp_path: Path, content: str) -> None:
     settings = parse(address_keys_file=str(tmp_path / "keys"))
     (tmp_path / "keys").write_text(content)
+    os.utime(tmp_path / "keys", (1, 1))  # nobody is about to write the rest
     with pytest.raises(AddressKeyError, match=r"keys cannot be read .* restore it"):
         begun("hash", "combined", settings)
     assert (tmp_path / "keys").read_text() == content
+
+
+def test_keys_are_read_again_when_they_changed_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened, as_ever = tmp_path / "keys", [], Path.open
+
+    def open_seen(self: Path, *arguments: str) -> object:
+        opened.append(self)
+        return as_ever(self, *arguments)
+
+    monkeypatch.setattr(Path, "open", open_seen)
+    keys = AddressKeys(path)
+    for name in ("k1", "k2"):
+        assert keys.rotate() == name
+        key = keys.key(name)
+        os.utime(path, (int(name[1]), int(name[1])))  # it was written long ago
+        assert keys.key(name) == key
+        opened.clear()
+        assert [keys.key(name) for _ in range(50)] == [key] * 50
+        assert opened == []
+    path.unlink()
+    with pytest.raises(AddressKeyError, match="has no key k2"):
+        keys.key("k2")
+
+
+def test_keys_that_are_just_written_are_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    AddressKeys(path).rotate()
+    whole = path.read_text()
+    key = AddressKeys(path).key("k1")
+    path.write_text(whole[:40])
+
+    def write_rest() -> None:
+        with path.open("a") as file:
+            file.write(whole[40:])
+
+    writer = Timer(0.2, write_rest)
+    writer.start()
+    try:
+        assert AddressKeys(path).key("k1") == key
+    finally:
+        writer.join()
 
 
 def test_a_key_that_is_gone_is_named(tmp_path: Path) -> None:

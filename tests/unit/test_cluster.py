@@ -6,17 +6,22 @@ import re
 import socket
 import stat
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from rich.console import Console
+from typer.testing import CliRunner
 
+from logpipe.cli import app
+from logpipe.cli.cluster import ClusterTarget
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import COMPOSE_FILE, Compose, ComposeError
 from logpipe.hosts.cluster.credentials import IN_CONTAINERS, cluster_connections, write_secrets
 from logpipe.hosts.cluster.stack import ONCE, Container
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import SERVICES as TABLE
-from logpipe.settings import PROJECT_DIR, Settings
+from logpipe.settings import PROJECT_DIR, Settings, parse
 
 COMPOSE = yaml.safe_load(COMPOSE_FILE.read_text())
 SERVICES = COMPOSE["services"]
@@ -194,3 +199,36 @@ def test_the_check_is_shell_that_says_whether_a_service_does_its_work(tmp_path):
 def test_the_scripts_are_shell_that_bash_reads(script):
     subprocess.run(["bash", "-n", DOCKER_DIR / script], check=True)
     assert os.access(PROJECT_DIR / "docker" / script, os.X_OK)
+
+
+def test_an_address_to_be_erased_is_in_no_command_of_the_engine(monkeypatch, tmp_path):
+    row = {
+        "RestartCount": 0,
+        "Config": {"Labels": {"com.docker.compose.service": "edge1"}},
+        "State": {"Status": "running", "Pid": 7, "ExitCode": 0, "StartedAt": "2026-11-23T10:00:00.1Z"},
+    }
+    (tmp_path / "docker").write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/commands
+case "$*" in
+    *" exec "*) cat > {tmp_path}/told ;;
+    ps*) echo 0123 ;;
+    inspect*) echo '{json.dumps([row])}' ;;
+esac
+"""
+    )
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    target = ClusterTarget(parse(state_dir=tmp_path), Console())
+    assert target.erase("203.0.113.7", None) == 0
+    assert (tmp_path / "told").read_text() == "203.0.113.7\n"
+    *_, command = (tmp_path / "commands").read_text().splitlines()
+    assert command.endswith("exec -T edge1 logpipe --target=inside erase -- -")
+    assert "203.0.113.7" not in (tmp_path / "commands").read_text()
+
+
+def test_the_command_within_reads_an_address_from_its_input(monkeypatch):
+    asked = []
+    monkeypatch.setattr(app, "_target", lambda _: SimpleNamespace(erase=lambda *of: asked.append(of) or 0))
+    assert CliRunner().invoke(app.app, ["erase", "-"], input="203.0.113.7\n").exit_code == 0
+    assert asked == [("203.0.113.7", None)]

@@ -101,7 +101,8 @@ def sent_lines(record: ReplayRecord, settings: Settings) -> Iterator[tuple[int, 
             if isinstance(item, list):
                 for line in treat(item[: last - number]):
                     number += 1
-                    yield number, line
+                    if len(line) <= settings.max_line_bytes:  # else it was set aside
+                        yield number, line
             else:
                 number += 1  # it was set aside, not sent
             if number >= last:

@@ -425,7 +425,10 @@ def erase(
     address: Annotated[
         str,
         typer.Argument(
-            help="An address, a host name, or a hash h-….", envvar="MAKE_ADDRESS", show_envvar=False
+            help="An address, a host name, or a hash h-…; - has it read from the input, so that no list of "
+            "processes shows it.",
+            envvar="MAKE_ADDRESS",
+            show_envvar=False,
         ),
     ],
     day: Day = None,
@@ -438,7 +441,7 @@ def erase(
 
     Example: logpipe erase 203.0.113.7
     """
-    return _target(context).erase(address, day)
+    return _target(context).erase(sys.stdin.readline().strip() if address == "-" else address, day)
 
 
 @app.command(name="rotate-key")

@@ -38,12 +38,13 @@ class ClusterTarget:
     def _in_airflow(self, *command: str) -> int:
         return self._within(self.cluster.airflow_container(), command)
 
-    def _on_edge(self, *command: str) -> int:
+    def _on_edge(self, *command: str, told: str | None = None) -> int:
         """Where there is memory to read lines, and a replayer that sends again what was lost."""
-        return self._within(self.cluster.edge_container(), command)
+        return self._within(self.cluster.edge_container(), command, told)
 
-    def _within(self, container: str, command: tuple[str, ...]) -> int:
-        return self.cluster.compose.execute(container, *INSIDE, *command, terminal=self.console.is_terminal)
+    def _within(self, container: str, command: tuple[str, ...], told: str | None = None) -> int:
+        compose = self.cluster.compose
+        return compose.execute(container, *INSIDE, *command, terminal=self.console.is_terminal, told=told)
 
     def up(self) -> int:
         """Images, containers, all healthy; containers that were started are stopped unless all goes well."""
@@ -134,8 +135,8 @@ class ClusterTarget:
         return self._on_edge("forget", str(day))
 
     def erase(self, address: str, day: date | None) -> int:
-        """On an edge host."""
-        return self._on_edge("erase", *_options(date=day), "--", address)
+        """On an edge host, which is told the address where no list of processes shows it."""
+        return self._on_edge("erase", *_options(date=day), "--", "-", told=address + "\n")
 
     def rotate_key(self) -> int:
         """Here, where the containers' secrets come from."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -27,8 +27,11 @@ from logpipe.hosts.layout import LayoutError
 from logpipe.hosts.machine.stack import ServiceStatus, StackError
 from logpipe.hosts.services import KAFKA, NAMENODE
 from logpipe.replayer.addresses import AddressKeyError, AddressKeys
-from logpipe.settings import Settings, SettingsError
+from logpipe.settings import Settings, SettingsError, kafka_access
 from logpipe.windows.commit import WindowsError
+
+if TYPE_CHECKING:
+    from logpipe.windows.erase import ErasedTopic
 
 REPAIR_TIMEOUT_S = 600.0
 FOLLOW_TIMEOUT_S = 180.0
@@ -281,7 +284,7 @@ class Reachable(ABC):
         return 0
 
     def erase(self, address: str, day: date | None) -> int:
-        """Erase an address; 3: days that are not sealed still hold it."""
+        """Erase an address; 3: something still holds it that only a person, or time, can change."""
         from logpipe.report import __main__ as reporting
         from logpipe.report.day import days_without
         from logpipe.sealing.__main__ import NOT_OVER
@@ -306,8 +309,10 @@ class Reachable(ABC):
         gone = datetime.now(UTC) + timedelta(hours=hours)
         self.console.print(
             f"The topic {self.settings.topic} holds what it took until it is {hours} hours old, so at "
-            f"most until {gone:%Y-%m-%d %H:%M} UTC; so does the topic of lines that did not parse"
+            f"most until {gone:%Y-%m-%d %H:%M} UTC"
         )
+        for topic in done.topics:
+            self._tell_topic(topic)
         told = {
             "lines": sum(done.lines.values()),
             "days": len(changed),
@@ -315,9 +320,29 @@ class Reachable(ABC):
             "set_aside": done.letters,
             "not_sealed": sum(done.open_lines.values()),
             "kept_files": len(done.kept),
+            "records": sum(topic.records for topic in done.topics),
+            "kept_records": (kept_records := sum(topic.left for topic in done.topics)),
         }
         print(json.dumps(told), flush=True)
-        return NOT_OVER if done.open_lines or done.kept else 0
+        return NOT_OVER if done.open_lines or done.kept or kept_records else 0
+
+    def _tell_topic(self, topic: "ErasedTopic") -> None:
+        """Say what became of a compacted topic, and until when it holds what was there before."""
+        if topic.left:
+            print(
+                f"{topic.left:,} records of the topic {topic.topic} hold it: erase where the password of "
+                f"Kafka's user {kafka_access.user(self.settings, 'windows')} is, who alone may write there",
+                file=sys.stderr,
+            )
+        if topic.records:
+            until = "as long as Kafka does not compact it: give it max.compaction.lag.ms=86400000"
+            if topic.compacted_within_ms is not None:
+                gone = datetime.now(UTC) + timedelta(milliseconds=topic.compacted_within_ms)
+                until = f"until Kafka has compacted it, which is due at {gone:%Y-%m-%d %H:%M} UTC"
+            self.console.print(
+                f"The topic {topic.topic}: {topic.records:,} records are written anew; the ones before stay "
+                f"{until}"
+            )
 
     def rotate_key(self) -> int:
         """Begin a new key."""

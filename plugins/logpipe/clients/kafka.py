@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -27,7 +34,7 @@ from confluent_kafka.admin import (
 
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.contracts.chain import java_id
-from logpipe.settings import Settings
+from logpipe.settings import MAX_MESSAGE_BYTES, Settings
 from logpipe.settings.kafka_access import KafkaAccessError, Role, how
 
 if TYPE_CHECKING:
@@ -83,13 +90,17 @@ class RangeGoneError(TopicError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of the topic. ``key`` is ``<replay>:<line number>``, or None for a line without identity."""
+    """One record of the topic. ``key`` is ``<replay>:<line number>``, or None for a line without identity.
+
+    ``headers`` are there where they were asked for.
+    """
 
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes | None
     value: bytes
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,12 +434,19 @@ class Kafka:
             raise self._error(f"Topic {topic}", error) from None
         return found
 
-    def records(self, topic: str, ranges: Mapping[int, tuple[int, int]] | None = None) -> Iterator[Record]:
+    def records(
+        self,
+        topic: str,
+        ranges: Mapping[int, tuple[int, int]] | None = None,
+        *,
+        with_headers: bool = False,
+    ) -> Iterator[Record]:
         """The records ``[first, next)`` of each partition, in the order of offsets; partitions take turns.
 
         Args:
             topic: its name.
             ranges: by partition; without them all that the topic holds at the time of the call.
+            with_headers: have the records' headers too.
 
         Raises:
             RangeGoneError: retention took some of them, or they are beyond the topic's end.
@@ -445,12 +463,59 @@ class Kafka:
                     f"any more: it holds {low} to {high}"
                 )
         try:
-            with self._consumer() as consumer:
-                yield from self._read(consumer, topic, places)
+            with self._consumer(**{"enable.partition.eof": True}) as consumer:
+                yield from self._read(consumer, topic, places, with_headers=with_headers)
         except KafkaException as error:
             raise self._error(f"Topic {topic}", error) from None
 
-    def _read(self, consumer: Consumer, topic: str, places: dict[int, tuple[int, int]]) -> Iterator[Record]:
+    def put(self, topic: str, records: Iterable[Record]) -> int:
+        """Write records with their keys, values and headers, each into its partition.
+
+        Returns:
+            How many there are, once all replicas have them.
+
+        Raises:
+            TopicError: the brokers do not answer, or refuse.
+        """
+        failed: list[KafkaError] = []
+        producer = Producer(
+            {
+                **self._client,
+                "acks": "all",
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "message.max.bytes": MAX_MESSAGE_BYTES,
+                "message.timeout.ms": int(self._timeout_s * 1000),
+            }
+        )
+        written = 0
+        try:
+            for record in records:
+                while len(producer) >= BATCH_RECORDS and not failed:
+                    producer.poll(_POLL_S)
+                if failed:
+                    break
+                producer.produce(
+                    topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    on_delivery=lambda error, _: failed.append(error) if error else None,
+                    headers=list(record.headers),
+                )
+                written += 1
+            left = producer.flush(self._timeout_s)
+        except KafkaException as error:
+            raise self._error(f"Writing topic {topic}", error) from None
+        if failed:
+            raise self._error(f"Writing topic {topic}", KafkaException(failed[0]))
+        if left:
+            raise self._no_answer(f"Writing topic {topic}")
+        return written
+
+    def _read(
+        self, consumer: Consumer, topic: str, places: dict[int, tuple[int, int]], *, with_headers: bool
+    ) -> Iterator[Record]:
         consumer.assign([TopicPartition(topic, partition, first) for partition, (first, _) in places.items()])
         progress_at = time.monotonic()
         while places:
@@ -467,6 +532,11 @@ class Kafka:
             for message in messages:
                 error = message.error()
                 if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:  # compaction may have taken the last ones
+                        partition, reached = cast(int, message.partition()), cast(int, message.offset())
+                        if partition in places and reached >= places[partition][1]:
+                            del places[partition]
+                        continue
                     if error.code() == KafkaError._AUTO_OFFSET_RESET:
                         raise RangeGoneError(f"Topic {topic}: retention took some of {places}")
                     if error.retriable():
@@ -477,8 +547,14 @@ class Kafka:
                     continue
                 next_ = places[partition][1]
                 if offset < next_:
+                    headers = tuple(message.headers() or ()) if with_headers else ()
                     yield Record(
-                        partition, offset, message.timestamp()[1], message.key(), message.value() or b""
+                        partition,
+                        offset,
+                        message.timestamp()[1],
+                        message.key(),
+                        message.value() or b"",
+                        headers,
                     )
                 places[partition] = (offset + 1, next_)
                 if offset + 1 >= next_:

@@ -15,6 +15,7 @@ MANIFEST_FILE = "_manifest.json"
 SUCCESS_FILE = "_SUCCESS"
 REPORT_FILE = "_report.json"  # figures of its lines, `logpipe.report`
 REPORT_PAGE = "_report.html"  # the same for a person
+MOST_REPLAYS = 16  # that a manifest names for a range
 BESIDE_LINES = frozenset({MANIFEST_FILE, SUCCESS_FILE, REPORT_FILE, REPORT_PAGE})
 
 
@@ -25,12 +26,20 @@ def merged_name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What one link gave to the day: its records ``[first, next)``; of a ``memory`` link those of the day."""
+    """What one link gave to the day: its records ``[first, next)``; of a ``memory`` link those of the day.
+
+    Attributes:
+        digest: its lines.
+        kind: of the link.
+        replays: whose lines these are, None among them for lines without identity; None: not known, or more
+            than `MOST_REPLAYS`.
+    """
 
     first: int
     next: int
     digest: Digest
     kind: str = "lines"
+    replays: tuple[str | None, ...] | None = None
 
     @property
     def length_bytes(self) -> int:
@@ -136,6 +145,11 @@ class SealedDay:
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         chains: dict[str, list[dict[str, Any]]] = {}
+        numbers = {None: -1} | {replay: number for number, replay in enumerate(sorted(self.replays))}
+
+        def whose(member: Member) -> list[list[int]]:
+            return [] if member.replays is None else [[numbers[each] for each in member.replays]]
+
         for part in self.parts:
             chains.setdefault(str(part.partition), []).append(
                 {
@@ -145,7 +159,13 @@ class SealedDay:
                     "next": part.members[-1].next,
                     "marks": part.marks,
                     "members": [
-                        [member.first, member.next, digest_to_list(member.digest), member.kind]
+                        [
+                            member.first,
+                            member.next,
+                            digest_to_list(member.digest),
+                            member.kind,
+                            *whose(member),
+                        ]
                         for member in part.members
                     ],
                 }
@@ -197,6 +217,7 @@ class SealedDay:
         """
         if values.get("format") != FORMAT:
             raise ValueError(f"a sealed day has format {values.get('format')}, expected {FORMAT}")
+        names: dict[int, str | None] = {-1: None, **dict(enumerate(sorted(values["replays"])))}
         return cls(
             day=values["day"],
             attempt=values["attempt"],
@@ -217,8 +238,14 @@ class SealedDay:
                     row["epoch"],
                     row["marks"],
                     tuple(
-                        Member(first, next_, digest_of_list(digest), kind)
-                        for first, next_, digest, kind in row["members"]
+                        Member(
+                            first,
+                            next_,
+                            digest_of_list(digest),
+                            kind,
+                            tuple(names[number] for number in replays[0]) if replays else None,
+                        )
+                        for first, next_, digest, kind, *replays in row["members"]
                     ),
                 )
                 for partition, rows in values["chains"].items()

@@ -20,8 +20,7 @@ def service_environment(settings: Settings) -> dict[str, str]:
     values["LOGPIPE_STATE_DIR"] = str(Layout.of(settings).state_dir)
     values["LOGPIPE_PORT_OFFSET"] = "0"
     return values | {
-        # Hashed addresses are longer than what they stand for.
-        "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(3 * settings.max_line_bytes + 1),
+        "LOGPIPE_NETCAT_MAX_LINE_LENGTH": str(settings.max_line_bytes + 1),
         "PYTHONUNBUFFERED": "1",
         "TZ": "UTC",
     }

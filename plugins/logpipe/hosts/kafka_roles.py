@@ -37,7 +37,7 @@ _LOOKS = ("read", "describe", "describe_configs")
 def rules(settings: Settings) -> tuple[Rule, ...]:
     """What each role may do; nothing else, and nobody may delete."""
     topic, group = settings.topic, settings.consumer_group
-    outputs = (f"{topic}_windows", f"{topic}_dead_letters")
+    outputs = (settings.windows_topic, settings.dead_letters_topic)
 
     def on_topic(role: Role, name: str, *operations: str) -> Rule:
         return Rule(user(settings, role), "topic", name, operations)
@@ -50,7 +50,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
         on_topic("agent2", topic, "read", "describe"),
         on_group("agent2", group, "read"),
         on_topic("windows", topic, "read", "describe"),
-        on_group("windows", f"{topic}_windows", "read", is_prefix=True),
+        on_group("windows", settings.windows_topic, "read", is_prefix=True),
         *(on_topic("windows", name, "create", "write", "describe", "describe_configs") for name in outputs),
         *(on_topic("reader", name, *_LOOKS) for name in (topic, *outputs)),
         *(on_group("reader", name, "describe") for name in (group, READER_GROUP)),

@@ -10,12 +10,13 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from logpipe.formats.addresses import Known, parse_address, treating
 from logpipe.replayer.alone import alone
@@ -69,6 +70,28 @@ class Treatment:
         return cls(values["mode"], str(values["format"]), str(values["key"]))
 
 
+class _Stamp(NamedTuple):
+    """What tells a file from every other that stood in its place."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+def _stamp(of: os.stat_result) -> _Stamp:
+    return _Stamp(of.st_ino, of.st_size, of.st_mtime_ns, of.st_ctime_ns)
+
+
+def _is_settled(stamp: _Stamp) -> bool:
+    return time.time() - stamp.modified_ns / 1e9 > _SETTLED_S
+
+
+# A file that was written just now may be written once more without a later time.
+_SETTLED_S = 1.0
+_READ: dict[Path, tuple[_Stamp, tuple[str, dict[str, str]]]] = {}
+
+
 class AddressKeys:
     """The keys of a copy, by name, in one file of mode 600: ``{"current": "k1", "keys": {"k1": "…"}}``."""
 
@@ -116,7 +139,7 @@ class AddressKeys:
         os.replace(temporary, self._path)
 
     def key(self, name: str) -> bytes:
-        """A key.
+        """A key; the file is read again only when it has changed.
 
         Raises:
             AddressKeyError: it is not there.
@@ -134,21 +157,44 @@ class AddressKeys:
         return {name: hashed(text, bytes.fromhex(key)) for name, key in self._load()[1].items()}
 
     def _load(self) -> tuple[str, dict[str, str]]:
-        try:
-            values = json.loads(self._path.read_text())
-            keys = {str(name): str(key) for name, key in values["keys"].items()}
-            if any(
-                re.fullmatch(r"k[1-9][0-9]*", name) is None or not bytes.fromhex(keys[name]) for name in keys
-            ):
-                raise ValueError("a name or a key has another form")
-            return str(values["current"]), keys
-        except FileNotFoundError:
-            return "", {}
-        except (OSError, *UNREADABLE) as error:
-            raise AddressKeyError(
-                f"{self._path} cannot be read ({error}): restore it, or move it away, and logs that are "
-                "hashed by its keys fail"
-            ) from None
+        """Which key is the current one, and all of them; none while there is no file.
+
+        Raises:
+            AddressKeyError: the file cannot be read, and nobody writes it just now.
+        """
+        give_up_at = time.monotonic() + _SETTLED_S
+        while True:
+            try:
+                stamp = _stamp(os.stat(self._path))
+                known = _READ.get(self._path)
+                if known is None or known[0] != stamp:
+                    with self._path.open() as file:
+                        stamp = _stamp(os.fstat(file.fileno()))
+                        known = stamp, _keys_of(file.read())
+                    if _is_settled(stamp):
+                        _READ[self._path] = known
+                return known[1]
+            except FileNotFoundError:
+                return "", {}
+            except (OSError, *UNREADABLE) as error:
+                is_new = not isinstance(error, OSError) and not _is_settled(stamp)
+                if is_new and time.monotonic() < give_up_at:  # a person who writes it may be halfway
+                    time.sleep(0.05)
+                    continue
+
+                raise AddressKeyError(
+                    f"{self._path} cannot be read ({error}): restore it, or move it away, and logs that are "
+                    "hashed by its keys fail"
+                ) from None
+
+
+def _keys_of(text: str) -> tuple[str, dict[str, str]]:
+    """The name of the current key, and all keys by name; raises one of `UNREADABLE`."""
+    values = json.loads(text)
+    keys = {str(name): str(key) for name, key in values["keys"].items()}
+    if any(re.fullmatch(r"k[1-9][0-9]*", name) is None or not bytes.fromhex(keys[name]) for name in keys):
+        raise ValueError("a name or a key has another form")
+    return str(values["current"]), keys
 
 
 def shortened(text: bytes) -> bytes:

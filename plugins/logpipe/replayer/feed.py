@@ -2,8 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Protocol
 
@@ -55,6 +55,19 @@ class SetAside:
     number: int
     line: LongLine
     end: Place
+    has_grown: bool = False  # what became of its addresses made it too long
+
+    def reason(self, max_line_bytes: int) -> str:
+        """Why it is not sent, for a person."""
+        grown = " once its addresses are treated" if self.has_grown else ""
+        return f"longer than {max_line_bytes} bytes{grown}"
+
+
+def fitting(lines: Sequence[bytes], max_line_bytes: int) -> int:
+    """How many lines there are before the first that is too long."""
+    if max(map(len, lines), default=0) <= max_line_bytes:
+        return len(lines)
+    return next(at for at, line in enumerate(lines) if len(line) > max_line_bytes)
 
 
 class Blocks(Protocol):
@@ -76,6 +89,8 @@ class LineFeed:
         rolling_pin: see `PinDigest`.
         is_compressed: whether the source's bytes are compressed, so that plain offsets are not its own.
         batch_lines: at most so many share a batch, whole chunks.
+        treat: makes of some lines those that are sent; None: they are sent as they are. Places and pins are
+            of the source's.
 
     Attributes:
         caught_up: whether what was sent before has been gone over.
@@ -93,6 +108,7 @@ class LineFeed:
         rolling_pin: bool,
         is_compressed: bool,
         batch_lines: int = BATCH_LINES,
+        treat: Callable[[Sequence[bytes]], list[bytes]] | None = None,
     ) -> None:
         self._blocks = blocks
         self._splitter = splitter
@@ -102,6 +118,7 @@ class LineFeed:
         self._limit = limit
         self._is_compressed = is_compressed
         self._batch_lines = batch_lines
+        self._treat = treat
         self._pin = PinDigest(resume.pin, rolling=rolling_pin)
         self._line = resume.pin.line
         self._offset = resume.pin.offset
@@ -252,19 +269,24 @@ class LineFeed:
         else:
             self._halt.wait(wait_s)
 
-    def _take_batch(self) -> Batch:
-        count = self._due_lines
-        lines = self._lines[:count]
-        if sum(map(len, lines)) > BATCH_BYTES:
-            count = max(1, sum(end <= BATCH_BYTES for end in accumulate(map(len, lines))))
-            lines = lines[:count]
+    def _take_batch(self) -> Batch | SetAside:
+        lines = sent = self._lines[: self._due_lines]
+        fit = count = len(lines)
+        if self._treat is not None:
+            sent = self._treat(lines)
+            fit = fitting(sent, self._splitter.max_line_bytes)
+            count = max(1, fit)
+        if sum(map(len, sent[:count])) > BATCH_BYTES:
+            count = max(1, sum(end <= BATCH_BYTES for end in accumulate(map(len, sent[:count]))))
         del self._lines[:count]
         self._due_lines -= count
         if not self._due_lines:
             self._linger_until_s = None
         first_line = self._line + 1
-        self._advance(lines)
-        return Batch(first_line, lines, self._place())
+        self._advance(lines[:count])
+        if not fit:
+            return SetAside(first_line, LongLine.of(sent[0]), self._place(), has_grown=True)
+        return Batch(first_line, sent[:count], self._place())
 
     def _take_long(self) -> SetAside:
         line = self._items.popleft()
@@ -272,7 +294,10 @@ class LineFeed:
         self._advance_long(line)
         end = self._place()
         self._take_items(iter(()))
-        return SetAside(end.line, line, end)
+        return SetAside(end.line, replace(line, prefix=self._treated(line.prefix)), end)
+
+    def _treated(self, begin: bytes) -> bytes:
+        return begin if self._treat is None else self._treat([begin])[0]
 
     def _advance(self, lines: list[bytes]) -> None:
         if lines:

@@ -24,6 +24,11 @@ class LongLine:
     hash: int
     prefix: bytes
 
+    @classmethod
+    def of(cls, line: bytes) -> "LongLine":
+        """A line that is held whole."""
+        return _LongLineBuilder(line).build()
+
 
 class LineSplitter:
     """Fed with blocks, gives lists of whole lines (without line ends) and `LongLine` in their order.
@@ -32,7 +37,7 @@ class LineSplitter:
     """
 
     def __init__(self, max_line_bytes: int) -> None:
-        self._max_line_bytes = max_line_bytes
+        self.max_line_bytes = max_line_bytes
         self._parts: list[bytes] = []
         self._parts_bytes = 0
         self._long: _LongLineBuilder | None = None
@@ -46,7 +51,7 @@ class LineSplitter:
         yield from self._end_line(first)
         lines = rest.split(b"\n")
         self._keep(lines.pop())
-        if len(block) > self._max_line_bytes:
+        if len(block) > self.max_line_bytes:
             yield from self._sort_out(lines)
         elif lines:
             yield lines
@@ -62,7 +67,7 @@ class LineSplitter:
         elif piece:
             self._parts.append(piece)
             self._parts_bytes += len(piece)
-            if self._parts_bytes > self._max_line_bytes:
+            if self._parts_bytes > self.max_line_bytes:
                 self._long = _LongLineBuilder(self._take_parts())
 
     def _end_line(self, piece: bytes) -> Iterator[list[bytes] | LongLine]:
@@ -82,10 +87,10 @@ class LineSplitter:
     def _sort_out(self, lines: list[bytes]) -> Iterator[list[bytes] | LongLine]:
         begin = 0
         for index, line in enumerate(lines):
-            if len(line) > self._max_line_bytes:
+            if len(line) > self.max_line_bytes:
                 if index > begin:
                     yield lines[begin:index]
-                yield _LongLineBuilder(line).build()
+                yield LongLine.of(line)
                 begin = index + 1
         if begin < len(lines):
             yield lines[begin:]

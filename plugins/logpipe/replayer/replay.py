@@ -173,8 +173,6 @@ class Replay:
                 going_over(None)
                 if item is None:
                     return
-            if isinstance(item, Batch) and self._record.treatment is not None:
-                item = replace(item, lines=self._treat(item.lines))
             acknowledged = in_flight
             in_flight = (item, Digest.of(item.lines)) if isinstance(item, Batch) else None
             if acknowledged:
@@ -191,9 +189,7 @@ class Replay:
         self._save()
 
     def _set_aside(self, item: SetAside) -> None:
-        reason = f"longer than {self._settings.max_line_bytes} bytes"
-        (prefix,) = self._treat([item.line.prefix])
-        item = replace(item, line=replace(item.line, prefix=prefix))
+        reason = item.reason(self._settings.max_line_bytes)
         self._insist(lambda: self._dead_letters.add(item, source=self._url.shown, reason=reason))
         self._change(set_aside=self._record.set_aside + 1, place=item.end)
         self._save()
@@ -285,6 +281,7 @@ class Replay:
             is_compressed=is_compressed,
             # In profile memory all of the batches in flight at a kill are there twice.
             batch_lines=BATCH_LINES if spec.profile == "durable" else CHUNK_LINES,
+            treat=self._treat if self._record.treatment is not None else None,
         )
 
     def _sink(self) -> Sink:

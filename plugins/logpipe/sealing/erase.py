@@ -32,7 +32,8 @@ from logpipe.sealing.place import Place, Reached, new_attempt, nowhere
 from logpipe.sealing.rewrite import LinesGoneError
 from logpipe.sealing.seal import finish
 from logpipe.settings import Settings
-from logpipe.windows.erase import erase_keys
+from logpipe.settings.unreadable import UNREADABLE
+from logpipe.windows.erase import ErasedTopic, erase_keys, erase_records
 
 ERASED = b"erased"  # takes an address's place
 _NAME = re.compile(r"[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*")
@@ -49,6 +50,7 @@ class Erased:
         letters: lines that were set aside on this machine, of which the kept begin was changed.
         open_lines: of each day that is not sealed, those that still hold the address.
         kept: files that hold it and that only a person may delete.
+        topics: the windows job's, in which records were written anew.
     """
 
     lines: dict[str, int] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Erased:
     letters: int = 0
     open_lines: dict[str, int] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
+    topics: list[ErasedTopic] = field(default_factory=list)
 
 
 class Eraser:
@@ -130,6 +133,7 @@ def erase(settings: Settings, address: str, day: date | None = None, *, reached:
         LinesGoneError: a file is damaged: it is to be mended first.
         ValueError, AddressKeyError: as for `Eraser`.
         ChainError, HdfsError, WindowsError: HDFS, or what stands on it, cannot be read.
+        TopicError: Kafka does not answer.
     """
     eraser = Eraser(address, settings)
     done = Erased()
@@ -165,6 +169,7 @@ def erase(settings: Settings, address: str, day: date | None = None, *, reached:
         with path.open("rb") as file:
             if any(eraser.count([line.rstrip(b"\n")]) for line in file):
                 done.kept.append(str(path))
+    done.topics = erase_records(settings, eraser.key, eraser.line)
     return done
 
 
@@ -273,7 +278,7 @@ def _letters_alone(path: Path, eraser: Eraser) -> int:
         try:
             letter = json.loads(row)
             prefix = base64.b64decode(letter["prefix_base64"])
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             rows.append(row)
             continue
         if eraser.count([prefix]):

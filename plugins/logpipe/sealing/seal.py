@@ -35,6 +35,7 @@ from logpipe.contracts.chain import IN_USE_NAME, MEMORY_NAME, Link, Totals, file
 from logpipe.contracts.sealed import (
     BESIDE_LINES,
     MANIFEST_FILE,
+    MOST_REPLAYS,
     SUCCESS_FILE,
     Member,
     Part,
@@ -202,7 +203,9 @@ class _Sealing:
                     counted = memory.get((chain.partition, link.name), link)
                     plan.count(counted)
                     plan.sources.append(self._source(chain, counted, found, is_kept=bool(plan.unconfirmed)))
-                    members.append(Member(link.first, link.next, counted.digest, link.kind))
+                    members.append(
+                        Member(link.first, link.next, counted.digest, link.kind, _replays_of(counted))
+                    )
                 marks = chain.marks_before(run[0]) or {}
                 plan.parts.append(Part(chain.partition, topic_id, epoch, marks, tuple(members)))
         if memory:
@@ -300,6 +303,14 @@ class _Sealing:
                     raise _DamagedError(link)
                 raise HdfsError(f"memory link {link.name} of partition {link.partition} changed while read")
             whole.join(text)
+
+
+def _replays_of(link: Link) -> tuple[str | None, ...] | None:
+    """Whose lines a link has, as `Member` says it."""
+    named: list[str | None] = [*sorted(replay for replay, digest in link.replays.items() if digest.lines)]
+    if link.anonymous.lines:
+        named.append(None)
+    return tuple(named) if len(named) <= MOST_REPLAYS else None
 
 
 def finish(place: Place, sealed: SealedDay, reached: Reached = nowhere) -> None:

@@ -528,6 +528,16 @@ class Settings(BaseSettings):
         return int(getattr(self, name))
 
     @property
+    def windows_topic(self) -> str:
+        """Where the windows job writes rows, unless it is told another one."""
+        return f"{self.topic}_windows"
+
+    @property
+    def dead_letters_topic(self) -> str:
+        """Where the windows job keeps lines that did not parse, unless it is told another one."""
+        return f"{self.topic}_dead_letters"
+
+    @property
     def bind_address(self) -> str:
         """What a server listens on: loopback by its number where that is the host, or else the host."""
         return "127.0.0.1" if self.host == "localhost" else self.host

@@ -109,15 +109,24 @@ class Compose:
             )
         return answer.stdout or ""
 
-    def attach(self, *arguments: str) -> int:
-        """Run one command of compose, its output going where ours goes; give its exit status."""
+    def attach(self, *arguments: str, told: str | None = None) -> int:
+        """Run one command of compose, its output going where ours goes; give its exit status.
+
+        Args:
+            arguments: of compose.
+            told: what it reads from its input, which no list of processes shows; None: ours.
+        """
         return subprocess.run(
-            [*self._project_command(), *arguments], check=False, env=self._environment
+            [*self._project_command(), *arguments],
+            check=False,
+            env=self._environment,
+            input=None if told is None else told.encode(),
         ).returncode
 
-    def execute(self, service: str, *command: str, terminal: bool = False) -> int:
+    def execute(self, service: str, *command: str, terminal: bool = False, told: str | None = None) -> int:
         """Run a command in a service's container, its output going where ours goes; give its exit status."""
-        return self.attach("exec", *([] if terminal else ["-T"]), service, *command)
+        has_terminal = terminal and told is None
+        return self.attach("exec", *([] if has_terminal else ["-T"]), service, *command, told=told)
 
     def output_of(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container and keep what it prints."""

@@ -589,7 +589,7 @@ class Engine:
     def set_aside(self, record: ReplayRecord, item: SetAside) -> None:
         """Keep a line that is too long."""
         letters = DeadLetters(self.settings.state_dir / "dead_letters" / f"{record.spec.replay_id}.jsonl")
-        reason = f"longer than {self.settings.max_line_bytes} bytes"
+        reason = item.reason(self.settings.max_line_bytes)
         self._insist(lambda: letters.add(item, source=record.spec.url, reason=reason))
 
     def owner(self, identity: tuple[int, int], follow_id: str) -> str | None:

@@ -35,7 +35,7 @@ from logpipe.replayer.follow.generation import (
 from logpipe.replayer.follow.known import SLACK_S, Known, sent_before
 from logpipe.replayer.follow.office import Office
 from logpipe.replayer.follow.ordered import OrderedHash
-from logpipe.replayer.follow.part import READ_BYTES, Part, due, last_line_end, newest, unread
+from logpipe.replayer.follow.part import READ_BYTES, Part, due, last_line_end, newest, treated, unread
 from logpipe.replayer.follow.progress import Progress
 from logpipe.replayer.follow.store import Follow
 from logpipe.replayer.record import ReplayRecord, ReplaySpec, now_text
@@ -615,14 +615,18 @@ class FollowedLog:
                 if not part.is_tried:  # its bytes are in the file, and not held meanwhile
                     part.in_flight = None
                 raise
-            is_repeat, part.is_tried = part.is_tried, True
-            sent = replace(item, lines=self._office.treated(part.record, item.lines))
-            self._office.send(part.record, sent, is_repeat=is_repeat)
-            digest, set_aside = Digest.of(sent.lines), 0
+            lines = self._office.treated(part.record, item.lines)
+            item, plain = treated(part.record.place, item, plain, lines, self._office.settings.max_line_bytes)
         else:
             self._settle_addresses(part)
             (prefix,) = self._office.treated(part.record, [item.line.prefix])
-            self._office.set_aside(part.record, replace(item, line=replace(item.line, prefix=prefix)))
+            item = replace(item, line=replace(item.line, prefix=prefix))
+        if isinstance(item, Batch):
+            is_repeat, part.is_tried = part.is_tried, True
+            self._office.send(part.record, item, is_repeat=is_repeat)
+            digest, set_aside = Digest.of(item.lines), 0
+        else:
+            self._office.set_aside(part.record, item)
             digest, set_aside = Digest(), 1
         self._settle(part, item.end, plain, digest, set_aside)
 

@@ -1,11 +1,11 @@
 """A file of a followed log that is read, and the lines of it that are due."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from logpipe.identity import CHUNK_LINES
-from logpipe.replayer.feed import BATCH_BYTES, BATCH_LINES, Batch, Place, SetAside
+from logpipe.replayer.feed import BATCH_BYTES, BATCH_LINES, Batch, Place, SetAside, fitting
 from logpipe.replayer.follow.files import OpenLog
 from logpipe.replayer.follow.generation import Generation
 from logpipe.replayer.follow.ordered import OrderedHash
@@ -108,6 +108,28 @@ def _item(place: Place, plain: bytes, max_line_bytes: int) -> tuple[Batch | SetA
         lines += item[: room - len(lines)]
     taken = plain[: sum(map(len, lines)) + len(lines)]
     return Batch(place.line + 1, lines, _place(place, len(lines), len(taken))), taken
+
+
+def treated(
+    place: Place, batch: Batch, plain: bytes, lines: Sequence[bytes], max_line_bytes: int
+) -> tuple[Batch | SetAside, bytes]:
+    """What is sent of a batch, with its bytes in the file: up to a line that is too long now, or that one.
+
+    Args:
+        place: before the batch.
+        batch: its lines as the file has them.
+        plain: their bytes; of a line that was read on to its end none.
+        lines: the same as they are to be sent.
+        max_line_bytes: a longer line is set aside.
+    """
+    fit = fitting(lines, max_line_bytes)
+    count, end = max(1, fit), batch.end
+    if count < len(lines):
+        plain = plain[: sum(map(len, batch.lines[:count])) + count]
+        end = _place(place, count, len(plain))
+    if fit:
+        return Batch(batch.first_line, list(lines[:count]), end), plain
+    return SetAside(batch.first_line, LongLine.of(lines[0]), end, has_grown=True), plain
 
 
 def _long(part: Part, plain: bytes, max_line_bytes: int) -> tuple[Batch | SetAside, bytes] | None:
