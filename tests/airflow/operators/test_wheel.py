@@ -72,9 +72,9 @@ class Elsewhere:
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         }
 
-    def install(self) -> None:
+    def install(self, dag: str, *extras: str) -> None:
         (self.folder / "dags").mkdir()
-        (self.folder / "dags" / "own.py").write_text(DAG)
+        (self.folder / "dags" / "own.py").write_text(dag)
         run(
             [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(self.folder)],
             cwd=PROJECT_DIR,
@@ -89,7 +89,7 @@ class Elsewhere:
             str(PROJECT_DIR / "overrides.txt"),
         ]
         where = ["--python", str(self.bin / "python")]
-        run([uv, "pip", "install", "-q", *where, *locked, f"logpipe[lineage] @ {wheel.as_uri()}"])
+        run([uv, "pip", "install", "-q", *where, *locked, f"logpipe[{','.join(extras)}] @ {wheel.as_uri()}"])
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         known = self.environment | environment
@@ -107,7 +107,7 @@ def run(command: list[str], **more: Any) -> None:
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
     made = Elsewhere(tmp_path_factory.mktemp("elsewhere"))
-    made.install()
+    made.install(DAG, "lineage")
     return made
 
 
@@ -133,6 +133,7 @@ def test_airflow_finds_all_that_the_wheel_brings(elsewhere: Elsewhere) -> None:
     assert {"index.html", "uPlot.iife.min.js"} <= set(seen["page"])
     assert seen["agents"] == [1, 2]
     assert "logpipe-flume.jar" in seen["jars"]
+    assert any(name.startswith("spark-sql-kafka-0-10_") for name in seen["jars"])
     assert seen["typed"]
     assert "logpipe" in elsewhere.run("airflow", "providers", "list").stdout
 
