@@ -110,10 +110,14 @@ class ClusterUnderTest:
         ]
         return services
 
+    @property
+    def secrets_dir(self) -> Path:
+        """What is mounted into containers."""
+        return Path(self.environment["LOGPIPE_STATE_DIR"]) / CLUSTER_FOLDER / "secrets"
+
     def secret(self, name: str) -> str:
         """One of those that the cluster was made with."""
-        state = Path(self.environment["LOGPIPE_STATE_DIR"])
-        known: dict[str, str] = json.loads((state / CLUSTER_FOLDER / "secrets.json").read_text())
+        known: dict[str, str] = json.loads((self.secrets_dir / "secrets.json").read_text())
         return known[name]
 
     def docker(self, *arguments: str) -> str:

@@ -7,7 +7,7 @@ from logpipe import settings
 from logpipe.settings import PROJECT_DIR
 
 _JOB = str(PROJECT_DIR / "spark_jobs" / "stream_windows.py")
-# The nodes have Python's environment at the same place as Airflow's machine; in it, or about it, this project.
+# The nodes have Python's environment where Airflow's machine has it, and this project.
 _PYTHON = sys.executable
 _CONNECTOR_JARS = "local:" + str(PROJECT_DIR / "build" / "jars" / "spark") + "/*"
 _EXECUTORS, _EXECUTOR_CORES = 1, 2
