@@ -1,7 +1,7 @@
 """An Airflow that is none of the compose file's, to which Kafka, HDFS and YARN are somebody else's.
 
-It has what docs/your-cluster.md and docs/package.md tell: connections, a few settings, the certificate. It runs
-in a container of its own, since the host reaches none of the networks by their services' names.
+It has what docs/your-cluster.md and docs/package.md tell: connections, a few settings, the certificate. It
+runs in a container of its own, since the host reaches none of the networks by their services' names.
 """
 
 import json
