@@ -72,7 +72,8 @@ class Elsewhere:
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         }
 
-    def install(self, dag: str, *extras: str) -> None:
+    def install(self, dag: str, extras: str, *others: str) -> None:
+        """The wheel with some of its extras, and other packages."""
         (self.folder / "dags").mkdir()
         (self.folder / "dags" / "own.py").write_text(dag)
         run(
@@ -89,7 +90,7 @@ class Elsewhere:
             str(PROJECT_DIR / "overrides.txt"),
         ]
         where = ["--python", str(self.bin / "python")]
-        run([uv, "pip", "install", "-q", *where, *locked, f"logpipe[{','.join(extras)}] @ {wheel.as_uri()}"])
+        run([uv, "pip", "install", "-q", *where, *locked, f"logpipe[{extras}] @ {wheel.as_uri()}", *others])
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         known = self.environment | environment
