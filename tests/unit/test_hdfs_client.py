@@ -1,4 +1,4 @@
-"""Of two NameNodes the other one is asked where the first has not answered, but not twice for what may be done."""
+"""Of two NameNodes the other one is asked where the first has not answered, but not for what may be done."""
 
 import json
 import threading
@@ -37,7 +37,11 @@ def server(asked: list[str]) -> Iterator[Server]:
                     self.end_headers()
                     self.wfile.write(json.dumps(answer).encode())
 
-            do_GET = do_PUT = answer
+            def do_GET(self) -> None:
+                self.answer()
+
+            def do_PUT(self) -> None:
+                self.answer()
 
             def log_message(self, *_: object) -> None:
                 """Nothing on the terminal."""
