@@ -24,7 +24,7 @@ RUNS = "/api/v2/dags/replay_log/dagRuns"
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Its address."""
     elsewhere, port = Elsewhere(tmp_path_factory.mktemp("fab")), free_port()
-    elsewhere.install(DAG, "lineage", "apache-airflow-providers-fab")
+    elsewhere.install(DAG, "lineage", "apache-airflow-providers-fab", free=["python-dateutil"])
     elsewhere.environment |= {
         "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,8 @@ class Elsewhere:
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         }
 
-    def install(self, dag: str, extras: str, *others: str) -> None:
-        """The wheel with some of its extras, and other packages."""
+    def install(self, dag: str, extras: str, *others: str, free: Collection[str] = ()) -> None:
+        """The wheel with some of its extras, and other packages, which may want some in a version of theirs."""
         (self.folder / "dags").mkdir()
         (self.folder / "dags" / "own.py").write_text(dag)
         run(
@@ -83,14 +84,14 @@ class Elsewhere:
         (wheel,) = self.folder.glob("*.whl")
         uv = str(Path(sys.executable).with_name("uv"))
         run([uv, "venv", "-q", "--python", sys.executable, str(self.folder / "venv")])
-        locked = [
-            "-c",
-            str(PROJECT_DIR / "requirements.txt"),
-            "--override",
-            str(PROJECT_DIR / "overrides.txt"),
-        ]
+        pins = re.findall(
+            r"^([\w.-]+)(==[^ ;]+)", (PROJECT_DIR / "requirements.txt").read_text(), re.MULTILINE
+        )
+        locked = self.folder / "locked.txt"
+        locked.write_text("".join(f"{name}{pin}\n" for name, pin in pins if name not in free))
+        by = ["-c", str(locked), "--override", str(PROJECT_DIR / "overrides.txt")]
         where = ["--python", str(self.bin / "python")]
-        run([uv, "pip", "install", "-q", *where, *locked, f"logpipe[{extras}] @ {wheel.as_uri()}", *others])
+        run([uv, "pip", "install", "-q", *where, *by, f"logpipe[{extras}] @ {wheel.as_uri()}", *others])
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         known = self.environment | environment
