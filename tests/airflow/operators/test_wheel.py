@@ -74,7 +74,7 @@ class Elsewhere:
         }
 
     def install(self, dag: str, extras: str, *others: str, free: Collection[str] = ()) -> None:
-        """The wheel with some of its extras, and other packages, which may want some in a version of theirs."""
+        """The wheel with some of its extras, and others, which may want packages in versions of theirs."""
         (self.folder / "dags").mkdir()
         (self.folder / "dags" / "own.py").write_text(dag)
         run(
