@@ -19,11 +19,11 @@ from tests.hdfs_access.two_namenodes import TwoNameNodes
 from tests.machine import Kafka, Service, agent
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LINES = nasa_lines(2_000)
 MORE = nasa_lines(1_000, seed=1)
-ARRIVE_S = 300
+ARRIVE_S = 600  # a busy machine starts a JVM slowly
 
 
 @pytest.fixture(scope="module")
