@@ -84,7 +84,8 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool, alerts: str = "
         write_private(folder / name, text)
     rules = folder / ALERTS
     rules.touch(mode=0o600)
-    rules.write_text(alerts)  # in its place: containers that run read this very file again
+    if rules.read_text() != alerts:
+        rules.write_text(alerts)  # in its place: containers that run read this very file again
     AddressKeys(folder / ADDRESS_KEYS).current()
     if os.getuid() == 0:
         written = map(folder.joinpath, (*files, ADDRESS_KEYS, ALERTS))
