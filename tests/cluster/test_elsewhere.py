@@ -5,12 +5,16 @@ runs in a container of its own, since the host reaches none of the networks by t
 """
 
 import json
+import os
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from logpipe.hosts.cluster.credentials import CONTAINER_UID
 from logpipe.hosts.layout import USER
 from tests.cluster.test_cluster import EDGES
 from tests.cluster.under_test import LINES, ClusterUnderTest
@@ -19,7 +23,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.cluster
 
 NETWORKS = ("airflow", "edges", "kafka", "hdfs", "yarn")  # not the database's
-CA_FILE = "/etc/logpipe/ca.pem"
+CA_FILE, KEYTAB = "/etc/logpipe/ca.pem", "/etc/logpipe/airflow.keytab"
 BROKERS = "kafka1:9092,kafka2:9092,kafka3:9092"
 START = """
 mkdir -p /tmp/dags
@@ -46,6 +50,18 @@ SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
 }
+# Where HDFS and YARN ask who it is.
+PROVEN = {
+    "LOGPIPE_HADOOP_CA_FILE": CA_FILE,
+    "LOGPIPE_KERBEROS_KEYTAB": KEYTAB,
+    "LOGPIPE_KERBEROS_PRINCIPAL": "bigdata/airflow@LOGPIPE",
+    "LOGPIPE_WEBHDFS_URL": "https://namenode:9870",
+}
+
+
+def asks_for_proof(cluster: ClusterUnderTest) -> bool:
+    """Whether HDFS and YARN ask for Kerberos."""
+    return (cluster.secrets_dir / "kafka" / "airflow.kerberos").exists()
 
 
 def connections(cluster: ClusterUnderTest) -> dict[str, dict[str, Any]]:
@@ -61,34 +77,47 @@ def connections(cluster: ClusterUnderTest) -> dict[str, dict[str, Any]]:
         "ssl.ca.location": CA_FILE,
     }
 
+    is_proven = asks_for_proof(cluster)
+    webhdfs: dict[str, Any] = {"extra": {"use_ssl": True}} if is_proven else {"login": "bigdata"}
+    yarn = {"schema": "https" if is_proven else "http"}
+
     def service(kind: str, port: int, secret: str = "", host: str = edges) -> dict[str, Any]:
         login = {"login": USER, "password": cluster.secret(secret)} if secret else {}
         return {"conn_type": f"logpipe_{kind}", "host": host, "port": port} | login
 
     return {
         "kafka": {"conn_type": "kafka", "extra": kafka},
-        "webhdfs": {"conn_type": "webhdfs", "host": "namenode", "port": 9870, "login": "bigdata"},
+        "webhdfs": {"conn_type": "webhdfs", "host": "namenode", "port": 9870} | webhdfs,
         "process_host": service("process_host", 9001, "process_host_password"),
         "replayer": service("replayer", 9010, "replayer_password"),
         "flume_agent1": service("flume_agent", 34541),
         "flume_agent2": service("flume_agent", 34542),
-        "yarn": service("yarn", 8088, host="resourcemanager"),
+        "yarn": service("yarn", 8088, host="resourcemanager") | yarn,
         "spark": {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": "cluster"}},
     }
 
 
 @pytest.fixture
-def elsewhere(cluster: ClusterUnderTest, long_form: None) -> Iterator[str]:
+def elsewhere(cluster: ClusterUnderTest, long_form: None, tmp_path: Path) -> Iterator[str]:
     """The container's name."""
     name = f"{cluster.project}-elsewhere"
-    told = SETTINGS | {
+    mounted = {f"{cluster.secrets_dir}/kafka/ca.pem": CA_FILE}
+    settings = SETTINGS
+    if asks_for_proof(cluster):
+        keytab = tmp_path / "keytab"
+        keytab.write_bytes(b64decode(cluster.execute("airflow-scheduler", "base64 -w0 /tmp/.keytab")))
+        keytab.chmod(0o600)
+        if os.getuid() == 0:
+            os.chown(keytab, CONTAINER_UID, CONTAINER_UID)
+        mounted, settings = mounted | {str(keytab): KEYTAB}, SETTINGS | PROVEN
+    told = settings | {
         f"AIRFLOW_CONN_{conn_id.upper()}_DEFAULT": json.dumps(values)
         for conn_id, values in connections(cluster).items()
     }
     first, *others = (f"{cluster.project}_{network}" for network in NETWORKS)
     environment = [f"--env={variable}={value}" for variable, value in told.items()]
-    certificate = f"--volume={cluster.secrets_dir}/kafka/ca.pem:{CA_FILE}:ro"
-    own = ["--name", name, "--network", first, "--init", certificate, "--entrypoint", "bash"]
+    files = [f"--volume={here}:{there}:ro" for here, there in mounted.items()]
+    own = ["--name", name, "--network", first, "--init", *files, "--entrypoint", "bash"]
     cluster.docker("create", *own, *environment, "logpipe/airflow", "-ec", START)
     try:
         for network in others:
