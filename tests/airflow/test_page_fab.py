@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(120
 DAG = "# none of its own"
 USERS = {"viewer": "Viewer", "user": "User", "public": "Public"}
 BUNDLES = [{"name": "logpipe", "classpath": "logpipe.airflow.bundle.LogpipeDagBundle", "kwargs": {}}]
+START_S = 600  # a busy machine imports slowly
 RUNS = "/api/v2/dags/replay_log/dagRuns"
 
 
@@ -46,7 +47,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: is_up(server, address, Path(log.name)), 180, "the API server", 0.5)
+        wait_until(lambda: is_up(server, address, Path(log.name)), START_S, "the API server", 0.5)
         yield address
     finally:
         server.terminate()
