@@ -7,7 +7,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # In a folder of the package that stands for the checkout, each thing where it stands there: see PROJECT_DIR.
 SHIPPED = (
     "dags", "flume_conf", "conf/alerts.toml", "spark_jobs/stream_windows.py", "build/jars/page",
-    "build/jars/flume/logpipe-flume.jar",
+    "build/jars/flume/logpipe-flume.jar", "build/jars/spark",
 )  # fmt: skip
 
 

@@ -1,16 +1,36 @@
 """One cluster for a test session: own name, own state folder, own port; taken down at the end."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from logpipe.alerts.rules import load
 from logpipe.hosts.cluster.compose import Compose, ComposeError
 from logpipe.settings import PROJECT_DIR
 from tests.cluster.under_test import ClusterUnderTest, Row, write_table
 from tests.ports import free_port
 
+RECEIVER_PORT = 8025  # of messages, on the FTP server's host
+# Of all rules this one alone, within what a test waits for; nobody hears of the faults.
+RULES = """
+[malformed]
+for_s = 60
+share = 0.3
+quiet_s = 0
+
+[[notify]]
+notifier = "airflow.providers.apprise.notifications.apprise.AppriseNotifier"
+[notify.arguments]
+title = "{{ alert.state }}: {{ alert.key }}"
+body = "{{ alert.told }}"
+"""
+NOTIFIER = {
+    "conn_type": "apprise",
+    "extra": {"config": [{"path": f"json://ftp:{RECEIVER_PORT}/", "tag": "all"}]},
+}
 ENGINE = PROJECT_DIR / "docker" / "engine"
 ROWS: list[Row] = []
 
@@ -46,14 +66,24 @@ def engine(
         subprocess.run([ENGINE, "stop", folder], check=True)
 
 
+def others_off() -> str:
+    """Rules but that of malformed lines, switched off."""
+    known = (name.replace("errors.", "errors.burns.") for name in load().names() if name != "malformed")
+    return "".join(f"[{name}]\nenabled = false\n" for name in known)
+
+
 @pytest.fixture(scope="session")
 def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "alerts.toml").write_text(RULES + others_off())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LOGPIPE_")}
     environment = kept | engine | {
         "LOGPIPE_CLUSTER_NAME": f"logpipe-test-{os.getpid()}",
-        "LOGPIPE_STATE_DIR": str(tmp_path_factory.mktemp("cluster") / "state"),
+        "LOGPIPE_STATE_DIR": str(folder / "state"),
         "LOGPIPE_AIRFLOW_PORT": str(free_port()),
         "LOGPIPE_ROLL_INTERVAL_S": "10",
+        "LOGPIPE_ALERTS_FILE": str(folder / "alerts.toml"),
+        "AIRFLOW_CONN_APPRISE_DEFAULT": json.dumps(NOTIFIER),
         "LOGPIPE_FILE_ROOTS": "/tmp",  # the only folder that an edge host's container may write
     }  # fmt: skip
     under_test = ClusterUnderTest(environment)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from logpipe.hosts.layout import CLUSTER_FOLDER
 from logpipe.settings import PROJECT_DIR
 from tests.waiting import wait_until
 
@@ -108,6 +109,16 @@ class ClusterUnderTest:
             "services"
         ]
         return services
+
+    @property
+    def secrets_dir(self) -> Path:
+        """What is mounted into containers."""
+        return Path(self.environment["LOGPIPE_STATE_DIR"]) / CLUSTER_FOLDER / "secrets"
+
+    def secret(self, name: str) -> str:
+        """One of those that the cluster was made with."""
+        known: dict[str, str] = json.loads((self.secrets_dir / "secrets.json").read_text())
+        return known[name]
 
     def docker(self, *arguments: str) -> str:
         """Run one command of the engine's client."""

@@ -9,7 +9,7 @@ import pytest
 
 from logpipe import settings as project_settings
 from logpipe.clients.errors import ClientError
-from logpipe.clients.hdfs import Hdfs, NameNode
+from logpipe.clients.hdfs import Hdfs, storage
 from logpipe.clients.kerberos import Kerberos
 from logpipe.hosts import configuration
 from logpipe.hosts.layout import Layout
@@ -100,17 +100,17 @@ class SecuredHdfs(Addressed):
 
     def answers(self) -> bool:
         try:
-            NameNode.of(self.settings).storage()
+            storage(self.settings)
         except ClientError:
             return False
         return True
 
     def is_writable(self) -> bool:
         try:
-            storage = NameNode.of(self.settings).storage()
+            found = storage(self.settings)
         except ClientError:
             return False
-        return storage.capacity_bytes > 0
+        return found.capacity_bytes > 0
 
     def start(self) -> "SecuredHdfs":
         for service in self.services.values():

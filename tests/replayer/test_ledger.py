@@ -255,6 +255,28 @@ def test_the_registry_refuses_another_format_and_forgets_with_the_record(hdfs: H
     assert registry.load().keys() == {"followed", "race"}
 
 
+def test_a_replays_format_goes_with_the_days_of_its_lines(hdfs: Hdfs) -> None:
+    """Whatever other days HDFS keeps that are older than a month."""
+    home, now = "/user/bigdata/kept", datetime.now(UTC)
+    settings = parse(webhdfs_url=hdfs.webhdfs_url, hdfs_ledger_dir=f"{home}_ledger", hdfs_logs_dir=home)
+    registry, copies = FormatRegistry(hdfs.client, settings.hdfs_ledger_dir), Copies(settings)
+    folders = {ago: f"{home}/{now - timedelta(days=ago):%y-%m-%d}" for ago in (80, 60, 40)}
+    for ago, folder in folders.items():
+        registry.put(f"r{ago}", "a.log", "caddy")
+        copies.put(sealed(f"r{ago}", days_ago=0.1))
+        age(hdfs, f"{settings.hdfs_ledger_dir}/replays/r{ago}.json", ago)
+        hdfs.client.make_folder(folder)
+    copies.fold()
+    assert (copies.all(), registry.prefixes()) == ([], {"r80", "r60", "r40"})
+    hdfs.client.delete(folders[80])  # forgotten
+    copies.fold()
+    assert registry.prefixes() == {"r60", "r40"}
+    copies.put(sealed("later", days_ago=0.1))
+    age(hdfs, f"{settings.hdfs_ledger_dir}/replays/later.json", 31)
+    copies.fold()
+    assert set(copies.sums().ended_s) == {"r60", "r40"}
+
+
 def test_a_followed_logs_format_goes_when_nothing_can_need_it(
     hdfs: Hdfs, stack: Stack, start_replayer: Callable[..., ReplayerProcess], tmp_path: Path
 ) -> None:

@@ -17,8 +17,8 @@ from logpipe.cli import app
 from logpipe.cli.cluster import ClusterTarget
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import COMPOSE_FILE, Compose, ComposeError
-from logpipe.hosts.cluster.credentials import IN_CONTAINERS, cluster_connections, write_secrets
-from logpipe.hosts.cluster.stack import ONCE, Container
+from logpipe.hosts.cluster.credentials import IN_CONTAINERS, MOUNTED, cluster_connections, write_secrets
+from logpipe.hosts.cluster.stack import ONCE, Cluster, ClusterError, Container
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.services import SERVICES as TABLE
 from logpipe.settings import PROJECT_DIR, Settings, parse
@@ -119,6 +119,37 @@ def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     assert set(json.loads(first["edge_secrets"])) == {"process_host_password", "replayer_password"}
     page = {"process_host_password", "page_password", "airflow_admin_password"}
     assert set(json.loads(first["page_secrets"])) == page
+
+
+def test_airflow_and_page_have_the_rules_of_alerts_and_what_notifiers_need(tmp_path, monkeypatch):
+    layout, folder = Layout(tmp_path / "cluster"), tmp_path / "secrets"
+    layout.make_dirs()
+    smtp = {"conn_type": "smtp", "host": "mail.example.org"}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(smtp))
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", "slack://:token@")
+    write_secrets(layout, folder, secure=True)
+    rules = folder / "alerts.toml"
+    mounted = rules.stat().st_ino
+    write_secrets(layout, folder, secure=True, alerts="[lag]\nseconds = 60\n")
+    assert rules.read_text() == "[lag]\nseconds = 60\n"
+    assert rules.stat().st_ino == mounted, "another file would not be seen in a container that runs"
+    for name, more in (("connections.json", {"kafka_default"}), ("page_connections.json", set())):
+        known = json.loads((folder / name).read_text())
+        assert {"page_default", "smtp_default", "slack"} | more <= known.keys()
+        assert (known["smtp_default"], known["slack"]) == (smtp, "slack://:token@")
+    for name in ("page", "airflow-triggerer", "airflow-scheduler"):
+        assert SERVICES[name]["environment"]["LOGPIPE_ALERTS_FILE"] == f"{MOUNTED}/alerts.toml"
+        assert "alerts.toml" in SERVICES[name]["secrets"]
+    assert "COPY conf/alerts.toml" in (DOCKER_DIR / "Dockerfile").read_text()
+
+
+def test_rules_of_alerts_that_cannot_work_are_refused_before_anything_starts(tmp_path):
+    rules = tmp_path / "alerts.toml"
+    rules.write_text("[lag]\nseconds = -1\n")
+    settings = parse(state_dir=tmp_path / "state", alerts_file=str(rules))
+    with pytest.raises(ClusterError, match=r"\[lag\] seconds is -1"):
+        Cluster(settings)._alerts()
+    assert Cluster(settings.model_copy(update={"alerts_file": ""}))._alerts() == ""
 
 
 def test_no_secret_stands_in_a_file_of_the_project():

@@ -30,7 +30,6 @@ OUTSIDE = {
     "plugins/logpipe/replayer/link.py": {"socket"},  # the way into agent 1 of profile memory
     "plugins/logpipe/replayer/front_door.py": {"socket"},  # looks up names
     "plugins/logpipe/airflow/page/app.py": {"httpx"},  # hands questions on, without a thread
-    "plugins/logpipe/page/sql.py": {"fsspec.implementations"},  # lends DuckDB the way to HDFS
     "plugins/logpipe/hosts/probes.py": {"socket"},  # whether a port is open, asked without a protocol
     "plugins/logpipe/hosts/machine/stack.py": {"socket"},  # whether a port is free
 }

@@ -9,7 +9,7 @@ from logpipe.settings import PROJECT_DIR
 OWN_MAINS = (
     "kafka.Kafka",
     "kafka.tools",
-    "server.namenode",
+    "server.namenode.NameNode",
     "server.datanode",
     "flume.node",
     "server.properties",

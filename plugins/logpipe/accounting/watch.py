@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from logpipe.accounting.source import SourceGoneError, replays
 from logpipe.accounting.topic import oldest_unread, retention_s
+from logpipe.clients import hdfs
 from logpipe.clients.errors import ClientError
-from logpipe.clients.hdfs import NameNode
 from logpipe.settings import Settings
 from logpipe.windows.commit import WindowsError
 from logpipe.windows.reader import commit_totals
@@ -103,7 +103,7 @@ def _free(name: str, free: int, total: int, what_to_do: str) -> Observation:
 
 
 def _hdfs(settings: Settings) -> Iterator[Observation]:
-    storage = NameNode.of(settings).storage()
+    storage = hdfs.storage(settings)
     yield _free("HDFS", storage.free_bytes, storage.capacity_bytes, "add a DataNode, or delete old days")
     under, missing = storage.under_replicated_blocks, storage.missing_blocks
     warning = f"{missing} blocks have no replica at all: start the DataNode that has them" if missing else ""

@@ -18,6 +18,7 @@ from hdfs import Client as WebHdfs
 from hdfs import HdfsError as Refusal
 from hdfs import InsecureClient
 from hdfs.client import _Request
+from urllib3.exceptions import NewConnectionError
 
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.clients.http import HttpService
@@ -66,6 +67,25 @@ class Storage:
     missing_blocks: int
 
 
+class _Session(requests.Session):
+    """Of several NameNodes the next is asked where the question has not been answered.
+
+    But not where it may have been done all the same: a rename that is done twice fails the second time.
+    """
+
+    def request(self, method: Any, *args: Any, **named: Any) -> Any:
+        """As the library does; what may have been done is none of the errors that the package retries."""
+        try:
+            return super().request(method, *args, **named)
+        except requests.ConnectTimeout:
+            raise
+        except (requests.ReadTimeout, requests.ConnectionError) as error:
+            why = getattr(error.args[0], "reason", None) if error.args else None
+            if method == "GET" or isinstance(why, NewConnectionError):
+                raise
+            raise requests.RequestException from error
+
+
 class _Proving(requests.auth.AuthBase):
     """Proves to the first server of a request who asks; a redirect carries a token of its own."""
 
@@ -86,27 +106,36 @@ class NameNode(HttpService):
     timeout_s = 3
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The pipeline's; of several, one that answers."""
+    def all(cls, settings: Settings) -> list[Self]:
+        """The pipeline's."""
         addresses = [urlsplit(url) for url in settings.webhdfs_url.split(";")]
-        return cls(
-            [address.hostname or "" for address in addresses],
-            addresses[0].port or 0,
-            scheme=addresses[0].scheme,
-            **of_hadoop(settings),
-        )
+        return [
+            cls([each.hostname or ""], each.port or 0, scheme=each.scheme, **of_hadoop(settings))
+            for each in addresses
+        ]
 
     def storage(self) -> Storage:
         """Ask for space and blocks.
 
         Raises:
-            UnreachableError: no answer in time, or none with these figures.
+            UnreachableError: no answer in time, or it is not the active one, which alone has these figures.
         """
         beans = self.get("/jmx", {"qry": "Hadoop:service=NameNode,name=FSNamesystem"})["beans"]
-        if not beans:
-            raise UnreachableError(f"{self} has no figures yet")
+        if not beans or beans[0]["tag.HAState"] != "active":
+            raise UnreachableError(f"{self} has no figures: it is not active")
         names = ("CapacityTotal", "CapacityRemaining", "UnderReplicatedBlocks", "MissingBlocks")
         return Storage(*(int(beans[0][name]) for name in names))
+
+
+def storage(settings: Settings) -> Storage:
+    """The space and blocks of the pipeline's HDFS, by the NameNode that is active. Raises as that."""
+    errors = []
+    for namenode in NameNode.all(settings):
+        try:
+            return namenode.storage()
+        except UnreachableError as error:
+            errors.append(str(error))
+    raise UnreachableError("; ".join(errors))
 
 
 class Hdfs:
@@ -137,7 +166,7 @@ class Hdfs:
                 f"HDFS at {url}: the file of certificate authorities {ca_file} can't be read: see "
                 "LOGPIPE_HADOOP_CA_FILE"
             )
-        session = requests.Session()
+        session = _Session()
         session.verify = ca_file or True
         session.trust_env = False
         session.headers["X-XSRF-HEADER"] = ""  # no browser sends it for a page of somebody else's
@@ -320,6 +349,8 @@ def _error(operation: str, path: str, kind: str, message: str) -> HdfsError:
         return HdfsExistsError(text)
     if kind in {"FileNotFoundException", "ParentNotDirectoryException"}:
         return HdfsAbsentError(text)
+    if kind in {"StandbyException", "RetriableException"}:  # each of several says so while none is active
+        return HdfsUnreachableError(text)
     return HdfsError(text)
 
 

@@ -43,6 +43,7 @@ FOLDER = "alerts"  # in the state folder
 TELLER = "logpipe.airflow.tell"  # above this room, so started and not imported
 SHOWN = 50
 _CLAIM_S = 120.0  # who took changes has so long to tell them
+_AGAIN_S = 30.0
 _PATIENCE_S = 30.0  # Airflow's task asks more often than this
 _HOSTS = 5
 _LATE_DAYS = 100
@@ -69,6 +70,7 @@ class AlertWatch:
     _claims: dict[int, float] = field(default_factory=dict)
     _evaluated_at_s: float = 0.0
     _teller: subprocess.Popen[bytes] | None = None
+    _tells_from_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -123,8 +125,10 @@ class AlertWatch:
             if is_alone or unasked_s > _PATIENCE_S:
                 self._evaluate()
             is_sending = self._teller is not None and self._teller.poll() is None
-            if is_alone and rules is not None and rules.notify and not is_sending and (free := self._free()):
+            may_send = not is_sending and time.monotonic() >= self._tells_from_s
+            if is_alone and rules is not None and rules.notify and may_send and (free := self._free()):
                 log.warning("Nobody in Airflow sends alerts: %d changes are sent from here", len(free))
+                self._tells_from_s = time.monotonic() + _AGAIN_S  # it may fail before it has taken any
                 self._teller = subprocess.Popen([sys.executable, "-m", TELLER], stdin=subprocess.DEVNULL)
 
     def end(self) -> None:

@@ -12,14 +12,17 @@ bytes are shown as Latin-1, which takes any. Ask for days: the files of others a
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import polars as pl
 import pyarrow as pa
+from fsspec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from logpipe.accounting.chain import ChainReader
 from logpipe.accounting.read_as import entries_of_file, logs_of
+from logpipe.clients.hdfs import Entry as Listed
 from logpipe.clients.hdfs import Hdfs
 from logpipe.contracts import formats
 from logpipe.contracts.formats import Entry
@@ -34,6 +37,48 @@ _SCHEMA = SCHEMA | {"log": pl.String}
 _TEXTS = [name for name, of in SCHEMA.items() if of is pl.String and name != "reason"]
 
 
+class _Files(AbstractFileSystem):
+    """HDFS as DuckDB asks for it, by the client: each question finds the NameNode that is active."""
+
+    protocol = "webhdfs"
+    cachable = False
+
+    def __init__(self, hdfs: Hdfs) -> None:
+        super().__init__()
+        self.hdfs = hdfs
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        """The entries of a folder; of a file, itself."""
+        path = self._strip_protocol(path)
+        found = [_row(f"{path}/{entry.name}".rstrip("/"), entry) for entry in self.hdfs.list(path)]
+        return found if detail else [row["name"] for row in found]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """One file or folder."""
+        path = self._strip_protocol(path)
+        entry = self.hdfs.status(path)
+        if entry is None:
+            raise FileNotFoundError(path)
+        return _row(path, entry)
+
+    def modified(self, path: str) -> datetime:
+        """When it was last written."""
+        return datetime.fromtimestamp(self.info(path)["modified_ms"] / 1000, UTC)
+
+    def _open(self, path: str, mode: str = "rb", **named: Any) -> "_File":
+        return _File(self, path, mode, **named)
+
+
+class _File(AbstractBufferedFile):
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return b"".join(self.fs.hdfs.blocks(self.path, start, end - start))
+
+
+def _row(path: str, entry: Listed) -> dict[str, Any]:
+    kind = "directory" if entry.is_folder else "file"
+    return {"name": path, "size": entry.length_bytes, "type": kind, "modified_ms": entry.modified_ms}
+
+
 def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
     """A connection with the views, and the commit that ``windows`` is of; None when there is none yet.
 
@@ -41,21 +86,11 @@ def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
         WindowsError: the windows' commits can't be read.
     """
     import duckdb
-    from fsspec.implementations.webhdfs import WebHDFS
 
     hdfs = Hdfs.of(settings)
     snapshot = read_snapshot(settings, hdfs)
-    address = urlsplit(settings.webhdfs_url.split(";")[0])
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-    files = cast(Any, WebHDFS)(
-        address.hostname,
-        address.port,
-        user=None if settings.kerberos_principal else settings.hdfs_user,
-        use_https=address.scheme == "https",
-        skip_instance_cache=True,
-    )
-    files.session = hdfs.session
-    connection.register_filesystem(files)
+    connection.register_filesystem(_Files(hdfs))
     if snapshot is not None and snapshot.files:
         connection.execute(_windows(list(snapshot.files.values())))
         connection.execute(latencies())

@@ -48,6 +48,7 @@ class Copies:
         self._hdfs = Hdfs.of(settings, _TIMEOUT_S)
         self._root = settings.hdfs_ledger_dir
         self._logs_dir, self._timezone = settings.hdfs_logs_dir, settings.timezone
+        self._kept_s = max(KEEP_DAYS * 86400, settings.topic_retention_hours * 3600)
         self._folder = f"{self._root}/replays"
         self._formats = FormatRegistry(self._hdfs, self._root)
         self._writing = threading.Lock()
@@ -116,15 +117,21 @@ class Copies:
         except HdfsError as error:
             raise LedgerError(str(error)) from error
 
-    def oldest_lines_s(self) -> float | None:
-        """The midnight before the oldest day that has lines on HDFS, Unix time; None: there is no day."""
+    def formats_needed_since_s(self) -> float:
+        """Formats of what ended before that nobody needs: no record, file or topic has lines of theirs.
+
+        Returns:
+            The midnight before the oldest day that has lines on HDFS, or a month ago, Unix time.
+        """
+        since_s = time.time() - self._kept_s
         try:
             names = [entry.name for entry in self._hdfs.list(self._logs_dir) if DAY.fullmatch(entry.name)]
         except HdfsError as error:
             raise LedgerError(str(error)) from error
         if not names:
-            return None
-        return end_of_day_ms(date_of(min(names)) - timedelta(days=1), self._timezone) / 1000
+            return since_s
+        day_before = date_of(min(names)) - timedelta(days=1)
+        return min(since_s, end_of_day_ms(day_before, self._timezone) / 1000)
 
     def sums(self) -> Sums:
         """The sums of the copies that were folded."""
@@ -151,7 +158,7 @@ class Copies:
             records = to_fold(self.all())
             if records:
                 number += 1
-                sums = sums.with_folded(records)
+                sums = sums.with_folded(records, self._formats.prefixes())
                 temporary = f"{self._root}/.sums-{time.time_ns()}.tmp"
                 self._hdfs.write(temporary, dumps(sums.to_json()))
                 try:
@@ -161,6 +168,7 @@ class Copies:
                     return
                 if number == self._newest_sums():
                     self._delete(sums.folded)
+            self._drop_formats(sums)
             for older in self._numbers()[:-1]:
                 self._hdfs.delete(self._sums_path(older))
         except HdfsError as error:
@@ -169,12 +177,14 @@ class Copies:
     def _delete(self, replay_ids: Iterable[str]) -> None:
         for replay_id in self._ids().intersection(replay_ids):
             self._hdfs.delete(f"{self._folder}/{replay_id}.json")
-        # Sealed a month ago. While HDFS has lines of that time, somebody may read them by their formats.
-        if not (prefixes := self._formats.prefixes().intersection(replay_ids)):
+
+    def _drop_formats(self, sums: Sums) -> None:
+        """Of folded replays; the next fold forgets their ends."""
+        if not (entries := self._formats.prefixes().intersection(sums.ended_s)):
             return
-        oldest_s = self.oldest_lines_s()
-        if oldest_s is None or oldest_s >= time.time() - KEEP_DAYS * 86400:
-            for prefix in prefixes:
+        since_s = self.formats_needed_since_s()
+        for prefix in entries:
+            if sums.ended_s[prefix] < since_s:
                 self._formats.drop(prefix)
 
     def _ids(self) -> set[str]:

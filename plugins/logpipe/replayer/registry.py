@@ -64,7 +64,7 @@ class Registry:
         self._lock = threading.Lock()
         self._replays: dict[str, Replay | Kept] = {}
         self.on_fold: Callable[[list[ReplayRecord]], None] = lambda _: None
-        self.drop_formats: Callable[[float | None, Callable[[str], None]], None] = lambda *_: None
+        self.drop_formats: Callable[[float, Callable[[str], None]], None] = lambda *_: None
         self._unreadable: dict[str, str] = {}
 
     def resume(self) -> None:
@@ -293,7 +293,7 @@ class Registry:
                 del self._replays[record.spec.replay_id]
 
     def _drop_formats(self) -> None:
-        self.drop_formats(self._copies.oldest_lines_s(), self._copies.drop_format)
+        self.drop_formats(self._copies.formats_needed_since_s(), self._copies.drop_format)
 
     def _furthest(self, replay_id: str, known: Replay | Kept | None) -> ReplayRecord | None:
         """The record that knows of most lines: this host's, or the copy of another one's."""

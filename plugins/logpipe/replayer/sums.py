@@ -1,7 +1,7 @@
 """What is left of sealed records: their sums. So neither records nor the time to read them grow for ever."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,8 @@ class Sums:
         folded: ids of the last fold, and of those before it as far as `REMEMBERED` goes, oldest first.
             Records of theirs that are still there count no more: whoever folded them ended before it had
             deleted them. And none of them is begun again: its marks are forgotten, so lines would double.
+        ended_s: of folded replays whose lines are read by an entry of the registry of formats, when they and
+            their repairs ended, Unix time.
     """
 
     digest: Digest = field(default_factory=Digest)
@@ -38,10 +40,16 @@ class Sums:
     given_up_lines: int = 0
     anonymous: Digest = field(default_factory=Digest)
     unknown: int = 0
+    ended_s: dict[str, float] = field(default_factory=dict)
 
-    def with_folded(self, records: Iterable[ReplayRecord]) -> "Sums":
-        """These sums and those of some records."""
+    def with_folded(self, records: Iterable[ReplayRecord], entries: Collection[str] = ()) -> "Sums":
+        """These sums and those of some records; ``entries`` are the prefixes in the registry of formats."""
         records = list(records)
+        ended_s = dict(self.ended_s)
+        for record in records:
+            replay_id = credited_to(record.spec.replay_id)
+            at_s = datetime.fromisoformat(record.finished_at).timestamp() if record.finished_at else 0
+            ended_s[replay_id] = max(at_s, ended_s.get(replay_id, 0))
         own = [record for record in records if not record.is_repair]
         given_up = [record for record in own if record.state != "done"]
         folded = [record.spec.replay_id for record in records]
@@ -63,6 +71,7 @@ class Sums:
             self.given_up_lines + sum(record.digest.lines for record in given_up),
             anonymous,
             self.unknown + sum(bool(one.generation and one.generation.unknown) for one in own),
+            {replay_id: at_s for replay_id, at_s in ended_s.items() if replay_id in entries},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,6 +84,7 @@ class Sums:
             "given_up_lines": self.given_up_lines,
             "anonymous": self.anonymous.to_json(),
             "unknown": self.unknown,
+            "ended_s": self.ended_s,
         }
 
     @classmethod
@@ -92,6 +102,7 @@ class Sums:
             values.get("given_up_lines", 0),
             Digest.from_json(values["anonymous"]) if "anonymous" in values else Digest(),
             values.get("unknown", 0),
+            values.get("ended_s", {}),
         )
 
 

@@ -181,8 +181,16 @@ class Settings(BaseSettings):
     )
 
     # HDFS
-    hdfs_url: str = Field("", description="HDFS's address, hdfs://host:port; empty: the NameNode on the host")
-    webhdfs_url: str = Field("", description="WebHDFS's, http://host:port; empty: the NameNode on the host")
+    hdfs_url: str = Field(
+        "",
+        description="HDFS's address, hdfs://host:port, or hdfs://NAMESERVICE, see `LOGPIPE_HADOOP_CONF_DIR`; "
+        "empty: the NameNode on the host",
+    )
+    webhdfs_url: str = Field(
+        "",
+        description="WebHDFS's, http://host:port, several NameNodes' with semicolons; empty: the NameNode on "
+        "the host",
+    )
     hdfs_user: str = Field("bigdata", description="User that owns the pipeline's files on HDFS")
     hadoop_conf_dir: str = Field(
         "",

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,10 @@ class Elsewhere:
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         }
 
-    def install(self) -> None:
+    def install(self, dag: str, extras: str, *others: str, free: Collection[str] = ()) -> None:
+        """The wheel with some of its extras, and others, which may want packages in versions of theirs."""
         (self.folder / "dags").mkdir()
-        (self.folder / "dags" / "own.py").write_text(DAG)
+        (self.folder / "dags" / "own.py").write_text(dag)
         run(
             [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(self.folder)],
             cwd=PROJECT_DIR,
@@ -82,14 +84,14 @@ class Elsewhere:
         (wheel,) = self.folder.glob("*.whl")
         uv = str(Path(sys.executable).with_name("uv"))
         run([uv, "venv", "-q", "--python", sys.executable, str(self.folder / "venv")])
-        locked = [
-            "-c",
-            str(PROJECT_DIR / "requirements.txt"),
-            "--override",
-            str(PROJECT_DIR / "overrides.txt"),
-        ]
+        pins = re.findall(
+            r"^([\w.-]+)(==[^ ;]+)", (PROJECT_DIR / "requirements.txt").read_text(), re.MULTILINE
+        )
+        locked = self.folder / "locked.txt"
+        locked.write_text("".join(f"{name}{pin}\n" for name, pin in pins if name not in free))
+        by = ["-c", str(locked), "--override", str(PROJECT_DIR / "overrides.txt")]
         where = ["--python", str(self.bin / "python")]
-        run([uv, "pip", "install", "-q", *where, *locked, f"logpipe[lineage] @ {wheel.as_uri()}"])
+        run([uv, "pip", "install", "-q", *where, *by, f"logpipe[{extras}] @ {wheel.as_uri()}", *others])
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         known = self.environment | environment
@@ -107,7 +109,7 @@ def run(command: list[str], **more: Any) -> None:
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
     made = Elsewhere(tmp_path_factory.mktemp("elsewhere"))
-    made.install()
+    made.install(DAG, "lineage")
     return made
 
 
@@ -133,6 +135,7 @@ def test_airflow_finds_all_that_the_wheel_brings(elsewhere: Elsewhere) -> None:
     assert {"index.html", "uPlot.iife.min.js"} <= set(seen["page"])
     assert seen["agents"] == [1, 2]
     assert "logpipe-flume.jar" in seen["jars"]
+    assert any(name.startswith("spark-sql-kafka-0-10_") for name in seen["jars"])
     assert seen["typed"]
     assert "logpipe" in elsewhere.run("airflow", "providers", "list").stdout
 

@@ -1,13 +1,14 @@
 """Submitting the windows job to YARN, its driver in the cluster."""
 
+import sys
 from importlib.resources import files
 
 from logpipe import settings
 from logpipe.settings import PROJECT_DIR
 
 _JOB = str(PROJECT_DIR / "spark_jobs" / "stream_windows.py")
-# The nodes hold the project and its environment at the same place as Airflow's machine.
-_PYTHON = str(PROJECT_DIR / ".venv" / "bin" / "python")
+# The nodes have Python's environment where Airflow's machine has it, and this project.
+_PYTHON = sys.executable
 _CONNECTOR_JARS = "local:" + str(PROJECT_DIR / "build" / "jars" / "spark") + "/*"
 _EXECUTORS, _EXECUTOR_CORES = 1, 2
 # Where YARN asks who it is: what driver and executors say, or leave on a disk, is for them only.
@@ -24,11 +25,9 @@ def submit(application: str, spark_conn_id: str) -> None:
 
     Raises:
         AirflowException: spark-submit fails.
-        SettingsError: this is no checkout.
     """
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
-    settings.must_be_checkout("To submit the windows job to YARN, with its connector's jars,")
     conf = settings.load()
     SparkSubmitHook(
         conn_id=spark_conn_id,

@@ -18,6 +18,8 @@ IN_CONTAINERS = Settings.model_construct()
 MOUNTED = "/run/secrets"
 KAFKA_FOLDER = "kafka"  # beside the other secrets: authority, brokers' keys, roles' passwords
 ADDRESS_KEYS = "address_keys"
+ALERTS = "alerts.toml"
+_NOTIFIERS = "AIRFLOW_CONN_"  # what Airflow itself takes connections from an environment by
 CONTAINER_UID = 1000  # of the images where they are built by root
 
 
@@ -31,10 +33,17 @@ def protocol(*, secure: bool) -> SecurityProtocol:
     return "SASL_SSL" if secure else "PLAINTEXT"
 
 
-def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
+def write_secrets(layout: Layout, folder: Path, *, secure: bool, alerts: str = "") -> None:
     """Write the files that the compose file mounts; values that exist already stay as they are.
 
-    The authority's own key is among them, and in no container.
+    The authority's own key is among them, and in no container. Connections of notifiers are those of this
+    process's environment.
+
+    Args:
+        layout: the cluster's.
+        folder: for the files.
+        secure: whether Kafka asks who one is.
+        alerts: the user's own rules of alerts.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     access = folder / KAFKA_FOLDER
@@ -55,6 +64,8 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
     page = {
         name: known[name] for name in ("process_host_password", "page_password", "airflow_admin_password")
     }
+    found = cluster_connections(known, kafka)
+    notifiers = _notifiers()
     files = {
         "kafka_cluster_id": known["kafka_cluster_id"],
         "postgres_password": known["postgres_password"],
@@ -66,15 +77,29 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
         "secrets.json": json.dumps(layout.secrets()),
         "edge_secrets": json.dumps(edge),
         "page_secrets": json.dumps(page),
-        "connections.json": json.dumps(cluster_connections(known, kafka), indent=1),
+        "connections.json": json.dumps(found | notifiers, indent=1),
+        "page_connections.json": json.dumps({"page_default": found["page_default"]} | notifiers),
     }
     for name, text in files.items():
         write_private(folder / name, text)
+    rules = folder / ALERTS
+    rules.touch(mode=0o600)
+    if rules.read_text() != alerts:
+        rules.write_text(alerts)  # in its place: containers that run read this very file again
     AddressKeys(folder / ADDRESS_KEYS).current()
     if os.getuid() == 0:
-        written = map(folder.joinpath, (*files, ADDRESS_KEYS))
+        written = map(folder.joinpath, (*files, ADDRESS_KEYS, ALERTS))
         for path in {*written, *access.iterdir()} - {authority[0]}:
             os.chown(path, CONTAINER_UID, CONTAINER_UID)
+
+
+def _notifiers() -> dict[str, object]:
+    """Connections of the environment, as Airflow's file of connections takes them."""
+    return {
+        name.removeprefix(_NOTIFIERS).lower(): json.loads(text) if text.startswith("{") else text
+        for name, text in os.environ.items()
+        if name.startswith(_NOTIFIERS)
+    }
 
 
 def _known(layout: Layout, path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from logpipe.alerts import rules as alert_rules
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import Compose, ComposeError
 from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, protocol, write_secrets
@@ -169,11 +170,11 @@ class Cluster:
 
         Raises:
             LayoutError: the cluster's folder is not this version's, or not this project's.
-            ComposeError, ClusterError: a service does not start.
+            ComposeError, ClusterError: a service does not start, or the rules of alerts cannot work.
         """
         self.check()
         self.layout.claim(self.settings.topic)
-        write_secrets(self.layout, self.secrets_dir, secure=self.settings.secure)
+        write_secrets(self.layout, self.secrets_dir, secure=self.settings.secure, alerts=self._alerts())
         self.build(progress)
         began = time.monotonic()
         services = self.compose.services()
@@ -183,6 +184,17 @@ class Cluster:
             starting = pool.submit(self.compose.do, "up", "--detach", "--no-build", log=self._log("up"))
             self._await_ready(services, starting, progress, began)
             starting.result()
+
+    def _alerts(self) -> str:
+        """The user's own rules of alerts, which work; empty: there are none."""
+        if not self.settings.alerts_file:
+            return ""
+        own = Path(self.settings.alerts_file)
+        try:
+            alert_rules.load(own)
+        except alert_rules.RulesError as error:
+            raise ClusterError(str(error)) from None
+        return own.read_text()
 
     def _await_ready(
         self, services: list[str], starting: "Future[str]", progress: StartProgress, began: float

@@ -32,7 +32,6 @@ from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplayRecord
-from logpipe.replayer.sums import KEEP_DAYS
 from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.replayer.topic import partition_count, still_has
 from logpipe.settings import Settings
@@ -611,21 +610,23 @@ class Engine:
                     self._stopped[follow_id] = folded = stopped.with_folded(own)
                     self.save_follow(folded)
 
-    def drop_formats(self, oldest_lines_s: float | None, drop: Callable[[str], None]) -> None:
+    def drop_formats(self, since_s: float, drop: Callable[[str], None]) -> None:
         """Drop the formats that nobody can need: no record, no file on HDFS and no topic has lines of theirs.
 
         Args:
-            oldest_lines_s: since when HDFS may hold lines, seconds since 1970; None: it holds none.
+            since_s: those of what ended before are needless, Unix time.
             drop: deletes the entry of a prefix.
         """
-        kept_s = max(KEEP_DAYS * 86400, self.settings.topic_retention_hours * 3600)
-        before = min(time.time() - kept_s, oldest_lines_s or float("inf"))
         with self._lock:
             known = [*self._stopped.values(), *(each.follow for each in self._logs.values())]
         for follow in known:
             has_records = {prefix_of(one.spec.replay_id) for one in self.records(follow.follow_id)}
             for prefix, ended_at in follow.spent.items():
-                if ended_at < before and prefix not in has_records and self._retire(follow.follow_id, prefix):
+                if (
+                    ended_at < since_s
+                    and prefix not in has_records
+                    and self._retire(follow.follow_id, prefix)
+                ):
                     drop(prefix)
                     self._forget_format(follow.follow_id, prefix)
 
