@@ -52,8 +52,9 @@ def test_addresses_of_a_followed_log_are_treated_in_each_of_its_files(
 def test_a_followed_line_whose_hash_makes_it_too_long_is_set_aside(
     follower: Follower, tmp_path: Path
 ) -> None:
-    line = b"::1 - - [01/Aug/1995:00:00:01 -0400] "
-    grown, lines = line.ljust(MAX_LINE_BYTES, b"x"), [line + b"%d" % n for n in range(300)]
+    begin = b'::1 - - [01/Aug/1995:00:00:01 -0400] "GET /'
+    lines = [begin + b'%d HTTP/1.0" 200 7' % number for number in range(300)]
+    grown = begin.ljust(MAX_LINE_BYTES, b"x")
     log = tmp_path / "hashed.log"
     log.write_bytes(b"".join(each + b"\n" for each in (*lines[:100], grown, *lines[100:200], grown)))
     follow_id = follower.follow(log, start="start", format="combined", addresses="hash")["follow_id"]
@@ -63,7 +64,7 @@ def test_a_followed_line_whose_hash_makes_it_too_long_is_set_aside(
     follower.wait_for(follow_id, 300)
     records = follower.records(follow_id)
     assert [place(one)[1] for one in records] == [n for n in range(1, 303) if n not in (101, 202)]
-    assert [one.value.split(b"] ", 1)[1] for one in records] == [b"%d" % n for n in range(300)]
+    assert [one.value.split(b" ", 1)[1] for one in records] == [line.split(b" ", 1)[1] for line in lines]
     letters = follower.replayer.state_dir / "dead_letters" / f"{follow_id}.g1.jsonl"
     kept = [json.loads(letter) for letter in letters.read_text().splitlines()]
     assert [(letter["line_number"], letter["length_bytes"]) for letter in kept] == [
