@@ -66,11 +66,10 @@ def test_no_container_runs_as_root(cluster: ClusterUnderTest) -> None:
 
 
 def test_the_namenodes_edits_are_merged_into_an_image(cluster: ClusterUnderTest) -> None:
-    page = "http://checkpoints:9868/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo"
+    page = "https://checkpoints:9868/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo"
 
     def merged_at_ms() -> int:
-        answer = cluster.docker("exec", cluster.container("checkpoints"), "curl", "-fsS", page)
-        return int(json.loads(answer)["beans"][0]["LastCheckpointTime"])
+        return int(json.loads(cluster.asks("checkpoints", page))["beans"][0]["LastCheckpointTime"])
 
     wait_until(lambda: merged_at_ms() > 0, 180, 2.0)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -188,12 +189,17 @@ class ClusterUnderTest:
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 
+    def asks(self, service: str, url: str, *options: str) -> str:
+        """What a page of HDFS's or YARN's answers a container that proves who it is."""
+        proof = "export KRB5_CLIENT_KTNAME=/tmp/.keytab KRB5CCNAME=FILE:/tmp/.tickets; exec"
+        curl = f"{proof} curl -fsS --negotiate -u : --cacert /run/secrets/ca.pem"
+        return self.execute(service, shlex.join(["sh", "-c", f'{curl} "$@"', "curl", *options, url]))
+
     def driver(self) -> tuple[str, str]:
         """The NodeManager that hosts the Spark driver, and the driver's YARN container."""
-        page = self.docker(
-            "exec", self.container("airflow-triggerer"), "curl", "-fs",
-            "http://resourcemanager:8088/ws/v1/cluster/apps?states=RUNNING",
-        )  # fmt: skip
+        page = self.asks(
+            "airflow-triggerer", "https://resourcemanager:8088/ws/v1/cluster/apps?states=RUNNING"
+        )
         logs = next(app["amContainerLogs"] for app in json.loads(page)["apps"]["app"])
         found = re.search(r"//(\w+):\d+/node/containerlogs/(\w+)/", logs)
         assert found, logs

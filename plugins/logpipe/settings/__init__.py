@@ -528,6 +528,11 @@ class Settings(BaseSettings):
         return int(getattr(self, name))
 
     @property
+    def hadoop_scheme(self) -> str:
+        """How the pages of HDFS and YARN are asked: all of them as WebHDFS is."""
+        return "https" if self.webhdfs_url.startswith("https:") else "http"
+
+    @property
     def bind_address(self) -> str:
         """What a server listens on: loopback by its number where that is the host, or else the host."""
         return "127.0.0.1" if self.host == "localhost" else self.host

@@ -13,8 +13,9 @@ import psutil
 
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import Compose, ComposeError
-from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, protocol, write_secrets
+from logpipe.hosts.cluster.credentials import container_uid, in_containers, protocol, write_secrets
 from logpipe.hosts.configuration import write_cluster
+from logpipe.hosts.kerberos_roles import client_environment
 from logpipe.hosts.layout import BUILD_DIR, CLUSTER_FOLDER, Layout
 from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
 from logpipe.hosts.services import EDGE_HOSTS
@@ -99,6 +100,7 @@ class Cluster:
                 "LOGPIPE_AIRFLOW_PORT": str(settings.airflow_port),
                 "LOGPIPE_TOPIC_PARTITIONS": str(settings.topic_partitions),
                 "LOGPIPE_ROLL_INTERVAL_S": str(settings.roll_interval_s),
+                **client_environment(secure=settings.secure),
             },
         )
 
@@ -149,7 +151,7 @@ class Cluster:
             shutil.copyfile(path, folder / path.name)
         write_cluster(folder.parent / "conf", secure=self.settings.secure)
         check = folder.parent / "check"
-        check.write_text(check_script(IN_CONTAINERS))
+        check.write_text(check_script(in_containers(secure=self.settings.secure)))
         check.chmod(0o755)
 
     def _log(self, name: str) -> Path:
