@@ -95,6 +95,36 @@ def test_a_log_is_followed_on_every_edge_host(cluster: ClusterUnderTest) -> None
     assert (account["lost"], account["doubled"], account["unknown"]) == (0, 0, 0)
 
 
+def test_what_runs_goes_on_without_the_kdc(
+    cluster: ClusterUnderTest, long_form: None, tmp_path: Path
+) -> None:
+    """Agent 2 brings lines to HDFS, and the windows job commits, by the tickets and tokens that they have."""
+    home = "https://namenode:9870/webhdfs/v1/user/bigdata"
+
+    def arrived() -> dict[str, int]:
+        pages = {name: f"{home}/apache_logs{name}?op=GETCONTENTSUMMARY" for name in ("", "_windows")}
+        found = {name: json.loads(cluster.asks("edge1", page)) for name, page in pages.items()}
+        return {name: answer["ContentSummary"]["fileCount"] for name, answer in found.items()}
+
+    before = cluster.account()["source"]
+    replay = cluster.begin_replay(tmp_path / "output", "speed:400")
+    try:
+        wait_until(lambda: replay.lines() >= IN_FLIGHT_LINES, 300, "lines in flight", 1.0)
+        cluster.kill("kdc")
+        first = arrived()
+        for name, files in first.items():
+            wait_until(lambda name=name, files=files: arrived()[name] > files + 1, 120, f"files {name}", 1.0)  # type: ignore[misc]
+        assert replay.lines() < LINES, "all was sent before"
+        cluster.mend()
+        _, text = replay.end()
+    finally:
+        cluster.mend()
+    assert "✓ hdfs_partition" in text, text
+    after = cluster.account()
+    assert after["source"] == before + LINES
+    assert (after["lost"], after["doubled"]) == (0, 0), after
+
+
 @pytest.mark.parametrize("case", FAULTS)
 def test_fault(cluster: ClusterUnderTest, case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Replay, hit, wait until the run has ended, mend, account for every line."""
