@@ -119,14 +119,14 @@ def test_hdfs_and_yarn_believe_nobody(cluster: ClusterUnderTest, service: str, p
     assert shell(cluster, service, f"curl -fs '{unencrypted}' || echo refused") == "refused"
 
 
-def test_an_application_is_submitted_by_who_proves_who_it_is(cluster: ClusterUnderTest) -> None:
+def test_yarns_own_protocol_believes_nobody(cluster: ClusterUnderTest) -> None:
     """YARN's own client, from where it is reached and its jars are, with another configuration."""
-    list_them = (
+    ask = (
         "java -cp '/opt/logpipe/conf/hadoop:/opt/logpipe/build/jars/yarn/*' "
-        "org.apache.hadoop.yarn.client.cli.ApplicationCLI -Dhadoop.security.authentication=simple "
-        "-Dyarn.resourcemanager.connect.max-wait.ms=1 application -list 2>&1 || true"
+        "org.apache.hadoop.yarn.client.cli.NodeCLI -Dhadoop.security.authentication=simple "
+        "-Dyarn.resourcemanager.connect.max-wait.ms=1000 -list 2>&1 || true"
     )
-    assert "SIMPLE authentication is not enabled" in shell(cluster, "nodemanager1", list_them)
+    assert "cannot authenticate via:[TOKEN, KERBEROS]" in shell(cluster, "nodemanager1", ask)
 
 
 def test_as_a_role_a_container_does_on_hdfs_what_its_user_may(cluster: ClusterUnderTest) -> None:

@@ -128,8 +128,8 @@ class ClusterUnderTest:
         return self.docker("exec", self.container(service), "sh", "-ec", script)
 
     def container(self, service: str) -> str:
-        """Id of a service's container."""
-        return self.docker("ps", "--all", "--quiet", *self._labels(service))
+        """Id of a service's container; a NodeManager is known by its id to YARN."""
+        return self.docker("ps", "--all", "--quiet", *self._labels(service)) or service
 
     def _labels(self, service: str = "") -> list[str]:
         labels = [f"com.docker.compose.project={self.project}"]
