@@ -54,6 +54,7 @@ def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         "LOGPIPE_STATE_DIR": str(tmp_path_factory.mktemp("cluster") / "state"),
         "LOGPIPE_AIRFLOW_PORT": str(free_port()),
         "LOGPIPE_ROLL_INTERVAL_S": "10",
+        "LOGPIPE_SECURE_HADOOP": os.environ.get("LOGPIPE_SECURE_HADOOP", "0"),
         "LOGPIPE_FILE_ROOTS": "/tmp",  # the only folder that an edge host's container may write
     }  # fmt: skip
     under_test = ClusterUnderTest(environment)
@@ -63,6 +64,12 @@ def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     finally:
         under_test.command("clean", check=False)
     assert not under_test.container_ids(), "containers are left behind"
+
+
+@pytest.fixture
+def kerberos(cluster: ClusterUnderTest) -> None:
+    if not cluster.has_kerberos:
+        pytest.skip("HDFS and YARN ask nobody: LOGPIPE_SECURE_HADOOP=1")
 
 
 @pytest.fixture

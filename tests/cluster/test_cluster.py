@@ -95,6 +95,7 @@ def test_a_log_is_followed_on_every_edge_host(cluster: ClusterUnderTest) -> None
     assert (account["lost"], account["doubled"], account["unknown"]) == (0, 0, 0)
 
 
+@pytest.mark.usefixtures("kerberos")
 def test_what_runs_goes_on_without_the_kdc(
     cluster: ClusterUnderTest, long_form: None, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_container_reaches_nobody_else(cluster: ClusterUnderTest, service: str
         assert shell(cluster, service, connect) == "not", address
 
 
+@pytest.mark.usefixtures("kerberos")
 @pytest.mark.parametrize("service", PRINCIPALS)
 def test_a_container_has_the_keys_of_its_role(cluster: ClusterUnderTest, service: str) -> None:
     rows = shell(cluster, service, "klist -k /tmp/.keytab").splitlines()[3:]
@@ -97,6 +98,7 @@ def test_a_container_has_the_keys_of_its_role(cluster: ClusterUnderTest, service
     assert len(shell(cluster, service, "ls /run/secrets/*.kerberos").split()) == 1
 
 
+@pytest.mark.usefixtures("kerberos")
 @pytest.mark.parametrize(
     ("service", "page"),
     [
@@ -119,6 +121,7 @@ def test_hdfs_and_yarn_believe_nobody(cluster: ClusterUnderTest, service: str, p
     assert shell(cluster, service, f"curl -fs '{unencrypted}' || echo refused") == "refused"
 
 
+@pytest.mark.usefixtures("kerberos")
 def test_yarns_own_protocol_believes_nobody(cluster: ClusterUnderTest) -> None:
     """YARN's own client, from where it is reached and its jars are, with another configuration."""
     ask = (
@@ -129,6 +132,7 @@ def test_yarns_own_protocol_believes_nobody(cluster: ClusterUnderTest) -> None:
     assert "cannot authenticate via:[TOKEN, KERBEROS]" in shell(cluster, "nodemanager1", ask)
 
 
+@pytest.mark.usefixtures("kerberos")
 def test_as_a_role_a_container_does_on_hdfs_what_its_user_may(cluster: ClusterUnderTest) -> None:
     home = f"{NAMENODE}/webhdfs/v1/user/bigdata"
     assert "apache_logs" in cluster.asks("edge1", f"{home}?op=LISTSTATUS")

@@ -93,9 +93,9 @@ def test_a_container_has_the_keys_of_its_role_and_the_kdc_all():
         assert f"{host}.pem" in SERVICES[host]["secrets"]
 
 
-def test_what_the_compose_file_says_by_default_is_what_a_secured_start_says():
+def test_what_the_compose_file_says_by_default_is_what_a_start_without_kerberos_says():
     text = COMPOSE_FILE.read_text()
-    for name, value in kerberos_roles.client_environment(secure=True).items():
+    for name, value in kerberos_roles.client_environment(secure=False).items():
         assert re.search(rf"\$\{{{name}:?-{re.escape(value)}\}}", text), name
     assert kerberos_roles.KEYTAB in (DOCKER_DIR / "bin" / "role").read_text()
 
@@ -128,9 +128,9 @@ def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     def files():
         return {path for path in folder.rglob("*") if path.is_file()}
 
-    write_secrets(layout, folder, secure=True)
+    write_secrets(layout, folder, secure=True, has_kerberos=True)
     first = {path.name: path.read_text() for path in files()}
-    write_secrets(layout, folder, secure=True)
+    write_secrets(layout, folder, secure=True, has_kerberos=True)
     assert {path.name: path.read_text() for path in files()} == first
     assert {stat.S_IMODE(path.stat().st_mode) for path in files()} == {0o600}
     extra = json.loads(first["connections.json"])["kafka_default"]["extra"]
@@ -139,7 +139,7 @@ def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     ways = json.loads(first["connections.json"])
     assert ways["yarn_default"]["schema"] == "https"
     assert ways["webhdfs_default"]["extra"] == {"use_ssl": True}
-    write_secrets(layout, folder, secure=False)
+    write_secrets(layout, folder, secure=False, has_kerberos=False)
     connections = json.loads((folder / "connections.json").read_text())
     assert connections["yarn_default"]["schema"] == "http"
     assert "extra" not in connections["webhdfs_default"]

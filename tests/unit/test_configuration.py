@@ -78,7 +78,7 @@ def test_the_topics_share_of_the_disk_is_parted_among_its_partitions(current):
 
 
 def test_the_clusters_configurations_hold_no_secret_and_survive_a_broker(tmp_path):
-    write_cluster(tmp_path, secure=True)
+    write_cluster(tmp_path, secure=True, has_kerberos=True)
     kafka = properties((tmp_path / KAFKA).read_text())
     assert kafka["min.insync.replicas"] == "2"
     assert kafka["default.replication.factor"] == "3"
@@ -91,11 +91,11 @@ def test_the_clusters_configurations_hold_no_secret_and_survive_a_broker(tmp_pat
 
 
 def test_the_cluster_asks_for_kerberos_unless_nobody_is_to_ask(tmp_path):
-    write_cluster(tmp_path, secure=True)
+    write_cluster(tmp_path, secure=True, has_kerberos=True)
     root = ElementTree.parse(tmp_path / "hadoop/security.xml").getroot()
     found = {row.findtext("name"): row.findtext("value") for row in root}
     assert found["hadoop.security.authentication"] == "kerberos"
     assert found["dfs.namenode.kerberos.principal"] == "nn/namenode@LOGPIPE"
     assert found["dfs.web.authentication.kerberos.principal"] == "HTTP/${env.HOSTNAME}@LOGPIPE"
-    write_cluster(tmp_path, secure=False)
+    write_cluster(tmp_path, secure=True, has_kerberos=False)
     assert not set(SECURITY) & {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.xml")}

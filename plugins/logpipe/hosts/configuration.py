@@ -232,10 +232,10 @@ CLUSTER_SECURITY: dict[str, object] = {
 }
 
 
-def write_cluster(folder: Path, *, secure: bool) -> None:
+def write_cluster(folder: Path, *, secure: bool, has_kerberos: bool) -> None:
     """Write the configurations of the cluster's containers, for any user to read; none holds a secret."""
     values = CLUSTER_VALUES | kerberos_roles.CLUSTER_VALUES | (CLUSTER_SECURITY if secure else {})
-    templates = (KAFKA, *HADOOP, AIRFLOW, *REALM, *(SECURITY if secure else ()))
+    templates = (KAFKA, *HADOOP, AIRFLOW, *REALM, *(SECURITY if has_kerberos else ()))
     texts = {template: filled(template, values) for template in templates}
     texts[KAFKA] += filled(KAFKA_SECURITY, values) if secure else ""
     shutil.rmtree(folder, ignore_errors=True)

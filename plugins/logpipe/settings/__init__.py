@@ -262,6 +262,10 @@ class Settings(BaseSettings):
         True,
         description="Whether the cluster's containers ask each other who they are; 0: to look for a fault",
     )
+    secure_hadoop: bool = Field(
+        False,
+        description="Whether the cluster's HDFS and YARN ask for Kerberos, where `LOGPIPE_SECURE` is on",
+    )
 
     # Replay
     replays_on: Literal["host", "hdfs"] = Field(
@@ -526,6 +530,11 @@ class Settings(BaseSettings):
         if agent and name not in type(self).model_fields:
             return self.agent2_metrics_port + int(agent[1]) - 2
         return int(getattr(self, name))
+
+    @property
+    def has_kerberos(self) -> bool:
+        """Whether the cluster's HDFS and YARN ask for a proof."""
+        return self.secure and self.secure_hadoop
 
     @property
     def hadoop_scheme(self) -> str:

@@ -31,12 +31,12 @@ def protocol(*, secure: bool) -> SecurityProtocol:
     return "SASL_SSL" if secure else "PLAINTEXT"
 
 
-def in_containers(*, secure: bool) -> Settings:
+def in_containers(*, has_kerberos: bool) -> Settings:
     """The settings as far as they say how HDFS and YARN are asked there."""
-    return IN_CONTAINERS.model_copy(update={"webhdfs_url": kerberos_roles.webhdfs_url(secure=secure)})
+    return IN_CONTAINERS.model_copy(update={"webhdfs_url": kerberos_roles.webhdfs_url(secure=has_kerberos)})
 
 
-def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
+def write_secrets(layout: Layout, folder: Path, *, secure: bool, has_kerberos: bool) -> None:
     """Write the files that the compose file mounts; values that exist already stay as they are.
 
     The authority's own key is among them, and in no container.
@@ -49,7 +49,7 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool) -> None:
     for host in (database_host, *kerberos_roles.WEB_HOSTS):
         certificates.server(access / f"{host}.pem", host, (host,), *authority)
     kerberos_roles.make_passwords(access)
-    inside = in_containers(secure=secure).model_copy(
+    inside = in_containers(has_kerberos=has_kerberos).model_copy(
         update={
             "kafka_security_protocol": protocol(secure=secure),
             "kafka_password_file": f"{access}/{{role}}.password",

@@ -100,7 +100,7 @@ class Cluster:
                 "LOGPIPE_AIRFLOW_PORT": str(settings.airflow_port),
                 "LOGPIPE_TOPIC_PARTITIONS": str(settings.topic_partitions),
                 "LOGPIPE_ROLL_INTERVAL_S": str(settings.roll_interval_s),
-                **client_environment(secure=settings.secure),
+                **client_environment(secure=settings.has_kerberos),
             },
         )
 
@@ -149,9 +149,11 @@ class Cluster:
         (folder / ".keep").touch()
         for path in CERTIFICATES.glob("*.crt"):
             shutil.copyfile(path, folder / path.name)
-        write_cluster(folder.parent / "conf", secure=self.settings.secure)
+        write_cluster(
+            folder.parent / "conf", secure=self.settings.secure, has_kerberos=self.settings.has_kerberos
+        )
         check = folder.parent / "check"
-        check.write_text(check_script(in_containers(secure=self.settings.secure)))
+        check.write_text(check_script(in_containers(has_kerberos=self.settings.has_kerberos)))
         check.chmod(0o755)
 
     def _log(self, name: str) -> Path:
@@ -175,7 +177,12 @@ class Cluster:
         """
         self.check()
         self.layout.claim(self.settings.topic)
-        write_secrets(self.layout, self.secrets_dir, secure=self.settings.secure)
+        write_secrets(
+            self.layout,
+            self.secrets_dir,
+            secure=self.settings.secure,
+            has_kerberos=self.settings.has_kerberos,
+        )
         self.build(progress)
         began = time.monotonic()
         services = self.compose.services()
