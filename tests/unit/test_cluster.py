@@ -227,9 +227,11 @@ def test_the_check_is_shell_that_says_whether_a_service_does_its_work(tmp_path):
 
 def test_hadoops_pages_are_asked_with_a_proof_where_they_want_one():
     secured = check_script(IN_CONTAINERS.model_copy(update={"webhdfs_url": "https://namenode:9870"}))
-    asked = [line for line in secured.splitlines() if "namenode:9870" in line or "$HOSTNAME:80" in line]
-    assert len(asked) == 3
-    assert all("--negotiate -u : --cacert" in line and "http:" not in line for line in asked)
+    cases = {line.split(")")[0].strip(): line for line in secured.splitlines() if line.startswith("  ")}
+    for name in ("namenode", "datanode", "checkpoints", "resourcemanager", "nodemanager"):
+        assert "--negotiate -u : --cacert" in cases[name]
+        assert "http:" not in cases[name]
+    assert secured.count("--negotiate") == 6
     assert "--negotiate" not in check_script(IN_CONTAINERS)
 
 
