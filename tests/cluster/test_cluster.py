@@ -66,11 +66,10 @@ def test_no_container_runs_as_root(cluster: ClusterUnderTest) -> None:
 
 
 def test_the_namenodes_edits_are_merged_into_an_image(cluster: ClusterUnderTest) -> None:
-    page = "http://checkpoints:9868/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo"
+    page = "https://checkpoints:9868/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo"
 
     def merged_at_ms() -> int:
-        answer = cluster.docker("exec", cluster.container("checkpoints"), "curl", "-fsS", page)
-        return int(json.loads(answer)["beans"][0]["LastCheckpointTime"])
+        return int(json.loads(cluster.asks("checkpoints", page))["beans"][0]["LastCheckpointTime"])
 
     wait_until(lambda: merged_at_ms() > 0, 180, 2.0)
 
@@ -94,6 +93,37 @@ def test_a_log_is_followed_on_every_edge_host(cluster: ClusterUnderTest) -> None
         cluster.command("unfollow", "--", log)
     account = cluster.account()
     assert (account["lost"], account["doubled"], account["unknown"]) == (0, 0, 0)
+
+
+@pytest.mark.usefixtures("kerberos")
+def test_what_runs_goes_on_without_the_kdc(
+    cluster: ClusterUnderTest, long_form: None, tmp_path: Path
+) -> None:
+    """Agent 2 brings lines to HDFS, and the windows job commits, by the tickets and tokens that they have."""
+    home = "https://namenode:9870/webhdfs/v1/user/bigdata"
+
+    def arrived() -> dict[str, int]:
+        pages = {name: f"{home}/apache_logs{name}?op=GETCONTENTSUMMARY" for name in ("", "_windows")}
+        found = {name: json.loads(cluster.asks("edge1", page)) for name, page in pages.items()}
+        return {name: answer["ContentSummary"]["fileCount"] for name, answer in found.items()}
+
+    before = cluster.account()["source"]
+    replay = cluster.begin_replay(tmp_path / "output", "speed:400")
+    try:
+        wait_until(lambda: replay.lines() >= IN_FLIGHT_LINES, 300, "lines in flight", 1.0)
+        cluster.kill("kdc")
+        first = arrived()
+        for name, files in first.items():
+            wait_until(lambda name=name, files=files: arrived()[name] > files + 1, 120, f"files {name}", 1.0)  # type: ignore[misc]
+        assert replay.lines() < LINES, "all was sent before"
+        cluster.mend()
+        _, text = replay.end()
+    finally:
+        cluster.mend()
+    assert "✓ hdfs_partition" in text, text
+    after = cluster.account()
+    assert after["source"] == before + LINES
+    assert (after["lost"], after["doubled"]) == (0, 0), after
 
 
 @pytest.mark.parametrize("case", FAULTS)

@@ -33,12 +33,23 @@ LOGINS = {
     "resourcemanager": set(),
     "postgres": set(),
 }
+# Who a container is to HDFS and YARN, by the keys that it has.
+PRINCIPALS = {
+    "edge1": ["bigdata/edge"],
+    "page": ["bigdata/page"],
+    "airflow-triggerer": ["bigdata/airflow"],
+    "namenode": ["nn/namenode", "HTTP/namenode", "HTTP/checkpoints"],
+    "datanode1": ["dn/datanode", *(f"HTTP/datanode{number}" for number in (1, 2, 3))],
+    "resourcemanager": ["rm/resourcemanager", "HTTP/resourcemanager"],
+    "nodemanager1": ["nm/nodemanager", "HTTP/nodemanager1", "HTTP/nodemanager2"],
+}
+NAMENODE, YARN = "https://namenode:9870", "https://resourcemanager:8088"
 # From each, what it has no business with.
 OUT_OF_REACH = {
     "edge1": ("postgres:5432", "resourcemanager:8088"),
     "page": ("postgres:5432", "resourcemanager:8088"),
     "nodemanager1": ("postgres:5432", "edge1:9001", "edge1:9010", "airflow-api-server:8080"),
-    "ftp": ("kafka1:9092", "kafka1:9093", "namenode:9000", "postgres:5432", "resourcemanager:8088"),
+    "ftp": ("kafka1:9092", "kafka1:9093", "kdc:1088", "namenode:9000", "postgres:5432"),
     "datanode1": ("kafka1:9092", "postgres:5432", "edge1:9001", "resourcemanager:8088"),
     "namenode": ("kafka1:9092", "postgres:5432", "edge1:9001"),
     "kafka1": ("namenode:9000", "postgres:5432", "edge1:9001", "resourcemanager:8088"),
@@ -76,6 +87,61 @@ def test_a_container_reaches_nobody_else(cluster: ClusterUnderTest, service: str
             f"timeout 3 bash -c 'exec 3<> /dev/tcp/{host}/{port}' 2> /dev/null && echo reached || echo not"
         )
         assert shell(cluster, service, connect) == "not", address
+
+
+@pytest.mark.usefixtures("kerberos")
+@pytest.mark.parametrize("service", PRINCIPALS)
+def test_a_container_has_the_keys_of_its_role(cluster: ClusterUnderTest, service: str) -> None:
+    rows = shell(cluster, service, "klist -k /tmp/.keytab").splitlines()[3:]
+    assert [row.split()[1].removesuffix("@LOGPIPE") for row in rows] == PRINCIPALS[service]
+    assert shell(cluster, service, "stat -c '%a %U' /tmp/.keytab") == "600 logpipe"
+    assert len(shell(cluster, service, "ls /run/secrets/*.kerberos").split()) == 1
+
+
+@pytest.mark.usefixtures("kerberos")
+@pytest.mark.parametrize(
+    ("service", "page"),
+    [
+        ("edge1", f"{NAMENODE}/webhdfs/v1/user/bigdata?op=LISTSTATUS"),
+        ("edge1", f"{NAMENODE}/webhdfs/v1/user/bigdata?op=LISTSTATUS&user.name=hdfs"),
+        ("edge1", f"{NAMENODE}/webhdfs/v1/user/bigdata?op=LISTSTATUS&user.name=nn"),
+        ("edge1", f"{NAMENODE}/jmx"),
+        ("edge1", "https://datanode1:9864/jmx"),
+        ("checkpoints", "https://checkpoints:9868/jmx"),
+        ("nodemanager1", f"{YARN}/ws/v1/cluster/apps?user.name=hdfs"),
+        ("nodemanager1", f"{YARN}/ws/v1/cluster/apps/new-application?user.name=rm"),
+        ("nodemanager1", "https://nodemanager2:8042/ws/v1/node/info"),
+    ],
+)
+def test_hdfs_and_yarn_believe_nobody(cluster: ClusterUnderTest, service: str, page: str) -> None:
+    post = "-X POST" if "new-application" in page else ""
+    ask = f"curl -sS -o /dev/null -w '%{{http_code}}' --cacert /run/secrets/ca.pem {post} '{page}'"
+    assert shell(cluster, service, ask) == "401"
+    unencrypted = page.replace("https:", "http:")
+    assert shell(cluster, service, f"curl -fs '{unencrypted}' || echo refused") == "refused"
+
+
+@pytest.mark.usefixtures("kerberos")
+def test_yarns_own_protocol_believes_nobody(cluster: ClusterUnderTest) -> None:
+    """YARN's own client, from where it is reached and its jars are, with another configuration."""
+    ask = (
+        "java -cp '/opt/logpipe/conf/hadoop:/opt/logpipe/build/jars/yarn/*' "
+        "org.apache.hadoop.yarn.client.cli.NodeCLI -Dhadoop.security.authentication=simple "
+        "-Dyarn.resourcemanager.connect.max-wait.ms=1000 -list 2>&1 || true"
+    )
+    assert "cannot authenticate via:[TOKEN, KERBEROS]" in shell(cluster, "nodemanager1", ask)
+
+
+@pytest.mark.usefixtures("kerberos")
+def test_as_a_role_a_container_does_on_hdfs_what_its_user_may(cluster: ClusterUnderTest) -> None:
+    home = f"{NAMENODE}/webhdfs/v1/user/bigdata"
+    assert "apache_logs" in cluster.asks("edge1", f"{home}?op=LISTSTATUS")
+    code = ["-w", "%{http_code}", "-o", "/dev/null", "--no-fail"]
+    header = ["-H", "X-XSRF-HEADER: test", "-X"]
+    assert cluster.asks("datanode1", f"{home}?op=LISTSTATUS", *code) == "403"
+    delete, make = "user?op=DELETE&recursive=true", "elsewhere?op=MKDIRS"
+    assert cluster.asks("edge1", f"{NAMENODE}/webhdfs/v1/{delete}", *code, *header, "DELETE") == "403"
+    assert cluster.asks("edge1", f"{NAMENODE}/webhdfs/v1/{make}", *code, *header, "PUT") == "403"
 
 
 def test_controllers_let_no_program_in(cluster: ClusterUnderTest) -> None:

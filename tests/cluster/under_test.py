@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class ClusterUnderTest:
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self.project = environment["LOGPIPE_CLUSTER_NAME"]
+        self.has_kerberos = environment.get("LOGPIPE_SECURE_HADOOP") == "1"
         self._cut_off: dict[str, str] = {}
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -138,8 +140,8 @@ class ClusterUnderTest:
         return self.docker("exec", self.container(service), "sh", "-ec", script)
 
     def container(self, service: str) -> str:
-        """Id of a service's container."""
-        return self.docker("ps", "--all", "--quiet", *self._labels(service))
+        """Id of a service's container; a NodeManager is known by its id to YARN."""
+        return self.docker("ps", "--all", "--quiet", *self._labels(service)) or service
 
     def _labels(self, service: str = "") -> list[str]:
         labels = [f"com.docker.compose.project={self.project}"]
@@ -199,12 +201,19 @@ class ClusterUnderTest:
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 
+    def asks(self, service: str, url: str, *options: str) -> str:
+        """What a page of HDFS's or YARN's answers a container that proves who it is, where that is asked."""
+        if not self.has_kerberos:
+            url = url.replace("https:", "http:")
+        proof = "export KRB5_CLIENT_KTNAME=/tmp/.keytab KRB5CCNAME=FILE:/tmp/.tickets; exec"
+        curl = f"{proof} curl -fsS --negotiate -u : --cacert /run/secrets/ca.pem"
+        return self.execute(service, shlex.join(["sh", "-c", f'{curl} "$@"', "curl", *options, url]))
+
     def driver(self) -> tuple[str, str]:
         """The NodeManager that hosts the Spark driver, and the driver's YARN container."""
-        page = self.docker(
-            "exec", self.container("airflow-triggerer"), "curl", "-fs",
-            "http://resourcemanager:8088/ws/v1/cluster/apps?states=RUNNING",
-        )  # fmt: skip
+        page = self.asks(
+            "airflow-triggerer", "https://resourcemanager:8088/ws/v1/cluster/apps?states=RUNNING"
+        )
         logs = next(app["amContainerLogs"] for app in json.loads(page)["apps"]["app"])
         found = re.search(r"//(\w+):\d+/node/containerlogs/(\w+)/", logs)
         assert found, logs

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from logpipe import settings as project_settings
-from logpipe.clients.errors import ClientError
-from logpipe.clients.hdfs import Hdfs, storage
+from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.kerberos import Kerberos
 from logpipe.hosts import configuration
+from logpipe.hosts.kerberos_roles import CLUSTER_VALUES
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.services import named
@@ -59,6 +59,9 @@ class SecuredHdfs(Addressed):
         values = configuration.machine_values(settings, stack.layout, stack.layout.secrets()) | trust | {
             "realm": REALM,
             "relogin_s": 1,
+            "web_host": "localhost",
+            **dict.fromkeys((name for name in CLUSTER_VALUES if name.endswith("_role")), "localhost"),
+            "checkpoints_https": "localhost:0",
             "service_keytab": kdc.keytab("services", *principals),
             "cookie_secret_file": folder / "cookies",
             "namenode_https": f"localhost:{settings.namenode_http_port}",
@@ -73,10 +76,7 @@ class SecuredHdfs(Addressed):
             name: Service.of(name, settings, logs / f"{name}.log", **kdc.environment)
             for name in ("namenode", "datanode")
         }
-        made = cls(kdc, settings, kdc.environment, services)
-        for service in services.values():
-            service.is_ready = made.is_writable if service.name == "datanode" else made.answers
-        return made
+        return cls(kdc, settings, kdc.environment, services)
 
     @property
     def as_settings(self) -> dict[str, str]:
@@ -97,20 +97,6 @@ class SecuredHdfs(Addressed):
     def client(self, kerberos: Kerberos) -> Hdfs:
         """HDFS as somebody."""
         return Hdfs(self.settings.webhdfs_url, "", kerberos=kerberos, ca_file=self.settings.hadoop_ca_file)
-
-    def answers(self) -> bool:
-        try:
-            storage(self.settings)
-        except ClientError:
-            return False
-        return True
-
-    def is_writable(self) -> bool:
-        try:
-            found = storage(self.settings)
-        except ClientError:
-            return False
-        return found.capacity_bytes > 0
 
     def start(self) -> "SecuredHdfs":
         for service in self.services.values():

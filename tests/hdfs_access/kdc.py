@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from logpipe.hosts import configuration
 from logpipe.hosts.probes import listens
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -13,35 +14,6 @@ from tests.waiting import wait_until
 REALM = "LOGPIPE.TEST"
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "klist")
 _PATH = f"{os.environ['PATH']}:/usr/sbin"
-
-_CLIENTS = """
-[libdefaults]
-  default_realm = {realm}
-  dns_lookup_kdc = false
-  dns_lookup_realm = false
-  dns_canonicalize_hostname = false
-  rdns = false
-  udp_preference_limit = 1
-  ticket_lifetime = {ticket_s}s
-  clockskew = {skew_s}
-[realms]
-  {realm} = {{
-    kdc = 127.0.0.1:{port}
-  }}
-"""
-_SERVER = """
-[kdcdefaults]
-  kdc_listen = 127.0.0.1:{port}
-  kdc_tcp_listen = 127.0.0.1:{port}
-[realms]
-  {realm} = {{
-    database_name = {folder}/principals
-    key_stash_file = {folder}/stash
-    max_life = {ticket_s}s
-  }}
-[logging]
-  kdc = FILE:{folder}/kdc.log
-"""
 
 
 def missing() -> list[str]:
@@ -68,13 +40,15 @@ class Kdc:
         self.folder.mkdir(mode=0o700)
         values = {
             "realm": REALM,
-            "port": self.port,
-            "folder": self.folder,
+            "kdc": f"127.0.0.1:{self.port}",
+            "kdc_listens_at": f"127.0.0.1:{self.port}",
+            "kdc_dir": self.folder,
+            "kdc_log": f"FILE:{self.folder}/kdc.log",
             "ticket_s": self.ticket_s,
             "skew_s": self.skew_s,
         }
-        (self.folder / "krb5.conf").write_text(_CLIENTS.format(**values))
-        (self.folder / "kdc.conf").write_text(_SERVER.format(**values))
+        for template in configuration.REALM:
+            (self.folder / Path(template).name).write_text(configuration.filled(template, values))
         self._run("kdb5_util", "create", "-s", "-r", REALM, "-P", "of a test")
 
     @property

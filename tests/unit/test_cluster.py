@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from logpipe.cli import app
 from logpipe.cli.cluster import ClusterTarget
+from logpipe.hosts import kerberos_roles
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import COMPOSE_FILE, Compose, ComposeError
 from logpipe.hosts.cluster.credentials import IN_CONTAINERS, MOUNTED, cluster_connections, write_secrets
@@ -76,6 +77,34 @@ def test_the_authoritys_key_and_the_admins_password_are_where_they_must_be():
     assert "ca.key" not in COMPOSE["secrets"]
 
 
+def test_a_container_has_the_keys_of_its_role_and_the_kdc_all():
+    known = {f"{role}.kerberos": role for role in kerberos_roles.PRINCIPALS}
+    of = {
+        name: {known[one] for one in service.get("secrets", []) if one in known}
+        for name, service in SERVICES.items()
+    }
+    assert of.pop("kdc") == set(kerberos_roles.PRINCIPALS)
+    assert all(len(roles) <= 1 for roles in of.values())
+    owners = {
+        "namenode": {"namenode", "checkpoints"}, "datanode": {"datanode1", "datanode2", "datanode3"},
+        "resourcemanager": {"resourcemanager"}, "nodemanager": {"nodemanager1", "nodemanager2"},
+        "edge": {"edge1", "edge2"}, "page": {"page"}, "init": {"airflow-init"},
+        "airflow": {name for name in SERVICES if name.startswith("airflow-")} - {"airflow-init"},
+    }  # fmt: skip
+    assert owners == {
+        role: {name for name, roles in of.items() if role in roles} for role in kerberos_roles.PRINCIPALS
+    }
+    for host in kerberos_roles.WEB_HOSTS:
+        assert f"{host}.pem" in SERVICES[host]["secrets"]
+
+
+def test_what_the_compose_file_says_by_default_is_what_a_start_without_kerberos_says():
+    text = COMPOSE_FILE.read_text()
+    for name, value in kerberos_roles.client_environment(secure=False).items():
+        assert re.search(rf"\$\{{{name}:?-{re.escape(value)}\}}", text), name
+    assert kerberos_roles.KEYTAB in (DOCKER_DIR / "bin" / "role").read_text()
+
+
 def test_only_airflows_page_is_published_and_on_loopback():
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["airflow-api-server"]
     assert SERVICES["airflow-api-server"]["ports"][0].startswith("${LOGPIPE_AIRFLOW_BIND:-127.0.0.1}:")
@@ -104,16 +133,22 @@ def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     def files():
         return {path for path in folder.rglob("*") if path.is_file()}
 
-    write_secrets(layout, folder, secure=True)
+    write_secrets(layout, folder, secure=True, has_kerberos=True)
     first = {path.name: path.read_text() for path in files()}
-    write_secrets(layout, folder, secure=True)
+    write_secrets(layout, folder, secure=True, has_kerberos=True)
     assert {path.name: path.read_text() for path in files()} == first
     assert {stat.S_IMODE(path.stat().st_mode) for path in files()} == {0o600}
     extra = json.loads(first["connections.json"])["kafka_default"]["extra"]
     assert (extra["security.protocol"], extra["sasl.username"]) == ("SASL_SSL", "logpipe-airflow")
     assert extra["sasl.password"] == first["airflow.password"]
-    write_secrets(layout, folder, secure=False)
-    plain = json.loads((folder / "connections.json").read_text())["kafka_default"]["extra"]
+    ways = json.loads(first["connections.json"])
+    assert ways["yarn_default"]["schema"] == "https"
+    assert ways["webhdfs_default"]["extra"] == {"use_ssl": True}
+    write_secrets(layout, folder, secure=False, has_kerberos=False)
+    connections = json.loads((folder / "connections.json").read_text())
+    assert connections["yarn_default"]["schema"] == "http"
+    assert "extra" not in connections["webhdfs_default"]
+    plain = connections["kafka_default"]["extra"]
     assert plain == {"bootstrap.servers": "kafka1:9092,kafka2:9092,kafka3:9092"}
     assert set(COMPOSE["secrets"]) <= set(first)
     assert set(json.loads(first["edge_secrets"])) == {"process_host_password", "replayer_password"}
@@ -127,10 +162,10 @@ def test_airflow_and_page_have_the_rules_of_alerts_and_what_notifiers_need(tmp_p
     smtp = {"conn_type": "smtp", "host": "mail.example.org"}
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(smtp))
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", "slack://:token@")
-    write_secrets(layout, folder, secure=True)
+    write_secrets(layout, folder, secure=True, has_kerberos=False)
     rules = folder / "alerts.toml"
     mounted = rules.stat().st_ino
-    write_secrets(layout, folder, secure=True, alerts="[lag]\nseconds = 60\n")
+    write_secrets(layout, folder, secure=True, has_kerberos=False, alerts="[lag]\nseconds = 60\n")
     assert rules.read_text() == "[lag]\nseconds = 60\n"
     assert rules.stat().st_ino == mounted, "another file would not be seen in a container that runs"
     for name, more in (("connections.json", {"kafka_default"}), ("page_connections.json", set())):
@@ -224,6 +259,16 @@ def test_the_check_is_shell_that_says_whether_a_service_does_its_work(tmp_path):
 
         assert check(b"220 ready\r\n") == 0
         assert check(b"554 no\r\n") != 0
+
+
+def test_hadoops_pages_are_asked_with_a_proof_where_they_want_one():
+    secured = check_script(IN_CONTAINERS.model_copy(update={"webhdfs_url": "https://namenode:9870"}))
+    cases = {line.split(")")[0].strip(): line for line in secured.splitlines() if line.startswith("  ")}
+    for name in ("namenode", "datanode", "checkpoints", "resourcemanager", "nodemanager"):
+        assert "--negotiate -u : --cacert" in cases[name]
+        assert "http:" not in cases[name]
+    assert secured.count("--negotiate") == 6
+    assert "--negotiate" not in check_script(IN_CONTAINERS)
 
 
 @pytest.mark.parametrize("script", ["bin/role", "engine"])

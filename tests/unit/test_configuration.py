@@ -7,6 +7,7 @@ from configparser import RawConfigParser
 import pytest
 
 from logpipe import settings as project_settings
+from logpipe.hosts import kerberos_roles
 from logpipe.hosts.configuration import (
     AIRFLOW,
     CLUSTER_SECURITY,
@@ -14,6 +15,8 @@ from logpipe.hosts.configuration import (
     HADOOP,
     KAFKA,
     KAFKA_SECURITY,
+    REALM,
+    SECURITY,
     filled,
     machine_values,
     write_cluster,
@@ -46,6 +49,12 @@ def test_both_hosts_give_every_value_that_a_template_takes(current):
     assert set(CLUSTER_VALUES) == taken
     security = set(re.findall(r"\$\{(\w+)\}", (CONF_DIR / KAFKA_SECURITY).read_text()))
     assert set(CLUSTER_SECURITY) == security | {"kafka_protocol", "controller_protocol"}
+    hadoops = {
+        name
+        for template in (*SECURITY, *REALM)
+        for name in re.findall(r"\$\{(\w+)\}", (CONF_DIR / template).read_text())
+    }
+    assert set(kerberos_roles.CLUSTER_VALUES) == hadoops - {"bind_host"}
 
 
 def test_values_are_written_as_the_format_wants_them(current):
@@ -69,7 +78,7 @@ def test_the_topics_share_of_the_disk_is_parted_among_its_partitions(current):
 
 
 def test_the_clusters_configurations_hold_no_secret_and_survive_a_broker(tmp_path):
-    write_cluster(tmp_path, secure=True)
+    write_cluster(tmp_path, secure=True, has_kerberos=True)
     kafka = properties((tmp_path / KAFKA).read_text())
     assert kafka["min.insync.replicas"] == "2"
     assert kafka["default.replication.factor"] == "3"
@@ -79,3 +88,14 @@ def test_the_clusters_configurations_hold_no_secret_and_survive_a_broker(tmp_pat
     keys = {key: value for name in parser.sections() for key, value in parser[name].items()}
     assert not set(secret) & set(keys)
     assert all(keys[f"{name}_cmd"].startswith("cat /run/secrets/") for name in secret)
+
+
+def test_the_cluster_asks_for_kerberos_unless_nobody_is_to_ask(tmp_path):
+    write_cluster(tmp_path, secure=True, has_kerberos=True)
+    root = ElementTree.parse(tmp_path / "hadoop/security.xml").getroot()
+    found = {row.findtext("name"): row.findtext("value") for row in root}
+    assert found["hadoop.security.authentication"] == "kerberos"
+    assert found["dfs.namenode.kerberos.principal"] == "nn/namenode@LOGPIPE"
+    assert found["dfs.web.authentication.kerberos.principal"] == "HTTP/${env.HOSTNAME}@LOGPIPE"
+    write_cluster(tmp_path, secure=True, has_kerberos=False)
+    assert not set(SECURITY) & {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.xml")}

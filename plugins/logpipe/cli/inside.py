@@ -8,6 +8,7 @@ from logpipe.cli.follow import DriverOutput
 from logpipe.cli.target import Reachable
 from logpipe.clients.airflow import Airflow, AirflowError
 from logpipe.clients.errors import ClientError
+from logpipe.clients.kerberos import of_hadoop
 from logpipe.clients.process_host import Process, ProcessHost
 from logpipe.clients.replayer import Replayer
 from logpipe.clients.yarn import Yarn
@@ -53,7 +54,8 @@ class InsideTarget(Reachable):
     @property
     def _yarn(self) -> Yarn:
         (host,) = RESOURCE_MANAGER.on_cluster
-        return Yarn([host], YARN_PORT, timeout_s=YARN_TIMEOUT_S)
+        known = {"scheme": self.settings.hadoop_scheme} | of_hadoop(self.settings)
+        return Yarn([host], YARN_PORT, timeout_s=YARN_TIMEOUT_S, **known)
 
     def services(self) -> dict[str, ServiceStatus]:
         """The streaming services, each on the host where it runs; containers are the engine's to tell."""

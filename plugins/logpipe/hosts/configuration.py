@@ -1,12 +1,13 @@
 """Fills the templates in ``conf/``, one for each of Kafka, HDFS and Airflow, here and on the cluster."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
-from logpipe.hosts import kafka_roles
+from logpipe.hosts import kafka_roles, kerberos_roles
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, CONF_DIR, Layout, write_private
 from logpipe.hosts.services import AGENT_ROLES, KAFKA_FORMAT, PROCESS_HOST
@@ -28,6 +29,8 @@ KAFKA_SECURITY = "kafka/security.properties"  # behind it, where the broker is s
 HADOOP = ("hadoop/core-site.xml", "hadoop/hdfs-site.xml", "hadoop/log4j.properties")
 # Where HDFS and YARN ask who comes, these are written beside them.
 SECURITY = ("hadoop/security.xml", "hadoop/ssl-server.xml", "hadoop/ssl-client.xml")
+REALM = ("kerberos/krb5.conf", "kerberos/kdc.conf")
+PRINCIPALS = "kerberos/principals"
 AIRFLOW = "airflow/airflow.cfg"
 NEVER = 2**63 - 1  # Kafka's own default for a flush
 
@@ -229,13 +232,16 @@ CLUSTER_SECURITY: dict[str, object] = {
 }
 
 
-def write_cluster(folder: Path, *, secure: bool) -> None:
+def write_cluster(folder: Path, *, secure: bool, has_kerberos: bool) -> None:
     """Write the configurations of the cluster's containers, for any user to read; none holds a secret."""
-    values = CLUSTER_VALUES | (CLUSTER_SECURITY if secure else {})
-    for template in (KAFKA, *HADOOP, AIRFLOW):
-        path = folder / template
+    values = CLUSTER_VALUES | kerberos_roles.CLUSTER_VALUES | (CLUSTER_SECURITY if secure else {})
+    templates = (KAFKA, *HADOOP, AIRFLOW, *REALM, *(SECURITY if has_kerberos else ()))
+    texts = {template: filled(template, values) for template in templates}
+    texts[KAFKA] += filled(KAFKA_SECURITY, values) if secure else ""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, text in (texts | {PRINCIPALS: kerberos_roles.table()}).items():
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(0o755)
-        security = filled(KAFKA_SECURITY, values) if secure and template == KAFKA else ""
-        path.write_text(filled(template, values) + security)
+        path.write_text(text)
         path.chmod(0o644)

@@ -41,7 +41,7 @@ def _entry(
         }
     found: dict[str, object] = {"conn_type": conn_type, "host": host, "port": port}
     if conn_type == "webhdfs":
-        proof = {"extra": {"use_ssl": True}} if settings.webhdfs_url.startswith("https:") else {}
+        proof = {"extra": {"use_ssl": True}} if settings.hadoop_scheme == "https" else {}
         return found | {"login": settings.hdfs_user} | proof
     if connection.secret:
         found |= {"login": USER, "password": secrets[connection.secret]}

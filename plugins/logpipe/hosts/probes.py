@@ -9,9 +9,11 @@ import socket
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from shlex import quote
+from typing import Any
 
-from logpipe.clients.errors import ClientError, UnreachableError
+from logpipe.clients.errors import ClientError
 from logpipe.clients.http import HttpService
+from logpipe.clients.kerberos import of_hadoop
 from logpipe.settings import Settings
 from logpipe.settings.kafka_access import ADMIN
 
@@ -66,19 +68,35 @@ class Http(Probe):
 
     def holds(self, settings: Settings) -> bool:
         """Get the page."""
-        service = HttpService([settings.host], _number(settings, self.port), timeout_s=self.timeout_s)
+        scheme, known = self._way(settings)
+        service = HttpService(
+            [settings.host], _number(settings, self.port), timeout_s=self.timeout_s, scheme=scheme, **known
+        )
         try:
             answer = service.call("GET", self.path)
-        except UnreachableError:
+        except ClientError:
             return False
         return answer.is_success and bool(re.search(self.pattern, answer.text, re.MULTILINE))
 
     def shell(self, settings: Settings, host: str) -> str:
         """Get the page with curl."""
-        url = f'"http://{host}:{_number(settings, self.port)}"{quote(self.path)}'
+        scheme, _ = self._way(settings)
+        url = f'"{scheme}://{host}:{_number(settings, self.port)}"{quote(self.path)}'
         # Without -q: a grep that ends early makes curl fail. The engine ends what takes too long.
         look = f"| grep -E {quote(self.pattern)} " if self.pattern else ""
-        return f"curl -fs {url} {look}> /dev/null"
+        proof = " --negotiate -u : --cacert /run/secrets/ca.pem" if scheme == "https" else ""
+        return f"curl -fs{proof} {url} {look}> /dev/null"
+
+    def _way(self, settings: Settings) -> tuple[str, dict[str, Any]]:
+        """The scheme, and what the client takes besides."""
+        return "http", {}
+
+
+class Hadoop(Http):
+    """A page of HDFS's or YARN's, which may be there for who proves who it is, by https."""
+
+    def _way(self, settings: Settings) -> tuple[str, dict[str, Any]]:
+        return settings.hadoop_scheme, of_hadoop(settings)
 
 
 @dataclass(frozen=True)

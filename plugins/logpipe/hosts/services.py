@@ -27,7 +27,7 @@ from logpipe.hosts.environment import (
     shared_classes,
 )
 from logpipe.hosts.layout import AIRFLOW, BUILD_DIR, CONF_DIR, PYTHON, Layout, new_kafka_cluster_id
-from logpipe.hosts.probes import Command, Http, KafkaMetadata, Probe, Tcp
+from logpipe.hosts.probes import Command, Hadoop, Http, KafkaMetadata, Probe, Tcp
 from logpipe.settings import PROJECT_DIR, Settings
 from logpipe.settings.kafka_access import Role, asks_for_password
 
@@ -192,7 +192,7 @@ NAMENODE = Service(
     command=_namenode,
     preparation=_format_namenode,
     ports=("namenode_port", "namenode_http_port"),
-    ready=(Http("namenode_http_port", _NAMENODE_STATE, '"FSState" : "Operational"'),),
+    ready=(Hadoop("namenode_http_port", _NAMENODE_STATE, '"FSState" : "Operational"'),),
     connection=Connection("webhdfs_default", "namenode_http_port", conn_type="webhdfs"),
     on_cluster=("namenode",),
 )
@@ -206,8 +206,8 @@ STORES = (
         command=_datanode,
         ports=("datanode_port", "datanode_http_port", "datanode_ipc_port"),
         ready=(
-            Http("namenode_http_port", _NAMENODE_STATE, '"NumLiveDataNodes" : [1-9]'),
-            Http("datanode_http_port", "/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo"),
+            Hadoop("namenode_http_port", _NAMENODE_STATE, '"NumLiveDataNodes" : [1-9]'),
+            Hadoop("datanode_http_port", "/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo"),
         ),
         on_cluster=("datanode1", "datanode2", "datanode3"),
     ),
@@ -438,11 +438,20 @@ YARN_PORT = 8088
 RESOURCE_MANAGER = Service(
     name="resourcemanager",
     kind="cluster",
-    ready=(Http(YARN_PORT, "/ws/v1/cluster/info", '"state":"STARTED"'),),
+    ready=(Hadoop(YARN_PORT, "/ws/v1/cluster/info", '"state":"STARTED"'),),
     on_cluster=("resourcemanager",),
 )
 
+KDC_PORT = 1088
+KDC = Service(
+    name="kdc",
+    kind="cluster",
+    ready=(Command(f"exec 3<> /dev/tcp/localhost/{KDC_PORT}"),),
+    on_cluster=("kdc",),
+)
+
 CLUSTER_ONLY = (
+    KDC,
     Service(
         name="postgres",
         kind="cluster",
@@ -453,7 +462,7 @@ CLUSTER_ONLY = (
         name="checkpoints",
         kind="cluster",
         ready=(
-            Http(
+            Hadoop(
                 9868,
                 "/jmx?qry=Hadoop:service=SecondaryNameNode,name=SecondaryNameNodeInfo",
                 "LastCheckpointTime",
@@ -465,7 +474,7 @@ CLUSTER_ONLY = (
     Service(
         name="nodemanager",
         kind="cluster",
-        ready=(Http(8042, "/ws/v1/node/info", '"nodeHealthy":true'),),
+        ready=(Hadoop(8042, "/ws/v1/node/info", '"nodeHealthy":true'),),
         on_cluster=("nodemanager1", "nodemanager2"),
     ),
 )

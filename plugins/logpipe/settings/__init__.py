@@ -270,6 +270,10 @@ class Settings(BaseSettings):
         True,
         description="Whether the cluster's containers ask each other who they are; 0: to look for a fault",
     )
+    secure_hadoop: bool = Field(
+        False,
+        description="Whether the cluster's HDFS and YARN ask for Kerberos, where `LOGPIPE_SECURE` is on",
+    )
 
     # Replay
     replays_on: Literal["host", "hdfs"] = Field(
@@ -544,6 +548,16 @@ class Settings(BaseSettings):
     def dead_letters_topic(self) -> str:
         """Where the windows job keeps lines that did not parse, unless it is told another one."""
         return f"{self.topic}_dead_letters"
+
+    @property
+    def has_kerberos(self) -> bool:
+        """Whether the cluster's HDFS and YARN ask for a proof."""
+        return self.secure and self.secure_hadoop
+
+    @property
+    def hadoop_scheme(self) -> str:
+        """How the pages of HDFS and YARN are asked: all of them as WebHDFS is."""
+        return "https" if self.webhdfs_url.startswith("https:") else "http"
 
     @property
     def bind_address(self) -> str:

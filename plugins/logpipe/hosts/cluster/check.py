@@ -1,12 +1,15 @@
 """The health check of the cluster's containers, from the table of services: one definition of healthy."""
 
+from logpipe.hosts.kerberos_roles import KEYTAB
 from logpipe.hosts.services import SERVICES, Service
 from logpipe.settings import Settings
 
-HEAD = """\
+HEAD = f"""\
 #!/bin/bash
 # check NAME: asks a service in its container for what its users ask it for. From hosts/services.py.
 set -euo pipefail
+# Who it is that asks; a ticket is asked for again at half of its life.
+export KRB5_CLIENT_KTNAME={KEYTAB} KRB5CCNAME=FILE:/tmp/.tickets
 
 case "$1" in
 """

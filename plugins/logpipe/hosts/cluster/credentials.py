@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from logpipe.hosts import certificates, kafka_roles
+from logpipe.hosts import certificates, kafka_roles, kerberos_roles
 from logpipe.hosts.connections import connections
 from logpipe.hosts.layout import AIRFLOW_USER, USER, Layout, new_kafka_cluster_id, write_private
 from logpipe.hosts.services import EDGE_HOSTS, KAFKA, RESOURCE_MANAGER, YARN_PORT, named
@@ -16,7 +16,7 @@ from logpipe.settings.kafka_access import SecurityProtocol
 # Within the cluster each service has a host of its own, and so its default port.
 IN_CONTAINERS = Settings.model_construct()
 MOUNTED = "/run/secrets"
-KAFKA_FOLDER = "kafka"  # beside the other secrets: authority, brokers' keys, roles' passwords
+KAFKA_FOLDER = "kafka"  # beside the other secrets: authority, servers' keys, roles' passwords
 ADDRESS_KEYS = "address_keys"
 ALERTS = "alerts.toml"
 _NOTIFIERS = "AIRFLOW_CONN_"  # what Airflow itself takes connections from an environment by
@@ -33,7 +33,14 @@ def protocol(*, secure: bool) -> SecurityProtocol:
     return "SASL_SSL" if secure else "PLAINTEXT"
 
 
-def write_secrets(layout: Layout, folder: Path, *, secure: bool, alerts: str = "") -> None:
+def in_containers(*, has_kerberos: bool) -> Settings:
+    """The settings as far as they say how HDFS and YARN are asked there."""
+    return IN_CONTAINERS.model_copy(update={"webhdfs_url": kerberos_roles.webhdfs_url(secure=has_kerberos)})
+
+
+def write_secrets(
+    layout: Layout, folder: Path, *, secure: bool, has_kerberos: bool, alerts: str = ""
+) -> None:
     """Write the files that the compose file mounts; values that exist already stay as they are.
 
     The authority's own key is among them, and in no container. Connections of notifiers are those of this
@@ -43,6 +50,7 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool, alerts: str = "
         layout: the cluster's.
         folder: for the files.
         secure: whether Kafka asks who one is.
+        has_kerberos: whether HDFS and YARN do.
         alerts: the user's own rules of alerts.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,8 +58,10 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool, alerts: str = "
     kafka_roles.make_access(access, {name: (name, "localhost") for name in KAFKA.on_cluster})
     (database_host,) = named("postgres").on_cluster
     authority = access / kafka_roles.AUTHORITY_KEY, access / kafka_roles.AUTHORITY
-    certificates.server(access / f"{database_host}.pem", database_host, (database_host,), *authority)
-    kafka = IN_CONTAINERS.model_copy(
+    for host in (database_host, *kerberos_roles.WEB_HOSTS):
+        certificates.server(access / f"{host}.pem", host, (host,), *authority)
+    kerberos_roles.make_passwords(access)
+    inside = in_containers(has_kerberos=has_kerberos).model_copy(
         update={
             "kafka_security_protocol": protocol(secure=secure),
             "kafka_password_file": f"{access}/{{role}}.password",
@@ -64,7 +74,7 @@ def write_secrets(layout: Layout, folder: Path, *, secure: bool, alerts: str = "
     page = {
         name: known[name] for name in ("process_host_password", "page_password", "airflow_admin_password")
     }
-    found = cluster_connections(known, kafka)
+    found = cluster_connections(known, inside)
     notifiers = _notifiers()
     files = {
         "kafka_cluster_id": known["kafka_cluster_id"],
@@ -121,6 +131,11 @@ def cluster_connections(
     process_host = found["process_host_default"]
     return found | {
         **{f"process_host_{host}": process_host | {"host": host} for host in EDGE_HOSTS},
-        "yarn_default": {"conn_type": "logpipe_yarn", "host": RESOURCE_MANAGER.name, "port": YARN_PORT},
+        "yarn_default": {
+            "conn_type": "logpipe_yarn",
+            "host": RESOURCE_MANAGER.name,
+            "port": YARN_PORT,
+            "schema": settings.hadoop_scheme,
+        },
         "spark_default": {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": "cluster"}},
     }

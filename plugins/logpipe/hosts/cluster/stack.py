@@ -14,8 +14,9 @@ import psutil
 from logpipe.alerts import rules as alert_rules
 from logpipe.hosts.cluster.check import check_script
 from logpipe.hosts.cluster.compose import Compose, ComposeError
-from logpipe.hosts.cluster.credentials import IN_CONTAINERS, container_uid, protocol, write_secrets
+from logpipe.hosts.cluster.credentials import container_uid, in_containers, protocol, write_secrets
 from logpipe.hosts.configuration import write_cluster
+from logpipe.hosts.kerberos_roles import client_environment
 from logpipe.hosts.layout import BUILD_DIR, CLUSTER_FOLDER, Layout
 from logpipe.hosts.machine.stack import ServiceStatus, StartProgress
 from logpipe.hosts.services import EDGE_HOSTS
@@ -100,6 +101,7 @@ class Cluster:
                 "LOGPIPE_AIRFLOW_PORT": str(settings.airflow_port),
                 "LOGPIPE_TOPIC_PARTITIONS": str(settings.topic_partitions),
                 "LOGPIPE_ROLL_INTERVAL_S": str(settings.roll_interval_s),
+                **client_environment(secure=settings.has_kerberos),
             },
         )
 
@@ -148,9 +150,11 @@ class Cluster:
         (folder / ".keep").touch()
         for path in CERTIFICATES.glob("*.crt"):
             shutil.copyfile(path, folder / path.name)
-        write_cluster(folder.parent / "conf", secure=self.settings.secure)
+        write_cluster(
+            folder.parent / "conf", secure=self.settings.secure, has_kerberos=self.settings.has_kerberos
+        )
         check = folder.parent / "check"
-        check.write_text(check_script(IN_CONTAINERS))
+        check.write_text(check_script(in_containers(has_kerberos=self.settings.has_kerberos)))
         check.chmod(0o755)
 
     def _log(self, name: str) -> Path:
@@ -174,7 +178,13 @@ class Cluster:
         """
         self.check()
         self.layout.claim(self.settings.topic)
-        write_secrets(self.layout, self.secrets_dir, secure=self.settings.secure, alerts=self._alerts())
+        write_secrets(
+            self.layout,
+            self.secrets_dir,
+            secure=self.settings.secure,
+            has_kerberos=self.settings.has_kerberos,
+            alerts=self._alerts(),
+        )
         self.build(progress)
         began = time.monotonic()
         services = self.compose.services()
