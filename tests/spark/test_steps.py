@@ -571,7 +571,7 @@ def test_a_driver_that_slept_changes_nothing_in_the_topic(
     job.steps._published()
     expected = job.rows()
     assert job.followed() == expected
-    for commit, news in sent:
+    for commit, news, _ in sent:
         old._sender.send(job.options.windows_topic, news.records(60))
         assert job.followed() == expected, commit.kind
 
