@@ -37,7 +37,11 @@ OUTSIDE = {
 OUTSIDE_JOB = {"confluent_kafka", "socket"}
 
 # No lists of services: what a page draws, and a template's values by the names of hosts.
-OTHER_LISTS = {"plugins/logpipe/page/flow.py", "plugins/logpipe/hosts/configuration.py"}
+OTHER_LISTS = {
+    "plugins/logpipe/page/flow.py",
+    "plugins/logpipe/hosts/configuration.py",
+    "plugins/logpipe/hosts/kerberos_roles.py",  # who is who
+}
 
 
 def modules(tree: ast.AST) -> Iterator[str]:
