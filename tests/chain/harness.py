@@ -190,10 +190,20 @@ class World:
                     found[path] = self.hdfs.read(path) or b""
         return found
 
+    def has_named_files(self) -> bool:
+        """Whether the file of each link has its name, which a killed agent's gets from its successor."""
+        return all(
+            self.hdfs.status(f"{self.logs_dir}/{link.day}/{link.file_name}") is not None
+            for partition in range(self.partitions)
+            for link in self.links(partition)
+            if link.kind == "lines"
+        )
+
     # ------------------------------------------------------------------ the oracle
 
     def check(self) -> list[Link]:
         """Chains without gap or overlap, files as their links say, and each line that was sent there once."""
+        wait_until(self.has_named_files, 30, "the files of all links to have their names")
         files = self.files()
         everything: list[Link] = []
         on_hdfs: Counter[bytes] = Counter()
