@@ -2,20 +2,17 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from logpipe.accounting.audit import audit
-from logpipe.clients.errors import ClientError
-from logpipe.clients.hdfs import HdfsError
 from logpipe.sealing.seal import seal
-from logpipe.windows.commit import WindowsError
 from tests.accounting.pipeline import Pipeline, nasa_lines
 from tests.hdfs_access.conftest import TICKET_S, SecuredHdfs
-from tests.machine import Kafka, Service, agent
+from tests.hdfs_access.streaming import await_exact, streaming
+from tests.machine import Kafka
 from tests.waiting import wait_until
 
 BUSY_S = 400  # a busy machine starts a JVM slowly
@@ -26,20 +23,8 @@ MORE = nasa_lines(1_000, seed=1)
 @pytest.fixture
 def pipeline(kafka: Kafka, told: SecuredHdfs, tmp_path: Path) -> Iterator[Pipeline]:
     """Its agent 2 and windows job run; HDFS is somebody else's to them."""
-    config = {"message_timestamp_type": "CreateTime"}
-    made = Pipeline("secured", kafka, told, tmp_path / "one", topic_config=config)
-    running = made.settings.model_copy(update={"roll_interval_s": 2})
-    services = [
-        agent(2, running, tmp_path / "agent2.log"),
-        Service.of("analytics", running, tmp_path / "analytics.log"),
-    ]
-    try:
-        for service in services:
-            service.start(wait=False)
+    with streaming("secured", kafka, told, tmp_path) as made:
         yield made
-    finally:
-        for service in services:
-            service.end()
 
 
 def test_every_line_arrives_beyond_a_tickets_end(pipeline: Pipeline, secured: SecuredHdfs) -> None:
@@ -48,24 +33,14 @@ def test_every_line_arrives_beyond_a_tickets_end(pipeline: Pipeline, secured: Se
     pipeline.at_ms = int(yesterday.timestamp() * 1000)
     pipeline.send("first", LINES)
     pipeline.record("first", LINES)
-    await_exact(pipeline)
+    await_exact(pipeline, BUSY_S)
     skew_s = secured.kdc.skew_s
     wait_until(lambda: time.monotonic() - began > TICKET_S + skew_s, TICKET_S * 2, "the tickets to end")
     pipeline.send("second", MORE)
     pipeline.record("second", MORE)
-    await_exact(pipeline)
+    await_exact(pipeline, BUSY_S)
     assert audit(pipeline.settings).ok
     sealed = seal(pipeline.settings, yesterday.date())
     assert sealed is not None
     assert sealed.digest.lines == len(LINES) + len(MORE)
     assert pipeline.exact().hdfs == len(LINES) + len(MORE)
-
-
-def await_exact(pipeline: Pipeline) -> None:
-    def is_exact() -> bool:
-        with suppress(ClientError, HdfsError, WindowsError, OSError):
-            found = pipeline.verify()
-            return found.ok and not found.in_flight
-        return False
-
-    wait_until(is_exact, BUSY_S, "all lines to be everywhere", 1.0)

@@ -1,7 +1,6 @@
 """Two NameNodes: each client finds the one that is active, also when that was the other one a moment ago."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,15 +8,13 @@ import pytest
 
 from logpipe import settings as project_settings
 from logpipe.accounting.audit import audit
-from logpipe.clients.errors import ClientError
 from logpipe.clients.hdfs import Hdfs, HdfsExistsError, HdfsUnreachableError, storage
 from logpipe.page import sql
 from logpipe.sealing.seal import seal
-from logpipe.windows.commit import WindowsError
 from tests.accounting.pipeline import Pipeline, nasa_lines
+from tests.hdfs_access.streaming import await_exact, streaming
 from tests.hdfs_access.two_namenodes import TwoNameNodes
-from tests.machine import Kafka, Service, agent
-from tests.waiting import wait_until
+from tests.machine import Kafka
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -42,20 +39,10 @@ def pipeline(
     """Its agent 2 and windows job run; HDFS is somebody else's to them."""
     monkeypatch.setenv("LOGPIPE_HADOOP_CONF_DIR", str(two.conf_dir))
     project_settings.load.cache_clear()
-    config = {"message_timestamp_type": "CreateTime"}
-    made = Pipeline("two-namenodes", kafka, two, tmp_path / "one", topic_config=config)
-    running = made.settings.model_copy(update={"roll_interval_s": 2})
-    services = [
-        agent(2, running, tmp_path / "agent2.log"),
-        Service.of("analytics", running, tmp_path / "analytics.log"),
-    ]
     try:
-        for service in services:
-            service.start(wait=False)
-        yield made
+        with streaming("two-namenodes", kafka, two, tmp_path) as made:
+            yield made
     finally:
-        for service in services:
-            service.end()
         project_settings.load.cache_clear()
 
 
@@ -82,25 +69,15 @@ def test_every_line_arrives_though_the_active_one_is_killed(pipeline: Pipeline, 
     pipeline.at_ms = int(yesterday.timestamp() * 1000)
     pipeline.send("first", LINES)
     pipeline.record("first", LINES)
-    await_exact(pipeline)
+    await_exact(pipeline, ARRIVE_S)
     killed = two.kill_active()
     pipeline.send("second", MORE)
     pipeline.record("second", MORE)
     two.activate(two.other())
-    await_exact(pipeline)
+    await_exact(pipeline, ARRIVE_S)
     two.namenodes[killed].start()
     assert audit(pipeline.settings).ok
     sealed = seal(pipeline.settings, yesterday.date())
     assert sealed is not None
     assert sealed.digest.lines == len(LINES) + len(MORE)
     assert pipeline.exact().hdfs == len(LINES) + len(MORE)
-
-
-def await_exact(pipeline: Pipeline) -> None:
-    def is_exact() -> bool:
-        with suppress(ClientError, WindowsError, OSError):
-            found = pipeline.verify()
-            return found.ok and not found.in_flight
-        return False
-
-    wait_until(is_exact, ARRIVE_S, "all lines to be everywhere", 1.0)

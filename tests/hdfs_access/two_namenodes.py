@@ -13,7 +13,7 @@ from logpipe.hosts.environment import SMALL_JAVA, hadoop_class_path
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.probes import listens
 from logpipe.settings import Settings
-from tests.machine import Service
+from tests.machine import Addressed, Service
 from tests.ports import free_port, port_settings
 from tests.waiting import wait_until
 
@@ -34,9 +34,10 @@ _BOTH = """
 
 
 @dataclass
-class TwoNameNodes:
+class TwoNameNodes(Addressed):
     """They, and a DataNode."""
 
+    settings: Settings
     stack: Stack
     namenodes: dict[str, Service]
     datanode: Service
@@ -64,24 +65,12 @@ class TwoNameNodes:
             made.is_ready = lambda ports=(rpc[name], http[name]): all(listens("localhost", p) for p in ports)
             namenodes[name] = made
         datanode = Service.of("datanode", settings, stack.layout.logs_dir / "datanode.log")
-        two = cls(stack, namenodes, datanode)
+        two = cls(settings, stack, namenodes, datanode)
         datanode.is_ready = two.is_writable
         first, second = NAMES
         run(*namenodes[first].command, "-format", "-nonInteractive")
         shutil.copytree(folder / first, folder / second)
         return two
-
-    @property
-    def settings(self) -> Settings:
-        return self.stack.settings
-
-    @property
-    def url(self) -> str:
-        return self.settings.hdfs_url
-
-    @property
-    def webhdfs_url(self) -> str:
-        return self.settings.webhdfs_url
 
     @property
     def conf_dir(self) -> Path:

@@ -181,7 +181,6 @@ class AddressKeys:
                 if is_new and time.monotonic() < give_up_at:  # a person who writes it may be halfway
                     time.sleep(0.05)
                     continue
-
                 raise AddressKeyError(
                     f"{self._path} cannot be read ({error}): restore it, or move it away, and logs that are "
                     "hashed by its keys fail"
