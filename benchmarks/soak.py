@@ -304,7 +304,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="logpipe-soak-"))
-    settings = own_settings(folder / "state", roll_interval_s=30, **(FOLLOWING if options.follow else {}))
+    following = FOLLOWING | {"file_roots": str(folder)} if options.follow else {}
+    settings = own_settings(folder / "state", roll_interval_s=30, **following)
     plane = DataPlane(settings)
     try:
         result = soak(plane, options)

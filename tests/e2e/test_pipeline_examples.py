@@ -1,6 +1,7 @@
 """Every example DAG runs against the real services; tests/airflow/dags looks that no operator lacks one."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,33 @@ for line in sys.stdin:
         state = "broken"
     sys.stdout.flush()
     print(str(state), file=answers, flush=True)
+"""
+
+# A DAG whose request for a run of another one is sent twice, as Airflow's client does when the first answer
+# is late. The API and its database are real.
+REPEATED = """
+import httpx
+from airflow.sdk import DAG
+from airflow.sdk.execution_time import supervisor
+from logpipe.airflow.operators.dag_run import EnsureDagRunOperator
+
+api = supervisor.in_process_api_server()
+
+class Repeats(httpx.BaseTransport):
+    def handle_request(self, request):
+        if request.method == "POST" and "/dag-runs/" in request.url.path:
+            print("FIRST", request.url.path, once.handle_request(request).status_code)
+        answer = once.handle_request(request)
+        print("ANSWER", request.method, request.url.path, answer.status_code)
+        return answer
+
+if isinstance(api.transport, httpx.WSGITransport):  # Airflow loads this file more than once
+    once, api.transport = api.transport, Repeats()
+
+with DAG("asked_for", schedule=None):
+    pass
+with DAG("repeated", schedule=None) as dag:
+    EnsureDagRunOperator(task_id="run", trigger_dag_id="asked_for")
 """
 
 
@@ -85,4 +113,12 @@ def runner(pipeline, first_run, tmp_path_factory):
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(runner, epoch, example):
     state, said = runner.run(example.name)
+    assert state == "success", said[-9000:]
+
+
+def test_a_request_for_a_run_that_was_repeated_is_no_failure(runner, epoch):
+    (runner.dags / "examples" / "repeated.py").write_text(REPEATED)
+    state, said = runner.run("repeated.py")
+    assert re.search(r"FIRST .*/dag-runs/asked_for/ensured__\S+ 204", said), said[-9000:]
+    assert re.search(r"ANSWER POST .*/dag-runs/asked_for/ensured__\S+ 409", said), said[-9000:]
     assert state == "success", said[-9000:]
