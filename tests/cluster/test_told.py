@@ -1,6 +1,7 @@
 """Alerts by the rules, and the notifier's connection, that `make cluster-up` was given."""
 
 import json
+import time
 
 import httpx
 import pytest
@@ -24,10 +25,11 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 http.server.ThreadingHTTPServer(("0.0.0.0", {RECEIVER_PORT}), Receiver).serve_forever()
 """
-LOG = "/tmp/broken/access.log"
+BEGAN = time.time_ns()  # a log with lines of before would be the one that was followed before
+LOG = f"/tmp/broken/{BEGAN}.log"
 WRITE = f"""
 mkdir -p $(dirname {LOG})
-for n in $(seq 200); do echo '127.0.0.1 - - [29/Nov/2026:12:00:00 +0000] "GET /'$n' HTTP/1.1" 200 5 "-" "-"'; done > {LOG}
+for n in $(seq 200); do echo '127.0.0.1 - - [29/Nov/2026:12:00:00 +0000] "GET /{BEGAN}/'$n' HTTP/1.1" 200 5 "-" "-"'; done > {LOG}
 for n in $(seq 300); do echo "no line of an access log $n"; done >> {LOG}
 """  # noqa: E501
 
