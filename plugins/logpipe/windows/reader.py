@@ -294,12 +294,11 @@ class WindowStore:
         otherwise: T,
         columns: Collection[str],
         dimension: str | Collection[str] | None,
-        dates: Collection[str] | None,
     ) -> T:
         """Add up the rows of a snapshot that held until they were read."""
 
         def read() -> T:
-            snapshot = self._snapshot(dates, None)
+            snapshot = self._snapshot(None, None)
             if snapshot is None:
                 return otherwise
             result = summed(snapshot.commit, self._batches(snapshot, columns, dimension))
@@ -335,27 +334,18 @@ class WindowStore:
             once = sum_totals(batches, int(commit.parameters["window_s"]))
             return replace(WindowTotals.of(commit), digest=commit.expired + once)
 
-        return self._reading(summed, WindowTotals(), columns, "total", None)
+        return self._reading(summed, WindowTotals(), columns, "total")
 
-    def table(
-        self, dimension: str | Collection[str] | None = None, dates: Collection[str] | None = None
-    ) -> "pa.Table":
+    def table(self, dimension: str | Collection[str] | None = None) -> "pa.Table":
         """Read window rows at the newest commit: each window, dimension and key once.
 
         Args:
-            dimension: of one, of some, or of all.
-            dates: UTC dates of the windows' starts, ``YYYY-MM-DD``; None: all. The rows must fit in memory.
+            dimension: of one, of some, or of all. The rows must fit in memory.
 
         Returns:
             Columns `ROW_COLUMNS`, sorted by them.
         """
-        return self._reading(
-            lambda _, batches: sum_rows(batches, dates),
-            sum_rows(iter(()), dates),
-            ROW_COLUMNS,
-            dimension,
-            dates,
-        )
+        return self._reading(lambda _, batches: sum_rows(batches), sum_rows(iter(())), ROW_COLUMNS, dimension)
 
 
 def _there(content: bytes | None, path: str) -> bytes:
@@ -385,10 +375,9 @@ def sum_totals(batches: Iterator["pa.RecordBatch"], window_s: int) -> Digest:
     return Digest(lines, line_bytes, hash_sum % _MODULUS)
 
 
-def sum_rows(batches: Iterator["pa.RecordBatch"], dates: Collection[str] | None = None) -> "pa.Table":
-    """Add up rows (columns `ROW_COLUMNS`) of the same window, dimension and key; of some dates, or of all."""
+def sum_rows(batches: Iterator["pa.RecordBatch"]) -> "pa.Table":
+    """Add up rows (columns `ROW_COLUMNS`) of the same window, dimension and key."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     types = (pa.timestamp("us", "UTC"), pa.string(), pa.string(), pa.int64(), pa.int64())
     schema = pa.schema(list(zip(ROW_COLUMNS, types, strict=True)))
@@ -400,11 +389,7 @@ def sum_rows(batches: Iterator["pa.RecordBatch"], dates: Collection[str] | None 
 
     parts = [schema.empty_table()]
     for batch in batches:
-        table = pa.Table.from_batches([batch]).cast(schema)
-        if dates is not None:
-            date = pc.strftime(table["window_start"], "%Y-%m-%d")
-            table = table.filter(pc.is_in(date, pa.array(sorted(dates), pa.string())))
-        parts.append(table)
+        parts.append(pa.Table.from_batches([batch]).cast(schema))
         if sum(map(len, parts[1:])) > _SUM_AT_ROWS + len(parts[0]):
             parts = [summed(parts)]
     return summed(parts).sort_by([(key, "ascending") for key in keys])
