@@ -5,7 +5,6 @@ does so by itself, and has what nobody was told sent from outside of Airflow's c
 """
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from logpipe.page.store import Snapshot
 from logpipe.page.traffic import Traffic
 from logpipe.page.watched import Heard
 from logpipe.settings import WATERMARKS_S, Settings
+from logpipe.settings.durable import replace_file
 from logpipe.settings.unreadable import UNREADABLE
 from logpipe.windows.commit import WindowsError
 from logpipe.windows.latency import percentiles_us
@@ -364,9 +364,4 @@ def _read(file: Path) -> State:
 
 def _write(file: Path, state: State) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_suffix(".fresh")
-    with fresh.open("w") as written:
-        written.write(state.to_json())
-        written.flush()
-        os.fsync(written.fileno())
-    fresh.replace(file)
+    replace_file(file, state.to_json())
