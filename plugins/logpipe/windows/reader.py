@@ -182,11 +182,10 @@ class WindowStore:
         return self._patiently(lambda: self._commit(step))
 
     def _commit(self, step: int | None) -> Commit | None:
-        folder, steps = self._log()
-        if not folder or (step is not None and step not in steps):
+        files = self._log()
+        if not files or (step is not None and step not in files):
             return None
-        newest = max(steps)
-        return self.commit_at(f"{folder}/{steps[newest if step is None else step]}")
+        return self.commit_at(files[max(files) if step is None else step])
 
     def commit_at(self, path: str) -> Commit:
         """Read the commit of a file of the log.
@@ -203,18 +202,22 @@ class WindowStore:
             tail = _there(self._files.tail(path, footer_bytes), path)
         return commit_of(tail)
 
-    def _log(self) -> tuple[str, dict[int, str]]:
-        """The newest epoch's folder, empty when there is none, and the files in it by step."""
+    def log(self) -> dict[int, str]:
+        """Paths of the log's files by step; none before the job has begun. Raises as `commit`."""
+        return self._patiently(self._log)
+
+    def _log(self) -> dict[int, str]:
+        """Those in the newest epoch's folder."""
         matches = [EPOCH_NAME.fullmatch(entry.name) for entry in self._files.list(self._commits_dir)]
         epochs = [int(match[1]) for match in matches if match]
         if not epochs:
-            return "", {}
+            return {}
         folder = f"{self._commits_dir}/commits.{max(epochs)}"
         names = [entry.name for entry in self._files.list(folder)]
-        steps = {int(match[1]): name for name in names if (match := STEP_NAME.fullmatch(name))}
-        if not steps:
+        files = {int(match[1]): f"{folder}/{name}" for name in names if (match := STEP_NAME.fullmatch(name))}
+        if not files:
             raise HdfsAbsentError(folder)
-        return folder, steps
+        return files
 
     def _patiently(self, read: Callable[[], T]) -> T:
         """Read again when a file went meanwhile: a driver took over, or others stand for it now."""
@@ -258,12 +261,12 @@ class WindowStore:
         return Snapshot(commit, (*by_date, *self._log_files(commit)))
 
     def _log_files(self, commit: Commit) -> list[SnapshotFile]:
-        folder, steps = self._log()
-        if commit.step not in steps:
-            raise HdfsAbsentError(f"{folder}/{step_name(commit.step)}")
+        files = self._log()
+        if commit.step not in files:
+            raise HdfsAbsentError(step_name(commit.step))
         return [
-            SnapshotFile(steps[step], f"{folder}/{steps[step]}")
-            for step in sorted(steps)
+            SnapshotFile(files[step].rpartition("/")[2], files[step])
+            for step in sorted(files)
             if commit.folded < step <= commit.step
         ]
 
@@ -283,10 +286,9 @@ class WindowStore:
 
     def holds(self, snapshot: Snapshot) -> bool:
         """Tell whether what counted at the snapshot's commit is still there, and was when it was listed."""
-        _, steps = self._patiently(self._log)
-        newest = self.commit()
+        files, newest = self.log(), self.commit()
         is_kept = newest is not None and newest.expired_step == snapshot.commit.expired_step
-        return is_kept and snapshot.commit.step in steps
+        return is_kept and snapshot.commit.step in files
 
     def _reading(
         self,
