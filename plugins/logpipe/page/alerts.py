@@ -188,7 +188,7 @@ class AlertWatch:
         now_s = None if snapshot is None else self._complete_until_s(snapshot)
         if snapshot is None or now_s is None:
             return None
-        known = (snapshot.topic_id, snapshot.committed_at, snapshot.step, now_s, rules)
+        known = (snapshot.commit.topic_id, snapshot.commit.committed_at, snapshot.commit.step, now_s, rules)
         if self._windows[0] != known:
             try:
                 self._windows = (known, read_windows(self.traffic, rules, now_s))
@@ -208,8 +208,8 @@ class AlertWatch:
         is_whole = (
             self.settings.windows_time == "arrival"
             and topic is not None
-            and topic.topic_id == snapshot.topic_id
-            and topic.behind(snapshot.offsets) == 0
+            and topic.topic_id == snapshot.commit.topic_id
+            and topic.behind(snapshot.commit.offsets) == 0
         )
         if not is_whole:
             return closed_s
