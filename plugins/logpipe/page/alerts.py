@@ -49,9 +49,9 @@ _HOSTS = 5
 _LATE_DAYS = 100
 
 
-@dataclass
-class AlertWatch:
-    """The alerts of a pipeline.
+@dataclass(eq=False)
+class AlertWatch(Collector):
+    """The alerts of a pipeline, as metrics too.
 
     Attributes:
         settings: name the rules' file and the state folder.
@@ -242,12 +242,8 @@ class AlertWatch:
             "error": self.error,
         }
 
-    def collector(self) -> Collector:
-        """The alerts as metrics."""
-        return _Collector(self)
-
-    def metrics(self) -> Iterator[Metric]:
-        """As `collector` gives them."""
+    def collect(self) -> Iterator[Metric]:
+        """Read each figure once."""
         state, rules = self._state, self._rules
         firing = GaugeMetricFamily(
             "logpipe_alert_firing", "1 while an alert stands", labels=["rule", "key", "severity"]
@@ -279,14 +275,6 @@ class AlertWatch:
             ),
         ):
             yield GaugeMetricFamily(f"logpipe_{name}", text, value=value)
-
-
-class _Collector(Collector):
-    def __init__(self, watch: AlertWatch) -> None:
-        self._watch = watch
-
-    def collect(self) -> Iterator[Metric]:
-        return self._watch.metrics()
 
 
 def _newest(alerts: Iterable[Alert]) -> list[Alert]:
