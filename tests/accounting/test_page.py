@@ -294,7 +294,7 @@ def test_parameters_that_cannot_work_are_refused(client):
 
 def test_the_query_beside_the_lines_gives_the_same_lines(whole):
     connection, snapshot = connect(whole.settings)
-    assert (snapshot.step, snapshot.lines) == (1, len(LINES + HOSTILE))
+    assert (snapshot.commit.step, snapshot.commit.lines) == (1, len(LINES + HOSTILE))
     count = "SELECT sum(lines) FROM windows WHERE dimension = 'total'"
     assert connection.execute(count).fetchone() == (len(LINES + HOSTILE),)
     noon = NOON_MS // 1000

@@ -106,7 +106,7 @@ def test_the_copy_holds_what_the_commit_holds_through_folds_takeovers_and_a_stor
     store.step([4])
     mirror.follow()
     assert lines_by_minute(mirror)[:6] == [0, 0, 0, 0, 1, 0]
-    assert (mirror.snapshot.step, mirror.snapshot.open_from_s) == (1, BEGIN_S)
+    assert (mirror.snapshot.commit.step, mirror.snapshot.open_from_s) == (1, BEGIN_S)
 
 
 def test_files_are_fetched_anew_after_an_erasure(store, tmp_path):

@@ -16,7 +16,7 @@ from logpipe.page.alerts import read_windows
 from logpipe.page.store import Mirror, Snapshot
 from logpipe.page.traffic import Question, QuestionError, Traffic, step_of
 from logpipe.settings import parse
-from logpipe.windows.commit import WindowsError
+from logpipe.windows.commit import Commit, WindowsError
 from logpipe.windows.latency import SHARES, buckets
 
 BEGIN_S = 1_773_100_800  # 2026-03-10 00:00 UTC
@@ -75,14 +75,8 @@ def counted(tmp_path_factory):
             copies[f"/windows/date={date}/{part}.parquet"] = path
     mirror = Mirror(parse(state_dir=folder / "state"), folder)
     open_from_s = BEGIN_S + DAYS * 86400 - 600
-    mirror.take(
-        Snapshot(
-            step=5, committed_at="2026-03-13T00:00:00+00:00", window_s=60, open_from_s=open_from_s,
-            lines=LINES, late=0, malformed=0, repeats=0, offsets={0: LINES}, topic_id="t",
-            files={name: name for name in copies},
-        ),
-        copies,
-    )  # fmt: skip
+    commit = Commit(5, "batch", {"window_s": 60}, "t", watermark_ms=open_from_s * 1000)
+    mirror.take(Snapshot(commit, {name: name for name in copies}), copies)
     return over, Traffic(mirror)
 
 
@@ -242,13 +236,7 @@ def test_what_formats_have_is_shown_where_there_is_any(tmp_path):
     pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), path)
     name = "/windows/date=2026-03-10/a.parquet"
     mirror = Mirror(parse(state_dir=tmp_path / "state"), tmp_path)
-    mirror.take(
-        Snapshot(
-            step=1, committed_at="2026-03-10T00:05:00+00:00", window_s=60, open_from_s=None, lines=2000,
-            late=0, malformed=0, repeats=0, offsets={0: 2000}, topic_id="t", files={name: name},
-        ),
-        {name: path},
-    )  # fmt: skip
+    mirror.take(Snapshot(Commit(1, "batch", {"window_s": 60}, "t"), {name: name}), {name: path})
     traffic = Traffic(mirror)
     asked = {"from": str(BEGIN_S), "to": str(BEGIN_S + 300)}
     found = traffic.answer(asked, NOW_S)

@@ -27,7 +27,7 @@ from logpipe.accounting.judge import compare, judge
 from logpipe.accounting.ranges import PartitionReader, RangeSums
 from logpipe.accounting.source import SourceGoneError, sent_lines
 from logpipe.accounting.verify import Reading, chain_reader, facts_of, read
-from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
+from logpipe.clients.hdfs import Hdfs, HdfsError
 from logpipe.contracts.chain import Layout, Link, in_use_name
 from logpipe.contracts.days import date_of
 from logpipe.contracts.parquet import ParquetDay, manifest_path, parquet_folder, text_lines
@@ -620,12 +620,7 @@ def _file_lines(hdfs: Hdfs, path: str, link: Link | None) -> Iterator[list[bytes
         if link
         else hdfs_lines.final_name(path)
     )
-    try:
-        yield from hdfs_lines.lines(hdfs, path)
-    except HdfsAbsentError:
-        if other == path:
-            raise
-        yield from hdfs_lines.lines(hdfs, other)
+    return hdfs_lines.lines_of_either(hdfs, path, other)
 
 
 def _differ(expected: Digest, found: Digest) -> str:

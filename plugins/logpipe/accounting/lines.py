@@ -78,14 +78,20 @@ def batches(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
         yield batch
 
 
+def lines_of_either(hdfs: Hdfs, path: str, other: str) -> Iterator[list[bytes]]:
+    """As `lines`, of a file that may have its other name, in use or final, by now."""
+    try:
+        yield from lines(hdfs, path)
+    except HdfsAbsentError:
+        if other == path:
+            raise
+        yield from lines(hdfs, other)
+
+
 def digest_file(hdfs: Hdfs, path: str) -> Digest:
     """Digest a file's lines; one that was in use may have its final name by now. Errors as `lines`."""
-    try:
-        return sum((Digest.of(some) for some in lines(hdfs, path)), start=Digest())
-    except HdfsAbsentError:
-        if (final := final_name(path)) == path:
-            raise
-        return sum((Digest.of(some) for some in lines(hdfs, final)), start=Digest())
+    found = lines_of_either(hdfs, path, final_name(path))
+    return sum((Digest.of(some) for some in found), start=Digest())
 
 
 def final_name(path: str) -> str:

@@ -1,7 +1,7 @@
 """What the accounting asks Kafka about the pipeline's topic, and about agent 2's group."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from logpipe.clients.kafka import Kafka, Record, Topic
 from logpipe.settings import Settings
@@ -47,38 +47,27 @@ class Unread:
     ``timestamp_ms`` is None when all was read, or when it could not be read.
     """
 
-    partition: int
-    offset: int
     lines: int
     expired_lines: int
-    timestamp_ms: int | None = None
-
-
-def _unread(settings: Settings) -> list[Unread]:
-    """Without the times. Where agent 2 has committed nothing, it begins at the first offset."""
-    ends = end_offsets(settings)
-    taken = committed(settings, ends)
-    return [
-        Unread(
-            partition,
-            offset=max(first, taken.get(partition, first)),
-            lines=end - taken.get(partition, first),
-            expired_lines=max(0, first - taken.get(partition, first)),
-        )
-        for partition, (first, end) in ends.items()
-    ]
+    timestamp_ms: int | None
 
 
 def oldest_unread(settings: Settings) -> list[Unread]:
-    """How far agent 2 is behind in each partition.
+    """How far agent 2 is behind in each partition; where it has committed nothing, it begins at the first.
 
     Raises:
         TopicError: no broker, or no such topic.
     """
-    places = _unread(settings)
-    oldest = {place.partition: place.offset for place in places if place.lines > 0}
+    ends = end_offsets(settings)
+    taken = {number: first for number, (first, _) in ends.items()} | committed(settings, ends)
+    oldest = {
+        number: max(first, taken[number]) for number, (first, end) in ends.items() if end > taken[number]
+    }
     times_ms = Kafka.of(settings).timestamps_ms(settings.topic, oldest)
-    return [replace(place, timestamp_ms=times_ms.get(place.partition)) for place in places]
+    return [
+        Unread(end - taken[number], max(0, first - taken[number]), times_ms.get(number))
+        for number, (first, end) in ends.items()
+    ]
 
 
 def retention_s(settings: Settings) -> float | None:

@@ -231,7 +231,8 @@ class Reachable(ABC):
         self.must_run()
         connection, snapshot = connect(self.settings)
         if snapshot is not None:
-            print(f"windows: at commit {snapshot.step:,} of {snapshot.committed_at}", file=sys.stderr)
+            commit = snapshot.commit
+            print(f"windows: at commit {commit.step:,} of {commit.committed_at}", file=sys.stderr)
         status = 0
         for statement in [query] if query else statements():
             try:

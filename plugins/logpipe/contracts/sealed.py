@@ -41,11 +41,6 @@ class Member:
     kind: str = "lines"
     replays: tuple[str | None, ...] | None = None
 
-    @property
-    def length_bytes(self) -> int:
-        """Length as lines of a file."""
-        return self.digest.size_bytes + self.digest.lines
-
 
 @dataclass(frozen=True, slots=True)
 class Part:

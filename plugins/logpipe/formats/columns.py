@@ -46,11 +46,6 @@ class Columns:
         self.schema = {name: SCHEMA[name] for name in (*format_.columns, "reason")}
         self._native = _NativeJson(format_) if isinstance(format_, Json) else _NativePattern(format_)
 
-    @property
-    def expression(self) -> str:
-        """What a regular line matches, with named groups; empty where there is no such expression."""
-        return (isinstance(self._native, _NativePattern) and self._native.expression) or ""
-
     def parse(self, lines: pl.Series) -> pl.DataFrame:
         """Read lines.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from logpipe.settings import ADMIN, DEFAULT_TOPIC, PROJECT_DIR, Settings
+from logpipe.settings.durable import replace_file
 from logpipe.settings.kafka_access import FOLDER as KAFKA_ACCESS_FOLDER
 from logpipe.settings.kafka_access import ROLES as KAFKA_ROLES
 from logpipe.settings.unreadable import UNREADABLE
@@ -273,13 +274,7 @@ def write_private(path: Path, text: str) -> bool:
     if path.exists() and path.read_text() == text:
         return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(path, text, mode=0o600)
     return True
 
 

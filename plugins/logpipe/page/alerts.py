@@ -5,7 +5,6 @@ does so by itself, and has what nobody was told sent from outside of Airflow's c
 """
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from logpipe.page.store import Snapshot
 from logpipe.page.traffic import Traffic
 from logpipe.page.watched import Heard
 from logpipe.settings import WATERMARKS_S, Settings
+from logpipe.settings.durable import replace_file
 from logpipe.settings.unreadable import UNREADABLE
 from logpipe.windows.commit import WindowsError
 from logpipe.windows.latency import percentiles_us
@@ -49,9 +49,9 @@ _HOSTS = 5
 _LATE_DAYS = 100
 
 
-@dataclass
-class AlertWatch:
-    """The alerts of a pipeline.
+@dataclass(eq=False)
+class AlertWatch(Collector):
+    """The alerts of a pipeline, as metrics too.
 
     Attributes:
         settings: name the rules' file and the state folder.
@@ -188,7 +188,7 @@ class AlertWatch:
         now_s = None if snapshot is None else self._complete_until_s(snapshot)
         if snapshot is None or now_s is None:
             return None
-        known = (snapshot.topic_id, snapshot.committed_at, snapshot.step, now_s, rules)
+        known = (snapshot.commit.topic_id, snapshot.commit.committed_at, snapshot.commit.step, now_s, rules)
         if self._windows[0] != known:
             try:
                 self._windows = (known, read_windows(self.traffic, rules, now_s))
@@ -208,8 +208,8 @@ class AlertWatch:
         is_whole = (
             self.settings.windows_time == "arrival"
             and topic is not None
-            and topic.topic_id == snapshot.topic_id
-            and topic.behind(snapshot.offsets) == 0
+            and topic.topic_id == snapshot.commit.topic_id
+            and topic.behind(snapshot.commit.offsets) == 0
         )
         if not is_whole:
             return closed_s
@@ -242,12 +242,8 @@ class AlertWatch:
             "error": self.error,
         }
 
-    def collector(self) -> Collector:
-        """The alerts as metrics."""
-        return _Collector(self)
-
-    def metrics(self) -> Iterator[Metric]:
-        """As `collector` gives them."""
+    def collect(self) -> Iterator[Metric]:
+        """Read each figure once."""
         state, rules = self._state, self._rules
         firing = GaugeMetricFamily(
             "logpipe_alert_firing", "1 while an alert stands", labels=["rule", "key", "severity"]
@@ -279,14 +275,6 @@ class AlertWatch:
             ),
         ):
             yield GaugeMetricFamily(f"logpipe_{name}", text, value=value)
-
-
-class _Collector(Collector):
-    def __init__(self, watch: AlertWatch) -> None:
-        self._watch = watch
-
-    def collect(self) -> Iterator[Metric]:
-        return self._watch.metrics()
 
 
 def _newest(alerts: Iterable[Alert]) -> list[Alert]:
@@ -364,9 +352,4 @@ def _read(file: Path) -> State:
 
 def _write(file: Path, state: State) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_suffix(".fresh")
-    with fresh.open("w") as written:
-        written.write(state.to_json())
-        written.flush()
-        os.fsync(written.fileno())
-    fresh.replace(file)
+    replace_file(file, state.to_json())

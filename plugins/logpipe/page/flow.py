@@ -63,7 +63,7 @@ class Flow:
         self._take("topic", sources.topic, lambda value: sum(value.ends.values()))
         self._take("hdfs", sources.chains, lambda value: sum(c.totals.digest.lines for c in value.values()))
         self._take("agent2", sources.chains, lambda value: sum(c.totals.digest.lines for c in value.values()))
-        self._take("windows", sources.windows, lambda value: value.lines if value else 0)
+        self._take("windows", sources.windows, lambda value: value.commit.lines if value else 0)
         topic = sources.topic.heard
         if topic.value is not None:
             self._arrivals.add(sum(topic.value.ends.values()), topic.at_s)
@@ -161,9 +161,9 @@ class Flow:
 
     def _behind_windows(self) -> int | None:
         topic, snapshot = self.sources.topic.heard.value, self.sources.windows.heard.value
-        if topic is None or snapshot is None or topic.topic_id != snapshot.topic_id:
+        if topic is None or snapshot is None or topic.topic_id != snapshot.commit.topic_id:
             return None
-        return topic.behind(snapshot.offsets)
+        return topic.behind(snapshot.commit.offsets)
 
     def behind_s(self, now_s: float) -> dict[str, float]:
         """For how long the oldest record has waited that a stage has not taken, as far as that is known."""
@@ -195,12 +195,12 @@ class Flow:
         return self._station(
             "windows",
             self.sources.windows,
-            snapshot.lines,
+            snapshot.commit.lines,
             reached,
-            commit={"step": snapshot.step, "committed_at": snapshot.committed_at},
-            late_lines=snapshot.late,
-            malformed=snapshot.malformed,
-            repeats=snapshot.repeats,
+            commit={"step": snapshot.commit.step, "committed_at": snapshot.commit.committed_at},
+            late_lines=snapshot.commit.late,
+            malformed=snapshot.commit.malformed,
+            repeats=snapshot.commit.repeats,
         )
 
     def _accounting(self) -> dict[str, Any] | None:
@@ -272,7 +272,7 @@ class Flow:
         behind = self._behind_hdfs()
         snapshot, topic = self.sources.windows.heard.value, self.sources.topic.heard.value
         waiting = [f"HDFS ({behind:,} records behind)"] if behind else []
-        if snapshot is not None and topic is not None and (left := topic.behind(snapshot.offsets)):
+        if snapshot is not None and topic is not None and (left := topic.behind(snapshot.commit.offsets)):
             waiting.append(f"the windows ({left:,} records behind)")
         accounting = self.sources.accounting.heard.value
         if not waiting and accounting is not None and record.spec.replay_id in accounting.sealable:

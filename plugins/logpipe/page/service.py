@@ -53,7 +53,7 @@ class Service:
         self._traffic = Traffic(self._mirror)
         self._lines = LinesReader(settings)
         self._alerts = AlertWatch(settings, self._sources, self._flow, self._traffic)
-        self._metrics = Metrics(FlowCollector(self._flow), self._alerts.collector())
+        self._metrics = Metrics(FlowCollector(self._flow), self._alerts)
 
     def app(self, password: str) -> ASGIApp:
         """The ASGI application; sources are watched from its start to its end."""

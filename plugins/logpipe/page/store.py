@@ -10,7 +10,7 @@ from pathlib import Path
 
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
 from logpipe.settings import Settings
-from logpipe.windows.commit import ERASED_FILE, WindowsError
+from logpipe.windows.commit import ERASED_FILE, Commit, WindowsError
 from logpipe.windows.reader import WindowStore
 
 TIMEOUT_S = 5.0
@@ -23,29 +23,25 @@ class Snapshot:
     """The windows at one commit.
 
     Attributes:
-        step: of the commit.
-        committed_at: when, ISO-8601 UTC.
-        window_s: length of a window.
-        open_from_s: windows that begin by then or later are open, Unix time; None: not known.
-        lines, late, malformed, repeats: over all that was ever counted.
-        offsets: of each partition the next one that is not counted.
-        topic_id: of the topic that is counted.
+        commit: which.
         files: paths on HDFS by the names that the files have for ever.
         fold: what the files by date depend on; the same as long as these are the same.
     """
 
-    step: int
-    committed_at: str
-    window_s: int
-    open_from_s: int | None
-    lines: int
-    late: int
-    malformed: int
-    repeats: int
-    offsets: dict[int, int]
-    topic_id: str
+    commit: Commit
     files: dict[str, str] = field(default_factory=dict)
     fold: tuple[str, int, int, int] = ("", 0, 0, 0)
+
+    @property
+    def window_s(self) -> int:
+        """Length of a window."""
+        return int(self.commit.parameters["window_s"])
+
+    @property
+    def open_from_s(self) -> int | None:
+        """Windows that begin by then or later are open, Unix time; None: not known."""
+        until_ms = self.commit.watermark_ms
+        return until_ms // 1000 // self.window_s * self.window_s if until_ms else None
 
     @property
     def generation(self) -> str:
@@ -162,27 +158,13 @@ def read_snapshot(settings: Settings, hdfs: Hdfs, known: Snapshot | None = None)
     erased = hdfs.status(f"{settings.hdfs_windows_dir}/{ERASED_FILE}")
     fold = (commit.store_id, commit.folded, commit.expired_step, erased.modified_ms if erased else 0)
     is_folded_since = known is None or known.fold != fold
-    if known is not None and not is_folded_since and known.step == commit.step:
+    if known is not None and not is_folded_since and known.commit.step == commit.step:
         return known
     snapshot = store.snapshot(None if is_folded_since else (), commit.step)
     if snapshot is None:
         raise HdfsAbsentError(f"step {commit.step}")
     before = known.by_date if known is not None and not is_folded_since else {}
-    window_s = int(commit.parameters["window_s"])
-    return Snapshot(
-        step=commit.step,
-        committed_at=commit.committed_at,
-        window_s=window_s,
-        open_from_s=commit.watermark_ms // 1000 // window_s * window_s if commit.watermark_ms else None,
-        lines=commit.lines,
-        late=commit.late,
-        malformed=commit.malformed,
-        repeats=commit.repeats,
-        offsets=commit.offsets,
-        topic_id=commit.topic_id,
-        files=before | {file.name: file.path for file in snapshot.files},
-        fold=fold,
-    )
+    return Snapshot(commit, before | {file.name: file.path for file in snapshot.files}, fold)
 
 
 def utc_date(epoch_s: float) -> date:

@@ -145,7 +145,7 @@ class Traffic:
             with self._mirror.files() as (snapshot, _):
                 window_s = snapshot.window_s
             question = Question.of(values, window_s, newest_s, time.time() if now_s is None else now_s)
-            known = (snapshot.step, snapshot.committed_at, question)
+            known = (snapshot.commit.step, snapshot.commit.committed_at, question)
             if known not in self._answers:
                 self._answers[known] = self._ask(question) | {"newest": newest_s}
                 while len(self._answers) > _KEPT_ANSWERS:
@@ -174,12 +174,12 @@ class Traffic:
     def reaches_back(self) -> tuple[int, date | None]:
         """The step that is answered from, and the first UTC date that the windows hold."""
         with self._mirror.files() as (snapshot, _):
-            return snapshot.step, snapshot.first_date
+            return snapshot.commit.step, snapshot.first_date
 
     def _newest_s(self) -> int | None:
         """End of the newest window; asked once a commit."""
         with self._mirror.files() as (snapshot, files):
-            if self._newest[0] != snapshot.step:
+            if self._newest[0] != snapshot.commit.step:
                 found = None
                 for some in _newest_files_first(files):
                     rows = self._rows(
@@ -188,7 +188,7 @@ class Traffic:
                     if rows[0][0] is not None:
                         found = int(rows[0][0]) + snapshot.window_s
                         break
-                self._newest = (snapshot.step, found)
+                self._newest = (snapshot.commit.step, found)
             return self._newest[1]
 
     def _rows(self, files: list[str], query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -216,7 +216,7 @@ class Traffic:
                 if name in PLAIN or name in has
             }
             return {
-                "commit": {"step": snapshot.step, "committed_at": snapshot.committed_at},
+                "commit": {"step": snapshot.commit.step, "committed_at": snapshot.commit.committed_at},
                 "from": question.first_s,
                 "to": question.last_s,
                 "step_s": question.step_s,

@@ -83,7 +83,7 @@ def main() -> int:
         current = settings.load()
         password = read_password(current.state_dir, PASSWORD)
         registry = Registry(current, Journal(current.state_dir / "replays"))
-        engine = Engine(current, registry, registry.register_format)
+        engine = Engine(current, registry)
     except (ValueError, OSError, JournalBusyError) as error:
         print(f"replayer: {error}", file=sys.stderr)
         return _CONFIGURATION_ERROR

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from logpipe.formats.addresses import Known, parse_address, treating
 from logpipe.replayer.alone import alone
 from logpipe.settings import AddressMode, Settings
+from logpipe.settings.durable import replace_file
 from logpipe.settings.unreadable import UNREADABLE
 
 NAMELESS = b"host"
@@ -125,18 +126,12 @@ class AddressKeys:
                 current, keys = self._load()
                 if not (is_first and current):
                     current = f"k{max((int(each[1:]) for each in keys), default=0) + 1}"
-                    self._write(current, keys | {current: secrets.token_hex(KEY_BYTES)})
+                    keys = keys | {current: secrets.token_hex(KEY_BYTES)}
+                    text = json.dumps({"current": current, "keys": keys}, indent=1)
+                    replace_file(self._path, text, mode=0o600)
         except OSError as error:
             raise AddressKeyError(f"{self._path} cannot be written: {error.strerror}") from None
         return current
-
-    def _write(self, current: str, keys: dict[str, str]) -> None:
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"current": current, "keys": keys}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
 
     def key(self, name: str) -> bytes:
         """A key; the file is read again only when it has changed.

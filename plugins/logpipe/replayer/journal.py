@@ -3,7 +3,6 @@
 import fcntl
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
 from logpipe.replayer.urls import Login
+from logpipe.settings.durable import replace_file, sync_folder
 from logpipe.settings.unreadable import UNREADABLE
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,14 @@ class Journal:
             OSError: the disk is full or fails; the record before is left as it was.
         """
         text = json.dumps(record.to_file(), indent=1)
-        self._write(self._folder / f"{record.spec.replay_id}.json", text, mode=0o644)
+        replace_file(self._folder / f"{record.spec.replay_id}.json", text)
 
     def save_new(self, record: ReplayRecord) -> None:
         """Write the first record of a replay, or one with another login, and sync the folder too."""
         spec = record.spec
         secret = self._folder / f"{spec.replay_id}{_LOGIN_SUFFIX}"
         if spec.login:
-            self._write(secret, json.dumps(asdict(spec.login)), mode=0o600)
+            replace_file(secret, json.dumps(asdict(spec.login)), mode=0o600)
         else:
             secret.unlink(missing_ok=True)
         self.save_synced(record)
@@ -72,7 +72,7 @@ class Journal:
     def save_synced(self, record: ReplayRecord) -> None:
         """Write a record as `save` does, and sync the folder: no power cut brings back the one before."""
         self.save(record)
-        self._sync_folder()
+        sync_folder(self._folder)
 
     def load(self) -> tuple[list[ReplayRecord], dict[str, str]]:
         """All records of this folder, see `load_records`."""
@@ -89,8 +89,8 @@ class Journal:
         self._delete(sums.folded)
         if records:
             sums = sums.with_folded(records)
-            self._write(self._folder / SUMS_FILE, json.dumps(sums.to_json(), indent=1), mode=0o644)
-            self._sync_folder()
+            replace_file(self._folder / SUMS_FILE, json.dumps(sums.to_json(), indent=1))
+            sync_folder(self._folder)
             self._delete(sums.folded)
 
     def sums(self) -> Sums:
@@ -103,23 +103,7 @@ class Journal:
             for path in self._folder.glob(f"*{suffix}"):
                 if path.name.removesuffix(suffix) in folded:
                     path.unlink()
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _write(self, path: Path, text: str, *, mode: int) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with open(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
+        sync_folder(self._folder)
 
 
 def load_sums(folder: Path) -> Sums:

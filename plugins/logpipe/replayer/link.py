@@ -5,6 +5,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError
 from logpipe.replayer.halt import Halt
@@ -100,3 +101,52 @@ class Link:
         if not received:
             raise SinkUnavailableError(f"{self._name} closed the connection")
         return received
+
+
+class LinkedSink:
+    """What sinks have in common: a link to an agent's source, which is made when it is needed.
+
+    Args:
+        on_trouble: told each time how long an answer has been waited for.
+
+    Attributes:
+        what: the source, for messages.
+        silence_s: as `Link` has it.
+    """
+
+    what: ClassVar[str]
+    silence_s: ClassVar[float]
+
+    def __init__(
+        self, host: str, port: int, halt: Halt, on_trouble: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._address = (host, port)
+        self._halt = halt
+        self._on_trouble = on_trouble
+        self._link: Link | None = None
+        self._received = b""  # and not understood yet
+
+    @property
+    def _name(self) -> str:
+        return "{} {}:{}".format(self.what, *self._address)
+
+    def _send_bytes(self, payload: bytes) -> None:
+        if self._link is None:
+            self._received = b""
+            self._link = Link(
+                *self._address,
+                self._halt,
+                self.silence_s,
+                lambda silent_s: self._on_trouble(f"{self._name} has not answered for {silent_s:.0f} s"),
+            )
+        try:
+            self._link.send(payload)
+        except SinkUnavailableError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None

@@ -9,28 +9,24 @@ from collections.abc import Callable
 from logpipe.replayer.errors import SinkError, SinkUnavailableError
 from logpipe.replayer.feed import Batch
 from logpipe.replayer.halt import Halt
-from logpipe.replayer.link import Link
+from logpipe.replayer.link import LinkedSink
 
-_SILENCE_S = 60.0  # a full channel answers FAILED after 3 s
 _OK = b"OK"
 _FAILED = b"FAILED"
 _TOO_LONG = b"exceeds the maximum length"
 
 
-class NetcatSink:
+class NetcatSink(LinkedSink):
     """A netcat source at host and port."""
 
-    def __init__(
-        self, host: str, port: int, halt: Halt, on_trouble: Callable[[str | None], None] = lambda _: None
-    ) -> None:
-        self._address = (host, port)
-        self._halt = halt
-        self._on_trouble = on_trouble
-        self._link: Link | None = None
+    what = "netcat source"
+    silence_s = 60.0  # a full channel answers FAILED after 3 s
+
+    def __init__(self, host: str, port: int, halt: Halt, on_trouble: Callable[[str], None]) -> None:
+        super().__init__(host, port, halt, on_trouble)
         self._waiting: list[bytes] = []
         self._answered = 0
         self._failed: list[bytes] = []
-        self._partial_answer = b""
 
     def begin(self, batch: Batch) -> None:
         """Begin to send the lines."""
@@ -57,35 +53,13 @@ class NetcatSink:
                 "its channel is full"
             )
 
-    def close(self) -> None:
-        """Drop the connection."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
-
-    @property
-    def _name(self) -> str:
-        return "netcat source {}:{}".format(*self._address)
-
     def _send(self) -> None:
         self._answered = 0
         self._failed = []
-        if self._link is None:
-            self._partial_answer = b""
-            self._link = Link(
-                *self._address,
-                self._halt,
-                _SILENCE_S,
-                lambda silent_s: self._on_trouble(f"{self._name} has not answered for {silent_s:.0f} s"),
-            )
-        try:
-            self._link.send(b"\n".join(self._waiting) + b"\n")
-        except SinkUnavailableError:
-            self.close()
-            raise
+        self._send_bytes(b"\n".join(self._waiting) + b"\n")
 
     def _take_answers(self, received: bytes) -> None:
-        *answers, self._partial_answer = (self._partial_answer + received).split(b"\n")
+        *answers, self._received = (self._received + received).split(b"\n")
         for answer in answers:
             if answer.startswith(_OK):
                 self._answered += 1

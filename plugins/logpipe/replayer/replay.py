@@ -295,7 +295,7 @@ class Replay:
                 self._halt,
                 partitions=partitions,
                 check=still_has(partitions, self._settings) if partitions else lambda: None,
-                on_silence=note,
+                on_trouble=note,
             )
         return NetcatSink(host, self._settings.netcat_port, self._halt, note)
 

@@ -1,7 +1,7 @@
 """What every kind of source offers: a stream of bytes from an offset on, and a version to pin it by."""
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Protocol
 
 from logpipe.replayer.errors import SourceChangedError
@@ -35,10 +35,6 @@ class SourceVersion:
                     f"the source changed since this replay began: it was {self}, it is now {now}; "
                     "replay the new one under another replay_id"
                 )
-
-    def to_json(self) -> dict[str, int | str | None]:
-        """As JSON values."""
-        return asdict(self)
 
     def __str__(self) -> str:
         size = "of unknown size" if self.size_bytes is None else f"{self.size_bytes} bytes"

@@ -18,13 +18,12 @@ from logpipe.identity import CHUNK_LINES, partition_of
 from logpipe.replayer.errors import SinkUnavailableError
 from logpipe.replayer.feed import Batch
 from logpipe.replayer.halt import Halt
-from logpipe.replayer.link import Link
+from logpipe.replayer.link import LinkedSink
 
 KEY_HEADER = "key"
 PARTITION_HEADER = "partition"
 MAX_ANSWER_BYTES = 1 << 20
 MAX_SHOWN_BYTES = 500
-_SILENCE_S = 900.0  # agent 1 keeps a batch as long as Kafka is away; each one sent again meanwhile as well
 _LENGTH = Struct(">I")
 
 # The binary protocol: a field is its type and number; lengths stand before texts and lists; 0 ends a struct.
@@ -122,14 +121,17 @@ def decode(message: bytes) -> tuple[int, int]:
     return sequence, value
 
 
-class ThriftSink:
+class ThriftSink(LinkedSink):
     """A Thrift source at host and port.
 
     Args:
         partitions: see `encode`.
         check: called before a batch is sent again; raises as `retry`.
-        on_silence: told each time how long an answer has been waited for.
+        on_trouble: as `LinkedSink`'s.
     """
+
+    what = "Thrift source"
+    silence_s = 900.0  # agent 1 keeps a batch as long as Kafka is away; each one sent again meanwhile as well
 
     def __init__(
         self,
@@ -140,23 +142,19 @@ class ThriftSink:
         *,
         partitions: int = 0,
         check: Callable[[], None] = lambda: None,
-        on_silence: Callable[[str], None] = lambda _: None,
+        on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._address = (host, port)
+        super().__init__(host, port, halt, on_trouble)
         self._replay_id = replay_id
-        self._halt = halt
         self._partitions = partitions
         self._check = check
-        self._on_silence = on_silence
-        self._link: Link | None = None
         self._sequences = count(1)
         self._sequence = 0
         self._batch: Batch | None = None
-        self._received = b""
 
-    def serve(self, replay_id: str, partitions: int, on_silence: Callable[[str], None]) -> None:
+    def serve(self, replay_id: str, partitions: int, on_trouble: Callable[[str], None]) -> None:
         """Send the lines of another replay from now on; no batch is in flight."""
-        self._replay_id, self._partitions, self._on_silence = replay_id, partitions, on_silence
+        self._replay_id, self._partitions, self._on_trouble = replay_id, partitions, on_trouble
 
     def begin(self, batch: Batch) -> None:
         """Begin to send the batch."""
@@ -171,19 +169,7 @@ class ThriftSink:
     def _send(self) -> None:
         assert self._batch is not None
         self._sequence = next(self._sequences) & 0x7FFFFFFF
-        if self._link is None:
-            self._received = b""
-            self._link = Link(
-                *self._address,
-                self._halt,
-                _SILENCE_S,
-                lambda silent_s: self._on_silence(f"{self._name} has not answered for {silent_s:.0f} s"),
-            )
-        try:
-            self._link.send(encode(self._replay_id, self._batch, self._sequence, self._partitions))
-        except SinkUnavailableError:
-            self.close()
-            raise
+        self._send_bytes(encode(self._replay_id, self._batch, self._sequence, self._partitions))
 
     def finish(self) -> None:
         """Wait for OK."""
@@ -198,16 +184,6 @@ class ThriftSink:
         if status != _flume.Status.OK:
             name = _flume.Status._VALUES_TO_NAMES.get(status, status)
             raise SinkUnavailableError(f"{self._name} answered {name}: its channel took no batch")
-
-    def close(self) -> None:
-        """Drop the connection."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
-
-    @property
-    def _name(self) -> str:
-        return "Thrift source {}:{}".format(*self._address)
 
     def _receive_frame(self) -> bytes:
         if self._link is None:

@@ -95,31 +95,37 @@ def _next_link(place: Place, chain: Chain, now: Topic, end: int) -> Link:
         until,
         {name: mark.number for name, mark in link.marks.items()},
     )
-    text = TextDigest()
-    for block in reader.blocks(first, until):
-        text.add(block)
+    link = _counted(replace(link, kind="memory", next=until, day=day), reader)
     sums = reader.sums
     marks = dict(link.marks)
-    for replay, digest in sums.by_replay().items():
+    for replay, digest in link.replays.items():
         marks[replay] = Mark(
             *sums.marks[replay], digest + (marks[replay].digest if replay in marks else Digest())
         )
-    link = replace(
+    return replace(
         link,
-        kind="memory",
-        next=until,
-        day=day,
         first_arrival_ms=sums.first_ms,
         last_arrival_ms=sums.last_ms,
+        marks=marks,
+        totals=totals + own(link),
+    )
+
+
+def _counted(link: Link, reader: PartitionReader, between_ms: tuple[int, int] | None = None) -> Link:
+    """A link with the sums of what its range has, of all times or of these; the reader's are those too."""
+    text = TextDigest()
+    for block in reader.blocks(link.first, link.next, between_ms):
+        text.add(block)
+    sums = reader.sums
+    return replace(
+        link,
         digest=sums.digest.build(),
         anonymous=sums.anonymous.build(),
         repeats=sums.repeats,
         foreign=sums.foreign,
         text=text.digest,
         replays=sums.by_replay(),
-        marks=marks,
     )
-    return replace(link, totals=totals + own(link))
 
 
 def _commit(place: Place, link: Link) -> bool:
@@ -155,28 +161,15 @@ def part_of_day(place: Place, chain: Chain, link: Link) -> Link:
         RangeGoneError: the topic does not hold its range any more.
         NotConfirmedError: the topic holds something else.
     """
-    reader = reader_of(place, chain, link)
-    text = TextDigest()
-    for block in reader.blocks(link.first, link.next, place.between_ms):
-        text.add(block)
-    sums = reader.sums
-    found = sums.digest.build()
+    found = _counted(link, reader_of(place, chain, link), place.between_ms)
     begin_ms, end_ms = place.between_ms
     is_whole = begin_ms <= link.first_arrival_ms and link.last_arrival_ms < end_ms
-    if is_whole and found != link.digest:
+    if is_whole and found.digest != link.digest:
         raise NotConfirmedError(
-            f"partition {link.partition}, offsets {link.first} to {link.next}: the topic holds {found.lines} "
-            f"lines, which are not the {link.digest.lines} of the link"
+            f"partition {link.partition}, offsets {link.first} to {link.next}: the topic holds "
+            f"{found.digest.lines} lines, which are not the {link.digest.lines} of the link"
         )
-    return replace(
-        link,
-        digest=found,
-        anonymous=sums.anonymous.build(),
-        text=text.digest,
-        replays=sums.by_replay(),
-        repeats=sums.repeats,
-        foreign=sums.foreign,
-    )
+    return found
 
 
 def nothing_of(link: Link) -> Link:

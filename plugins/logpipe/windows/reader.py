@@ -182,11 +182,10 @@ class WindowStore:
         return self._patiently(lambda: self._commit(step))
 
     def _commit(self, step: int | None) -> Commit | None:
-        folder, steps = self._log()
-        if not folder or (step is not None and step not in steps):
+        files = self._log()
+        if not files or (step is not None and step not in files):
             return None
-        newest = max(steps)
-        return self.commit_at(f"{folder}/{steps[newest if step is None else step]}")
+        return self.commit_at(files[max(files) if step is None else step])
 
     def commit_at(self, path: str) -> Commit:
         """Read the commit of a file of the log.
@@ -203,18 +202,22 @@ class WindowStore:
             tail = _there(self._files.tail(path, footer_bytes), path)
         return commit_of(tail)
 
-    def _log(self) -> tuple[str, dict[int, str]]:
-        """The newest epoch's folder, empty when there is none, and the files in it by step."""
+    def log(self) -> dict[int, str]:
+        """Paths of the log's files by step; none before the job has begun. Raises as `commit`."""
+        return self._patiently(self._log)
+
+    def _log(self) -> dict[int, str]:
+        """Those in the newest epoch's folder."""
         matches = [EPOCH_NAME.fullmatch(entry.name) for entry in self._files.list(self._commits_dir)]
         epochs = [int(match[1]) for match in matches if match]
         if not epochs:
-            return "", {}
+            return {}
         folder = f"{self._commits_dir}/commits.{max(epochs)}"
         names = [entry.name for entry in self._files.list(folder)]
-        steps = {int(match[1]): name for name in names if (match := STEP_NAME.fullmatch(name))}
-        if not steps:
+        files = {int(match[1]): f"{folder}/{name}" for name in names if (match := STEP_NAME.fullmatch(name))}
+        if not files:
             raise HdfsAbsentError(folder)
-        return folder, steps
+        return files
 
     def _patiently(self, read: Callable[[], T]) -> T:
         """Read again when a file went meanwhile: a driver took over, or others stand for it now."""
@@ -258,12 +261,12 @@ class WindowStore:
         return Snapshot(commit, (*by_date, *self._log_files(commit)))
 
     def _log_files(self, commit: Commit) -> list[SnapshotFile]:
-        folder, steps = self._log()
-        if commit.step not in steps:
-            raise HdfsAbsentError(f"{folder}/{step_name(commit.step)}")
+        files = self._log()
+        if commit.step not in files:
+            raise HdfsAbsentError(step_name(commit.step))
         return [
-            SnapshotFile(steps[step], f"{folder}/{steps[step]}")
-            for step in sorted(steps)
+            SnapshotFile(files[step].rpartition("/")[2], files[step])
+            for step in sorted(files)
             if commit.folded < step <= commit.step
         ]
 
@@ -283,10 +286,9 @@ class WindowStore:
 
     def holds(self, snapshot: Snapshot) -> bool:
         """Tell whether what counted at the snapshot's commit is still there, and was when it was listed."""
-        _, steps = self._patiently(self._log)
-        newest = self.commit()
+        files, newest = self.log(), self.commit()
         is_kept = newest is not None and newest.expired_step == snapshot.commit.expired_step
-        return is_kept and snapshot.commit.step in steps
+        return is_kept and snapshot.commit.step in files
 
     def _reading(
         self,
@@ -294,12 +296,11 @@ class WindowStore:
         otherwise: T,
         columns: Collection[str],
         dimension: str | Collection[str] | None,
-        dates: Collection[str] | None,
     ) -> T:
         """Add up the rows of a snapshot that held until they were read."""
 
         def read() -> T:
-            snapshot = self._snapshot(dates, None)
+            snapshot = self._snapshot(None, None)
             if snapshot is None:
                 return otherwise
             result = summed(snapshot.commit, self._batches(snapshot, columns, dimension))
@@ -335,27 +336,18 @@ class WindowStore:
             once = sum_totals(batches, int(commit.parameters["window_s"]))
             return replace(WindowTotals.of(commit), digest=commit.expired + once)
 
-        return self._reading(summed, WindowTotals(), columns, "total", None)
+        return self._reading(summed, WindowTotals(), columns, "total")
 
-    def table(
-        self, dimension: str | Collection[str] | None = None, dates: Collection[str] | None = None
-    ) -> "pa.Table":
+    def table(self, dimension: str | Collection[str] | None = None) -> "pa.Table":
         """Read window rows at the newest commit: each window, dimension and key once.
 
         Args:
-            dimension: of one, of some, or of all.
-            dates: UTC dates of the windows' starts, ``YYYY-MM-DD``; None: all. The rows must fit in memory.
+            dimension: of one, of some, or of all. The rows must fit in memory.
 
         Returns:
             Columns `ROW_COLUMNS`, sorted by them.
         """
-        return self._reading(
-            lambda _, batches: sum_rows(batches, dates),
-            sum_rows(iter(()), dates),
-            ROW_COLUMNS,
-            dimension,
-            dates,
-        )
+        return self._reading(lambda _, batches: sum_rows(batches), sum_rows(iter(())), ROW_COLUMNS, dimension)
 
 
 def _there(content: bytes | None, path: str) -> bytes:
@@ -385,10 +377,9 @@ def sum_totals(batches: Iterator["pa.RecordBatch"], window_s: int) -> Digest:
     return Digest(lines, line_bytes, hash_sum % _MODULUS)
 
 
-def sum_rows(batches: Iterator["pa.RecordBatch"], dates: Collection[str] | None = None) -> "pa.Table":
-    """Add up rows (columns `ROW_COLUMNS`) of the same window, dimension and key; of some dates, or of all."""
+def sum_rows(batches: Iterator["pa.RecordBatch"]) -> "pa.Table":
+    """Add up rows (columns `ROW_COLUMNS`) of the same window, dimension and key."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     types = (pa.timestamp("us", "UTC"), pa.string(), pa.string(), pa.int64(), pa.int64())
     schema = pa.schema(list(zip(ROW_COLUMNS, types, strict=True)))
@@ -400,11 +391,7 @@ def sum_rows(batches: Iterator["pa.RecordBatch"], dates: Collection[str] | None 
 
     parts = [schema.empty_table()]
     for batch in batches:
-        table = pa.Table.from_batches([batch]).cast(schema)
-        if dates is not None:
-            date = pc.strftime(table["window_start"], "%Y-%m-%d")
-            table = table.filter(pc.is_in(date, pa.array(sorted(dates), pa.string())))
-        parts.append(table)
+        parts.append(pa.Table.from_batches([batch]).cast(schema))
         if sum(map(len, parts[1:])) > _SUM_AT_ROWS + len(parts[0]):
             parts = [summed(parts)]
     return summed(parts).sort_by([(key, "ascending") for key in keys])

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from logpipe.contracts.formats import DEFAULT
 from logpipe.formats.compiler import compile_format
@@ -32,6 +32,7 @@ from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplayRecord
+from logpipe.replayer.registry import Registry
 from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.replayer.topic import partition_count, still_has
 from logpipe.settings import Settings
@@ -51,40 +52,19 @@ _LOOKED_AT_BYTES = 256 * 1024  # of a log's begin or end, to tell its format
 log = logging.getLogger(__name__)
 
 
-class Records(Protocol):
-    """Where the records of generations are kept; the registry of replays."""
-
-    def keep(self, record: ReplayRecord, *, is_new: bool) -> None:
-        """Write to the disk, and let others see it. Raises OSError."""
-
-    def publish(self, record: ReplayRecord) -> None:
-        """Let other hosts know of it. Raises LedgerError."""
-
-    def generations(self, follow_id: str) -> list[ReplayRecord]:
-        """Those of a log, in their order."""
-
-
 class Engine:
     """Follows logs.
 
     Args:
         settings: where agent 1 and the topic are.
-        records: the registry.
-        register_format: ``(prefix, log, format)``: called before a log's first line is sent; raises
-            SinkUnavailableError while it cannot be done.
+        records: keeps the records of generations, and lets others know of them.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        records: Records,
-        register_format: Callable[[str, str, str], None] = lambda prefix, log, text: None,
-    ) -> None:
+    def __init__(self, settings: Settings, records: Registry) -> None:
         self.settings = settings
         self.door = FrontDoor.of(settings)
         self.trouble = ""
         self._records = records
-        self._register_format = register_format
         self._store = FollowStore(settings.state_dir / "follows")
         self._logs: dict[str, FollowedLog] = {}
         self._patterns: dict[str, Follow] = {}
@@ -526,7 +506,7 @@ class Engine:
             taken = DEFAULT.format_text if taken == AUTO else taken
             warning = f"its lines are read as {taken}: {told(error, follow.addresses)}"
         with self._gate.tries():
-            self._register_format(follow.prefix, follow.path, taken)
+            self._records.register_format(follow.prefix, follow.path, taken)
         return taken, warning
 
     def begun(self, follow: Follow, record: ReplayRecord) -> ReplayRecord:

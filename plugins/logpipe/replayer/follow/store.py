@@ -12,6 +12,7 @@ from typing import Any, get_args
 from logpipe.replayer.follow.generation import follow_id_of, host_name, prefix_of
 from logpipe.replayer.record import ReplayRecord
 from logpipe.settings import AddressMode
+from logpipe.settings.durable import replace_file, sync_folder
 from logpipe.settings.unreadable import UNREADABLE
 
 STARTS = ("end", "start")
@@ -166,18 +167,8 @@ class FollowStore:
         Raises:
             OSError: the disk is full or fails.
         """
-        path = self._folder / f"{follow.follow_id}.json"
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w") as file:
-            json.dump(asdict(follow), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self._folder / f"{follow.follow_id}.json", json.dumps(asdict(follow), indent=1))
+        sync_folder(self._folder)
 
     def load(self) -> list[Follow]:
         """All of them, by id.
