@@ -1,8 +1,10 @@
 """The replayer as a whole against real Kafka and Flume: what the topic holds is what the source holds."""
 
 import base64
+import bz2
 import gzip
 import json
+import lzma
 import os
 import random
 import re
@@ -562,6 +564,8 @@ def test_a_replaced_file_is_refused(stack: Stack, replayer: ReplayerProcess, tmp
         ("missing.log", None, "no such file"),
         ("empty.log", b"", "empty"),
         ("plain.gz", b"plain text\n", "not gzip although its name ends in .gz"),
+        ("a.log.bz2", bz2.compress(b"plain text\n"), "packed with bzip2"),
+        ("a.log.xz", lzma.compress(b"plain text\n"), "packed with xz"),
     ],
 )
 def test_bad_input_fails_with_url_and_reason(

@@ -1,5 +1,7 @@
 import pytest
 
+from logpipe import settings
+from logpipe.replayer.front_door import check_source
 from logpipe.replayer.urls import Login, SourceUrl
 
 
@@ -31,6 +33,13 @@ def test_what_is_no_source_is_refused_without_showing_a_password(text: str) -> N
     with pytest.raises(ValueError, match="url") as caught:
         SourceUrl.parse(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["file:///logs/a#1.log", "file:///logs/a?1.log", "ftp://localhost:2121/a#1"])
+def test_a_file_whose_name_would_be_cut_off_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write them as %3F and %23"):
+        check_source(text, settings.parse(file_roots="/logs"))
+    check_source("file:///logs/a%231.log", settings.parse(file_roots="/logs"))
 
 
 @pytest.mark.parametrize("text", ["ftp://me:pw@host/a", "http://a:p:w@b/c", "https://:pw@host:99999/a"])

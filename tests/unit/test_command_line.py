@@ -183,3 +183,16 @@ def test_the_shell_completes_commands_and_services():
     assert "status" in logpipe(COMP_WORDS="logpipe sta", COMP_CWORD="1", **asked).stdout.split()
     services = logpipe(COMP_WORDS="logpipe logs flu", COMP_CWORD="2", **asked).stdout.split()
     assert set(services) == {"flume-agent1", "flume-agent2"}
+
+
+def test_who_is_asked_to_end_says_what_goes_on_as_after_ctrl_c(tmp_path):
+    ends = "import os, signal; from logpipe.cli import app, machine; "
+    ends += "machine.MachineTarget.stop = lambda self: os.kill(os.getpid(), signal.SIGTERM); app.main()"
+    answer = subprocess.run(
+        [sys.executable, "-c", ends, "stop"],
+        env=os.environ | {"LOGPIPE_STATE_DIR": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 130, answer.stderr
+    assert "Interrupted. Nothing runs." in answer.stderr

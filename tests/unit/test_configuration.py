@@ -61,6 +61,11 @@ def test_values_are_written_as_the_format_wants_them(current):
     root = ElementTree.fromstring(filled("hadoop/core-site.xml", machine(current)))
     found = {row.findtext("name"): row.findtext("value") for row in root}
     assert found["hadoop.tmp.dir"] == f"{current.state_dir}/hadoop/tmp"
+    root = ElementTree.fromstring(filled("hadoop/hdfs-site.xml", machine(current)))
+    found = {row.findtext("name"): row.findtext("value") for row in root}
+    # What is no URI is a folder below the NameNode's own to it.
+    assert found["dfs.namenode.name.dir"].endswith("/a%20%26%20b/hadoop/name")
+    assert found["dfs.datanode.data.dir"] == f"file://{current.state_dir}/hadoop/data"
     airflow = filled(AIRFLOW, machine(current))
     assert "fernet_key = f%%f\n" in airflow
     parser = RawConfigParser()

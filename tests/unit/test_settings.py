@@ -71,6 +71,13 @@ def test_what_the_windows_do_follows_from_few_settings():
             {"kerberos_principal": "bigdata@A.ORG"},
             "LOGPIPE_KERBEROS_PRINCIPAL is bigdata@A.ORG, LOGPIPE_KERBEROS_KEYTAB is empty: set both",
         ),
+        ({"kafka_bootstrap": "kafka1"}, "LOGPIPE_KAFKA_BOOTSTRAP=kafka1: expected host:port"),
+        (
+            {"kafka_bootstrap": "k:1;l:2"},
+            "LOGPIPE_KAFKA_BOOTSTRAP=k:1;l:2: .*more with commas",
+        ),
+        ({"webhdfs_url": "nn1:9870"}, "LOGPIPE_WEBHDFS_URL=nn1:9870: expected http://host:port"),
+        ({"webhdfs_url": "https://nn1"}, "LOGPIPE_WEBHDFS_URL=https://nn1: expected http://host:port"),
         (
             {"kerberos_principal": "web/host@A.ORG", "kerberos_keytab": "/k"},
             "that is user web, and LOGPIPE_HDFS_USER is bigdata: let both be the same user",

@@ -1,6 +1,7 @@
 """``logpipe``: the commands on one pipeline, wherever it runs; `make` stands before it."""
 
 import os
+import signal
 import sys
 from datetime import date
 from enum import StrEnum
@@ -514,4 +515,5 @@ def clean(context: typer.Context) -> int:
 
 def main() -> None:
     """Run one command; ends the process with its exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends it so has it clean up as well
     app(prog_name="logpipe")

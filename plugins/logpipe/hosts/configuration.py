@@ -127,7 +127,7 @@ def machine_values(settings: Settings, layout: Layout, secrets: Mapping[str, str
         # HDFS
         "hdfs_url": settings.hdfs_url,
         "hadoop_tmp_dir": layout.hadoop_dir / "tmp",
-        "name_dir": layout.hadoop_dir / "name",
+        "name_dir": (layout.hadoop_dir / "name").as_uri(),  # the DataNode takes a path as it is
         "blocks_dir": layout.hadoop_dir / "data",
         "bind_host": settings.bind_address,
         "namenode": f"{host}:{settings.namenode_port}",
@@ -186,7 +186,7 @@ CLUSTER_VALUES: dict[str, object] = {
     # HDFS
     "hdfs_url": "hdfs://namenode:9000",
     "hadoop_tmp_dir": "/data/tmp",
-    "name_dir": "/data/name",
+    "name_dir": "file:///data/name",
     "blocks_dir": "/data/blocks",
     "bind_host": "0.0.0.0",  # noqa: S104  # of a container
     "namenode": "namenode:9000",

@@ -24,6 +24,11 @@ def check_source(url: str, settings: Settings, replay_id: str = "") -> None:
     """
     must_hold_no_secret(url)
     parsed, door = SourceUrl.parse(url), FrontDoor.of(settings, replay_id)
+    if not parsed.scheme.startswith("http") and ("?" in url or "#" in url):
+        raise ValueError(
+            f"url {parsed.shown!r} names the file {parsed.path}, since a name ends at ? and #: write them as "
+            "%3F and %23"
+        )
     if parsed.scheme == "file":
         door.check(parsed.path)
     else:

@@ -1,5 +1,6 @@
 """Plain blocks of a source, gzip or not, in bounded memory."""
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,6 +9,13 @@ from logpipe.replayer.errors import SourceDamagedError, SourceError
 from logpipe.settings import Settings
 
 GZIP_MAGIC = b"\x1f\x8b"
+# Begins no line of text; sent as lines, it would stay in the topic and on HDFS.
+_OTHERS = {
+    "zip": rb"PK\x03\x04",
+    "bzip2": rb"BZh[1-9]1AY&SY",
+    "xz": rb"\xfd7zXZ\x00",
+    "zstd": rb"\x28\xb5\x2f\xfd",
+}
 GZIP_STEP_BYTES = 16 * 1024  # of gzip input at a time, so that progress is seen within a small file too
 MAX_BLOCK_BYTES = 256 * 1024  # of output at a time, however well the input was compressed
 _GZIP_WBITS = 31
@@ -29,6 +37,19 @@ class PlainBlock:
 def is_gzip(head: bytes) -> bool:
     """Whether a file that begins with these bytes is a gzip file."""
     return head.startswith(GZIP_MAGIC)
+
+
+def must_be_readable(head: bytes) -> None:
+    """Refuse what was packed in another way.
+
+    Raises:
+        SourceError: these first bytes of a file say so.
+    """
+    for name, magic in _OTHERS.items():
+        if re.match(magic, head):
+            raise SourceError(
+                f"the file is packed with {name}, expected lines of text, or gzip: unpack it first"
+            )
 
 
 def pass_through(blocks: Iterable[bytes], offset: int = 0) -> Iterator[PlainBlock]:

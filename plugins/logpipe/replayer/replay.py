@@ -18,7 +18,7 @@ from logpipe.replayer.dead_letters import DeadLetters
 from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
 from logpipe.replayer.feed import BATCH_LINES, Batch, LineFeed, SetAside
 from logpipe.replayer.front_door import FrontDoor
-from logpipe.replayer.gunzip import PlainBlock, UnpackLimits, gunzip, is_gzip, pass_through
+from logpipe.replayer.gunzip import PlainBlock, UnpackLimits, gunzip, is_gzip, must_be_readable, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import Journal
 from logpipe.replayer.ledger import LedgerError
@@ -215,6 +215,7 @@ class Replay:
                     break
             if not head:
                 raise SourceError("the file is empty (0 bytes)")
+            must_be_readable(head)
             is_compressed = is_gzip(head)
             if self._url.path.lower().endswith(".gz") and not is_compressed:
                 raise SourceError(

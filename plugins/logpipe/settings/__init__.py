@@ -395,6 +395,17 @@ class Settings(BaseSettings):
             raise ValueError(f"it holds {found}: put that into the connection LOGPIPE_SOURCE_CONN_ID")
         return url
 
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _are_brokers(cls, addresses: str) -> str:
+        return _of_form(addresses, r"[^,;/\s]+:\d+(, *[^,;/\s]+:\d+)*", "host:port, more with commas")
+
+    @field_validator("webhdfs_url")
+    @classmethod
+    def _are_namenodes(cls, addresses: str) -> str:
+        one = r"https?://[^;/\s]+:\d+(/[^;\s]*)?"
+        return _of_form(addresses, f"{one}(;{one})*", "http://host:port, more with semicolons")
+
     @field_validator("airflow_users")
     @classmethod
     def _have_roles(cls, users: str) -> str:
@@ -613,6 +624,12 @@ class Settings(BaseSettings):
     def replay_url(self) -> str:
         """The log to replay: ``source_url``, or the bundled log on this copy's FTP server."""
         return self.source_url or f"ftp://{self.host}:{self.ftp_port}/NASA_access_log_Aug95.first20000.gz"
+
+
+def _of_form(addresses: str, pattern: str, form: str) -> str:
+    if addresses and not re.fullmatch(pattern, addresses):
+        raise ValueError(f"expected {form}")
+    return addresses
 
 
 @cache
