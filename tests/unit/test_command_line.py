@@ -125,6 +125,9 @@ def logpipe(*arguments, **variables):
     [
         (["replay"], {"MAKE_PACE": "'; x"}, ["--pace", "'; x", "delay:SECONDS"]),
         (["replay", "--limit", "0"], {}, ["--limit", "'0'", "1 or more"]),
+        (["run", "--format", "nope"], {}, ["--format", "'nope'", "combined"]),
+        (["follow", "/var/log/x.log"], {"MAKE_FORMAT": "nope"}, ["--format", "'nope'", "combined"]),
+        (["follow", "access.log"], {}, ["LOG", "'access.log'", "absolute path"]),
         (["run", "--profile", "fast"], {}, ["--profile", "'fast'", "'memory', 'durable'"]),
         (["audit"], {"MAKE_DATE": "2026-13-01"}, ["--date", "2026-13-01", "such as 2026-11-23"]),
         (["forget"], {}, ["make forget DATE=", "logpipe forget 2026-"]),

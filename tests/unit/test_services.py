@@ -10,7 +10,7 @@ from logpipe import settings as project_settings
 from logpipe.hosts.layout import Layout
 from logpipe.hosts.machine.stack import Stack, StackError
 from logpipe.hosts.machine.supervisor import supervisor_conf
-from logpipe.hosts.services import FLUME_CONF_DIR, SERVICES, Service, agents, names, table
+from logpipe.hosts.services import FLUME_CONF_DIR, NAMENODE, SERVICES, Service, agents, names, table
 from tests.machine import own_settings
 
 ECHO = Service(
@@ -85,3 +85,21 @@ def test_whoever_sends_stops_before_whoever_receives():
     assert sorted(chain, key=order.index) == chain
     assert order.index("flume-agent1") < order.index("kafka")
     assert order.index("analytics") < order.index("kafka")
+
+
+@pytest.mark.parametrize(
+    ("files", "is_formatted"),
+    [
+        ([], False),
+        (["VERSION", "fsimage_0000000000000000000.md5", "fsimage.ckpt_0000000000000000000"], False),
+        (["VERSION", "fsimage_0000000000000000000"], True),
+        (["VERSION", "edits_inprogress_0000000000000000007"], True),  # never over what may hold something
+    ],
+)
+def test_a_namenode_is_formatted_until_it_has_an_image(current, files, is_formatted):
+    layout = Layout.of(current)
+    folder = layout.hadoop_dir / "name" / "current"
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).touch()
+    assert (NAMENODE.preparation(current, layout) is None) == is_formatted

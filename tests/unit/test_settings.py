@@ -71,6 +71,8 @@ def test_what_the_windows_do_follows_from_few_settings():
             {"kerberos_principal": "bigdata@A.ORG"},
             "LOGPIPE_KERBEROS_PRINCIPAL is bigdata@A.ORG, LOGPIPE_KERBEROS_KEYTAB is empty: set both",
         ),
+        ({"pace": "fast"}, "LOGPIPE_PACE=fast: "),
+        ({"hdfs_user": "a/b"}, "LOGPIPE_HDFS_USER=a/b: "),
         ({"kafka_bootstrap": "kafka1"}, "LOGPIPE_KAFKA_BOOTSTRAP=kafka1: expected host:port"),
         (
             {"kafka_bootstrap": "k:1;l:2"},

@@ -140,6 +140,25 @@ def _pace(text: str) -> str:
     return text
 
 
+def _format(text: str) -> str:
+    from logpipe.formats.compiler import compile_format
+
+    try:
+        if text and text != "auto":
+            compile_format(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def _log(text: str) -> str:
+    if not text.startswith("/"):
+        raise typer.BadParameter(
+            f"{text!r} is no absolute path of a file, nor a pattern such as /var/log/nginx/*.log"
+        )
+    return text
+
+
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise typer.BadParameter(f"{text!r} is no number of lines, expected 1 or more")
@@ -180,6 +199,8 @@ Format = Annotated[
         "How the log's lines are read: a preset such as caddy or nginx, the server's own LogFormat, "
         "log_format, #Fields line or JSON map, or auto, which looks at the first lines. Default: Combined "
         "Log Format.",
+        parser=_format,
+        metavar="FORMAT",
     ),
 ]
 Addresses = Annotated[
@@ -271,6 +292,7 @@ Log = Annotated[
         help="Absolute path of a log, or a pattern such as /var/log/nginx/*.log.",
         envvar="MAKE_LOG",
         show_envvar=False,
+        parser=_log,
         metavar="LOG",
     ),
 ]
@@ -289,7 +311,12 @@ def follow(
     log: Log,
     format_text: Annotated[
         str,
-        _option("format", "auto, a preset such as combined, or the server's own LogFormat or log_format."),
+        _option(
+            "format",
+            "auto, a preset such as combined, or the server's own LogFormat or log_format.",
+            parser=_format,
+            metavar="FORMAT",
+        ),
     ] = "auto",
     start: Annotated[
         Start,

@@ -159,9 +159,12 @@ def _namenode(settings: Settings, layout: Layout, variant: str) -> tuple[str, ..
 
 
 def _format_namenode(settings: Settings, layout: Layout) -> Preparation | None:
-    if (layout.hadoop_dir / "name" / "current" / "VERSION").exists():
+    current = layout.hadoop_dir / "name" / "current"
+    has_image = any(not file.suffix for file in current.glob("fsimage_*"))  # there are sums of them besides
+    if has_image or any(current.glob("edits_*")):
         return None
-    command = (*_namenode(settings, layout, ""), "-format", "-nonInteractive")
+    # By force over what a format left that was killed before there was an image.
+    command = (*_namenode(settings, layout, ""), "-format", "-nonInteractive", "-force")
     return Preparation("Formatting the NameNode", command)
 
 

@@ -191,7 +191,9 @@ class Settings(BaseSettings):
         description="WebHDFS's, http://host:port, several NameNodes' with semicolons; empty: the NameNode on "
         "the host",
     )
-    hdfs_user: str = Field("bigdata", description="User that owns the pipeline's files on HDFS")
+    hdfs_user: str = Field(
+        "bigdata", pattern=r"^[A-Za-z_][\w.-]*$", description="User that owns the pipeline's files on HDFS"
+    )
     hadoop_conf_dir: str = Field(
         "",
         description="Folder with core-site.xml, hdfs-site.xml and yarn-site.xml of an HDFS and YARN that are "
@@ -302,7 +304,11 @@ class Settings(BaseSettings):
     max_unpacked_lines: int = Field(
         1_000_000_000, ge=1, description="A gz file is given up behind so many lines"
     )
-    pace: str = Field("speed:600", description="delay:SECONDS, speed:FACTOR or max")
+    pace: str = Field(
+        "speed:600",
+        pattern=r"^(max|(delay|speed):[0-9.]+)$",
+        description="delay:SECONDS, speed:FACTOR or max",
+    )
     profile: DeliveryProfile = Field("durable", description="Delivery profile of the agents")
     addresses: AddressMode = Field(
         "keep",
