@@ -30,7 +30,7 @@ from logpipe.clients.hdfs import Hdfs, HdfsAbsentError
 from logpipe.clients.kafka import Kafka, TopicError
 from logpipe.settings import Settings
 from logpipe.settings.unreadable import UNREADABLE
-from logpipe.windows.commit import ERASED_FILE, FOOTER_KEY, STEP_NAME, Commit, WindowsError
+from logpipe.windows.commit import EPOCH_NAME, ERASED_FILE, FOOTER_KEY, STEP_NAME, Commit, WindowsError
 from logpipe.windows.reader import WindowStore
 
 SCRATCH = "_erasing"  # in the windows folder; there while an erasure is not finished
@@ -96,8 +96,7 @@ class _Eraser:
         self._commits = f"{settings.hdfs_checkpoint_dir}/windows"
         self._erased = erased
         self.scratch = f"{settings.hdfs_windows_dir}/{SCRATCH}"
-        newest = self._store.commit()  # of another version it is refused
-        self._newest = newest.step if newest else 0
+        self._newest = max((step for step, _ in self._log()), default=0)
 
     def look(self, reached: Reached) -> int | None:
         """Rows whose key was replaced; None if files went away meanwhile, and others may have their rows."""
@@ -110,6 +109,20 @@ class _Eraser:
             reached("windows-file")
         return found if is_whole or found else None
 
+    def _log(self) -> list[tuple[int, str]]:
+        """The steps of the newest log, and their files."""
+        names = [entry.name for entry in self._hdfs.list(self._commits)]
+        epochs = [int(match[1]) for name in names if (match := EPOCH_NAME.fullmatch(name))]
+        if not epochs:
+            return []
+        folder = f"{self._commits}/commits.{max(epochs)}"
+        names = [entry.name for entry in self._hdfs.list(folder)]
+        return [
+            (int(match[1]), f"{folder}/{name}")
+            for name in names
+            if name.endswith(".parquet") and (match := STEP_NAME.fullmatch(name))
+        ]
+
     def _files(self) -> Iterator[str]:
         """Those that the job has not put in place yet; those by date, also what does not count; the log."""
         for entry in self._hdfs.list(f"{self._commits}/uncommitted"):
@@ -118,7 +131,7 @@ class _Eraser:
         for file in self._store.all_date_files():
             if file.first <= self._newest or not self._newest:
                 yield f"{self._store.windows_dir}/{file.path}"
-        yield from self._store.log().values()
+        yield from (path for _, path in self._log())
 
     def _replace(self, path: str) -> int:
         """Rows of one file whose key was replaced.

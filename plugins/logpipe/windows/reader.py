@@ -182,10 +182,11 @@ class WindowStore:
         return self._patiently(lambda: self._commit(step))
 
     def _commit(self, step: int | None) -> Commit | None:
-        files = self._log()
-        if not files or (step is not None and step not in files):
+        folder, steps = self._log()
+        if not folder or (step is not None and step not in steps):
             return None
-        return self.commit_at(files[max(files) if step is None else step])
+        newest = max(steps)
+        return self.commit_at(f"{folder}/{steps[newest if step is None else step]}")
 
     def commit_at(self, path: str) -> Commit:
         """Read the commit of a file of the log.
@@ -202,22 +203,18 @@ class WindowStore:
             tail = _there(self._files.tail(path, footer_bytes), path)
         return commit_of(tail)
 
-    def log(self) -> dict[int, str]:
-        """Paths of the log's files by step; none before the job has begun. Raises as `commit`."""
-        return self._patiently(self._log)
-
-    def _log(self) -> dict[int, str]:
-        """Those in the newest epoch's folder."""
+    def _log(self) -> tuple[str, dict[int, str]]:
+        """The newest epoch's folder, empty when there is none, and the files in it by step."""
         matches = [EPOCH_NAME.fullmatch(entry.name) for entry in self._files.list(self._commits_dir)]
         epochs = [int(match[1]) for match in matches if match]
         if not epochs:
-            return {}
+            return "", {}
         folder = f"{self._commits_dir}/commits.{max(epochs)}"
         names = [entry.name for entry in self._files.list(folder)]
-        files = {int(match[1]): f"{folder}/{name}" for name in names if (match := STEP_NAME.fullmatch(name))}
-        if not files:
+        steps = {int(match[1]): name for name in names if (match := STEP_NAME.fullmatch(name))}
+        if not steps:
             raise HdfsAbsentError(folder)
-        return files
+        return folder, steps
 
     def _patiently(self, read: Callable[[], T]) -> T:
         """Read again when a file went meanwhile: a driver took over, or others stand for it now."""
@@ -261,12 +258,12 @@ class WindowStore:
         return Snapshot(commit, (*by_date, *self._log_files(commit)))
 
     def _log_files(self, commit: Commit) -> list[SnapshotFile]:
-        files = self._log()
-        if commit.step not in files:
-            raise HdfsAbsentError(step_name(commit.step))
+        folder, steps = self._log()
+        if commit.step not in steps:
+            raise HdfsAbsentError(f"{folder}/{step_name(commit.step)}")
         return [
-            SnapshotFile(files[step].rpartition("/")[2], files[step])
-            for step in sorted(files)
+            SnapshotFile(steps[step], f"{folder}/{steps[step]}")
+            for step in sorted(steps)
             if commit.folded < step <= commit.step
         ]
 
@@ -286,9 +283,10 @@ class WindowStore:
 
     def holds(self, snapshot: Snapshot) -> bool:
         """Tell whether what counted at the snapshot's commit is still there, and was when it was listed."""
-        files, newest = self.log(), self.commit()
+        _, steps = self._patiently(self._log)
+        newest = self.commit()
         is_kept = newest is not None and newest.expired_step == snapshot.commit.expired_step
-        return is_kept and snapshot.commit.step in files
+        return is_kept and snapshot.commit.step in steps
 
     def _reading(
         self,
