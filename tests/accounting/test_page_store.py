@@ -85,7 +85,7 @@ def test_the_copy_holds_what_the_commit_holds_through_folds_takeovers_and_a_stor
     mirror = Mirror(store.settings, tmp_path / "copy")
     assert mirror.follow() is None
     store.step([0, 1, 1])
-    assert mirror.follow().lines == 3
+    assert mirror.follow().commit.lines == 3
     assert lines_by_minute(mirror)[:3] == [1, 2, 0]
     assert mirror.follow() is mirror.snapshot, "nothing new, nothing read"
     before = {path.name for path in mirror.folder.iterdir()}
@@ -121,7 +121,7 @@ def test_files_are_fetched_anew_after_an_erasure(store, tmp_path):
         "of the date, and of the log behind and before"
     )
     found = mirror.follow()
-    assert found.step == store.commit.step
+    assert found.commit.step == store.commit.step
     after = {path.name for path in mirror.folder.iterdir()}
     assert len(after) == len(before)
     assert not after & before
