@@ -228,5 +228,6 @@ def login(browser, airflow, pipeline):
 @pytest.fixture
 def logged_in(browser, login):
     page = browser.new_page(viewport={"width": 1440, "height": 810}, storage_state=login)
+    page.set_default_timeout(120_000)  # Airflow's first pages are slow on a busy machine
     yield page
     page.close()
