@@ -279,12 +279,29 @@ def test_only_what_changed_is_copied(copies: Copies) -> None:
 def test_a_copy_that_knows_of_more_is_adopted_and_told(
     copies: Copies, caplog: pytest.LogCaptureFixture
 ) -> None:
-    copies.put(record("a", 5))
+    copies.put(replace(record("a", 5), state="done"))
     host = Host(copies, record("a", 4))
     host.ledger._copy_changed()
     host.ledger._copy_changed()
     assert host.adopted == [copies.get("a")]
     assert caplog.messages == ["The copy of the record of a on HDFS knows of more: it stays"]
+
+
+def test_how_a_replay_ends_that_another_host_goes_on_with_is_looked_for_until_it_has_ended(
+    copies: Copies, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A host that came back while the other one was still sending kept it as running for ever."""
+    running = replace(record("a", 5), state="running")
+    copies.put(running)
+    host = Host(copies, replace(record("a", 4), state="running"))
+    host.ledger._copy_changed()
+    host.ledger._copy_changed()
+    done = replace(record("a", 9), state="done")
+    Copies.put(copies, done)
+    host.ledger._copy_changed()
+    host.ledger._copy_changed()
+    assert [each.state for each in host.adopted] == ["running", "running", "done"]
+    assert len(caplog.messages) == 1, "it is told once"
 
 
 def test_hdfs_that_is_away_is_told_once_and_asked_again(

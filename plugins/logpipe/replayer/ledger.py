@@ -246,6 +246,7 @@ class Ledger:
         self._fold_own = fold
         self._drop_formats = drop_formats
         self._copied: dict[str, ReplayRecord] = {}
+        self._overtaken: set[str] = set()  # other hosts go on with these
         self._wake = threading.Event()
         self._stopping = False
         self._is_away = False
@@ -296,7 +297,9 @@ class Ledger:
             try:
                 ahead = self._copies.put(record)
                 if ahead is not None:
-                    log.warning("The copy of the record of %s on HDFS knows of more: it stays", replay_id)
+                    if replay_id not in self._overtaken:
+                        log.warning("The copy of the record of %s on HDFS knows of more: it stays", replay_id)
+                        self._overtaken.add(replay_id)
                     self._adopt(ahead)
             except LedgerError as error:
                 if not self._is_away:
@@ -306,7 +309,11 @@ class Ledger:
             if self._is_away:
                 log.info("Records are copied to HDFS again")
             self._is_away = False
+            if ahead is not None and ahead.state == "running":
+                continue  # how it ends is looked for with the next interval
+            self._overtaken.discard(replay_id)
             self._copied[replay_id] = record
+        self._overtaken &= {record.spec.replay_id for record in records}
         for replay_id in self._copied.keys() - {record.spec.replay_id for record in records}:
             del self._copied[replay_id]
 
