@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,33 +131,31 @@ def _named(day: date | None, command: str) -> date:
     return day
 
 
-def _pace(text: str) -> str:
-    from logpipe.replayer.pace import parse_pace
-
+def _checked(check: Callable[[str], object], text: str) -> str:
+    """The text, if the check has no word against it; the room whose value it is has the rule."""
     try:
-        parse_pace(text)
+        check(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     return text
+
+
+def _pace(text: str) -> str:
+    from logpipe.replayer.pace import parse_pace
+
+    return _checked(parse_pace, text)
 
 
 def _format(text: str) -> str:
     from logpipe.formats.compiler import compile_format
 
-    try:
-        if text and text != "auto":
-            compile_format(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return text
+    return text if text in ("", "auto") else _checked(compile_format, text)
 
 
 def _log(text: str) -> str:
-    if not text.startswith("/"):
-        raise typer.BadParameter(
-            f"{text!r} is no absolute path of a file, nor a pattern such as /var/log/nginx/*.log"
-        )
-    return text
+    from logpipe.replayer.follow.store import log_path
+
+    return _checked(log_path, text)
 
 
 def _count(text: str) -> int:

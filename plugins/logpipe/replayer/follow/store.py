@@ -19,6 +19,19 @@ STARTS = ("end", "start")
 _PATTERN = frozenset("*?[")
 
 
+def log_path(log: object) -> str:
+    """The path of a log, or a pattern of paths, that somebody asked for.
+
+    Raises:
+        ValueError: it is none of a file.
+    """
+    if not isinstance(log, str) or not log.startswith("/") or "\0" in log or log.endswith("/"):
+        raise ValueError(
+            f"log is {log!r}, expected the absolute path of a file, or a pattern such as /var/log/nginx/*.log"
+        )
+    return log
+
+
 @dataclass(frozen=True, slots=True)
 class Follow:
     """What was asked for, and what has to be known for ever.
@@ -98,13 +111,8 @@ class Follow:
         for name in values:
             if name not in ("log", "format", "start", "olddir", "addresses"):
                 raise ValueError(f"{name} is not known, expected log, format, start, olddir, addresses")
-        log, format_text = values.get("log"), values.get("format", "auto")
+        log, format_text = log_path(values.get("log")), values.get("format", "auto")
         start = values.get("start", "end")
-        if not isinstance(log, str) or not log.startswith("/") or "\0" in log or log.endswith("/"):
-            raise ValueError(
-                f"log is {log!r}, expected the absolute path of a file, or a pattern such as "
-                "/var/log/nginx/*.log"
-            )
         if not isinstance(format_text, str) or not format_text:
             raise ValueError(f"format is {format_text!r}, expected auto, a preset, or the server's own words")
         if start not in STARTS:
