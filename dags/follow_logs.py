@@ -33,6 +33,7 @@ from logpipe.airflow.operators.follow import FollowingHostsOperator, FollowLogOp
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
 from logpipe.airflow.operators.launch import launches
 from logpipe.airflow.operators.params import follow_params
+from logpipe.airflow.operators.stop import teardown_ids
 
 conf = settings.load()
 
@@ -52,6 +53,7 @@ with DAG(
         task_id="stream_services",
         trigger_dag_id="stream_services",
         conf={"profile": "{{ params.profile }}"},
+        ends_with=teardown_ids(),
     )
     provision_topic = KafkaTopicOperator(task_id="provision_topic")
     services = launches(dag.param("profile"))

@@ -30,6 +30,7 @@ from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
 from logpipe.airflow.operators.launch import launches
 from logpipe.airflow.operators.params import replay_params
 from logpipe.airflow.operators.replay import ReplayOperator
+from logpipe.airflow.operators.stop import teardown_ids
 from logpipe.airflow.operators.verify import VerifyOperator
 from logpipe.airflow.sensors.hdfs_partition import HdfsPartitionSensor
 from logpipe.airflow.sensors.source_file import SourceFileSensor
@@ -54,6 +55,7 @@ with DAG(
         task_id="stream_services",
         trigger_dag_id="stream_services",
         conf={"profile": "{{ params.profile }}"},
+        ends_with=teardown_ids(),
     )
     provision_topic = KafkaTopicOperator(task_id="provision_topic")
     services = launches(dag.param("profile"))

@@ -9,7 +9,8 @@ and in its XCom `heals`. Airflow may be restarted or upgraded meanwhile: the ser
 when none is active. One run at a time: a second one waits until the first has ended.
 
 **End it** with the DAG `stop_pipeline`, or by marking the run failed or successful: the services are drained
-and stopped, agent 1 first. Clearing a task stops nothing; its next try takes over what runs.
+and stopped by the teardowns of their tasks, agent 1 first, and then the run has ended. Clearing a task stops
+nothing; its next try takes over what runs.
 
 **When a task fails**, its log ends with the service's last lines.
 
@@ -17,6 +18,7 @@ and stopped, agent 1 first. Clearing a task stops nothing; its next try takes ov
 |---|---|---|
 | `provision_topic` | the topic exists with another shape | verifies it again |
 | `agent_2`, `agent_1`, `spark_job` | it does not start, or needed too many heals | launches it again |
+| `stop_agent_1`, `stop_agent_2`, `stop_spark_job` | its process host is away for long | stops it |
 """
 
 from airflow.sdk import DAG
@@ -26,6 +28,7 @@ from logpipe.airflow.operators.days import schedule_of
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
 from logpipe.airflow.operators.launch import launches
 from logpipe.airflow.operators.params import profile_param
+from logpipe.airflow.operators.stop import teardowns
 
 conf = settings.load()
 
@@ -42,4 +45,6 @@ with DAG(
     params={"profile": profile_param(conf)},
 ) as dag:
     provision_topic = KafkaTopicOperator(task_id="provision_topic")
-    provision_topic >> launches(dag.param("profile"), supervise=True)
+    services = launches(dag.param("profile"), supervise=True)
+    provision_topic >> services
+    teardowns(services)

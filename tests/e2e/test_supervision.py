@@ -180,9 +180,24 @@ def ends_when(pipeline, end):
 
 
 @pytest.mark.parametrize("state", ["failed", pytest.param("success", marks=pytest.mark.slow)])
-def test_marking_the_run_stops_the_services(pipeline, airflow, epoch, state):
-    ends_when(pipeline, lambda: airflow.mark(SERVICES_DAG, epoch, state))
-    assert airflow.run_state(SERVICES_DAG, epoch) == state
+def test_marking_the_run_stops_the_services_with_or_without_a_triggerer(pipeline, airflow, epoch, state):
+    def marked():
+        os.kill(pipeline.pids(["airflow-triggerer"])["airflow-triggerer"], signal.SIGKILL)
+        airflow.mark(SERVICES_DAG, epoch, state)
+
+    ends_when(pipeline, marked)
+    wait_until(lambda: airflow.run_state(SERVICES_DAG, epoch) == state, 60, poll_s=0.5)
+
+
+def test_a_replay_right_behind_the_mark_has_a_run_of_services_of_its_own(pipeline, airflow, epoch):
+    _, before = pipeline.verify()
+    airflow.mark(SERVICES_DAG, epoch, "failed")
+    run_id = airflow.trigger(PIPELINE_DAG, {"pace": "max", "limit": 1})
+    wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
+    assert airflow.run_state(SERVICES_DAG, epoch) == "failed"
+    assert airflow.supervised() != epoch
+    status, after = pipeline.verify()
+    assert (after["source"], status) == (before["source"] + 1, 0)
 
 
 def test_a_run_that_is_active_cannot_be_deleted(pipeline, airflow, epoch):

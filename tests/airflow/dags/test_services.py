@@ -2,13 +2,13 @@
 
 import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
 from logpipe.airflow.hooks.services import agent_conn_ids
 from logpipe.airflow.operators.launch import launches
+from logpipe.airflow.operators.stop import teardown_ids
 from logpipe.hosts import services
 from logpipe.hosts.services import FLUME_CONF_DIR, names, table
 from logpipe.settings import PROJECT_DIR
@@ -32,10 +32,6 @@ def with_agent_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "SERVICES", table(tmp_path))
 
 
-def stopped_after(task: Any) -> set[str]:
-    return set(task.stop_after)
-
-
 def test_the_stop_dag_stops_every_stream_in_the_tables_order() -> None:
     dag = read("stop_pipeline")
     in_order = list(reversed(names("stream")))
@@ -46,20 +42,22 @@ def test_the_stop_dag_stops_every_stream_in_the_tables_order() -> None:
 
 def test_the_services_stop_after_those_that_send_to_them() -> None:
     dag = read("stream_services")
-    stops_after = {
-        task_id: stopped_after(dag.get_task(task_id)) for task_id in ("agent_1", "agent_2", "spark_job")
-    }
-    assert stops_after == {"agent_1": set(), "agent_2": {"agent_1"}, "spark_job": {"agent_1", "agent_2"}}
+    after = {"agent_1": set(), "agent_2": {"agent_1"}, "spark_job": {"agent_1", "agent_2"}}
+    for task_id, earlier in after.items():
+        stop = dag.get_task(f"stop_{task_id}")
+        assert (stop.is_teardown, stop.upstream_task_ids, set(stop.stop_after)) == (True, {task_id}, earlier)
+        assert stop.service == dag.get_task(task_id).service
+    assert {task.task_id for task in dag.tasks if task.is_teardown} == set(teardown_ids())
 
 
 @pytest.mark.usefixtures("with_agent_3")
 def test_the_file_of_another_agent_is_all_that_its_tasks_need() -> None:
-    for name, downstream in (("stream_services", set()), ("replay_log", {"replay"})):
+    for name, downstream in (("stream_services", {"stop_agent_3"}), ("replay_log", {"replay"})):
         task = read(name).get_task("agent_3")
         assert (task.service, task.upstream_task_ids >= {"provision_topic"}) == ("flume-agent3", True)
         assert task.downstream_task_ids == downstream
         assert (task.kept().flume_agent_conn_id, task.kept().empties_topic) == ("flume_agent3_default", False)
-    assert "agent_3" in stopped_after(read("stream_services").get_task("spark_job"))
+    assert "agent_3" in read("stream_services").get_task("stop_spark_job").stop_after
     dag = read("stop_pipeline")
     order = [task.service for task in dag.topological_sort()]
     assert order == ["replayer", "flume-agent1", "flume-agent2", "flume-agent3", "analytics"]

@@ -19,6 +19,7 @@ from logpipe.airflow.operators.follow import (
     UnfollowLogOperator,
 )
 from logpipe.airflow.triggers.follow import FollowTrigger
+from logpipe.airflow.triggers.ownership import Ownership
 from logpipe.clients.errors import UnreachableError
 from logpipe.clients.replayer import ReplayRefusedError
 from tests.airflow.real_parts import METRICS, ProcessHostUnderTest, connect
@@ -127,6 +128,19 @@ def test_a_replayer_that_hangs_is_healed(host: ProcessHostUnderTest, tmp_path: P
         wait_until(lambda: unfollowed(trigger.follow_id), 60, "the log to be unfollowed")
 
     assert after(trigger, hang_and_unfollow)["record"]["state"] == "stopped"
+
+
+def test_a_replayer_that_is_away_is_waited_for_when_a_person_ends_the_task(
+    host: ProcessHostUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def yes(_: Ownership) -> bool:
+        return True
+
+    monkeypatch.setattr(Ownership, "ended", yes)  # as Airflow's API tells a trigger, which runs none here
+    trigger = Run(tmp_path / "access.log").trigger()
+    ProcessHostHook().get_conn().kill("replayer")
+    asyncio.run(trigger.on_kill())
+    assert ReplayerHook().get_conn().followed(trigger.follow_id)["state"] == "stopped"
 
 
 def test_a_replayer_that_is_stopped_ends_the_task_well(host: ProcessHostUnderTest, tmp_path: Path) -> None:

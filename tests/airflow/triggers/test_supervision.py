@@ -159,12 +159,6 @@ async def test_an_agent_is_undrained_while_its_channel_holds_events(
     assert kept().undrained() == "it holds 7 lines"
 
 
-async def test_a_launch_that_is_killed_stops_nothing(agent: ProcessHost) -> None:
-    pid = agent.state("agent", "memory").pid
-    await supervisor(supervise=False).on_kill()
-    assert agent.state("agent", "memory").pid == pid
-
-
 async def test_a_process_host_that_is_started_anew_ends_no_supervision(
     agent: ProcessHost, process_host: ProcessHostUnderTest, capsys: pytest.CaptureFixture[str]
 ) -> None:

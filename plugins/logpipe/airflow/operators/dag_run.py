@@ -1,5 +1,6 @@
 """Having a run of another DAG."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,15 @@ from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
 
+from logpipe.airflow.triggers.ownership import GOING_ON
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _ACTIVE = ["queued", "running"]
+_NOT_OVER = ["null", *sorted(state for state in GOING_ON if state)]  # the API's word for a task not yet begun
+_ENDS_IN_S = 300.0
+_POLL_S = 1.0
 
 
 class EnsureDagRunOperator(BaseOperator):
@@ -25,14 +31,24 @@ class EnsureDagRunOperator(BaseOperator):
     Args:
         trigger_dag_id: the other DAG.
         conf: the run's parameters.
+        ends_with: ids of its teardowns: an active run that has nothing else left is about to end, and its end
+            is waited for, five minutes at most.
     """
 
     template_fields: Sequence[str] = ("trigger_dag_id", "conf")
 
-    def __init__(self, *, trigger_dag_id: str, conf: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        trigger_dag_id: str,
+        conf: Mapping[str, Any] | None = None,
+        ends_with: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.trigger_dag_id = trigger_dag_id
         self.conf = conf
+        self.ends_with = ends_with
 
     def execute(self, context: "Context") -> str:
         """Trigger a run, or say that there is one.
@@ -43,10 +59,20 @@ class EnsureDagRunOperator(BaseOperator):
 
         Returns:
             Id of the run that was triggered; empty when one was active.
+
+        Raises:
+            RuntimeError: Airflow started none, or a run that is about to end does not.
         """
-        if context["ti"].get_dr_count(self.trigger_dag_id, states=_ACTIVE):
-            self.log.info("%s has an active run: left alone", self.trigger_dag_id)
-            return ""
+        deadline = time.monotonic() + _ENDS_IN_S
+        while context["ti"].get_dr_count(self.trigger_dag_id, states=_ACTIVE):
+            if not self._is_ending(context):
+                self.log.info("%s has an active run: left alone", self.trigger_dag_id)
+                return ""
+            if time.monotonic() > deadline:
+                left = " or ".join(self.ends_with)
+                raise RuntimeError(f"A run of {self.trigger_dag_id} does not end: see the log of its {left}")
+            self.log.info("%s has a run that ends: waiting for that", self.trigger_dag_id)
+            time.sleep(_POLL_S)
         run_id = f"ensured__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
         self.log.info("%s has no active run: triggering %s", self.trigger_dag_id, run_id)
         answer = task_runner.SUPERVISOR_COMMS.send(
@@ -58,3 +84,11 @@ class EnsureDagRunOperator(BaseOperator):
                 raise RuntimeError(f"Airflow did not start {run_id} of {self.trigger_dag_id}: {why}")
             self.log.info("%s was started by a request whose answer came late", run_id)
         return run_id
+
+    def _is_ending(self, context: "Context") -> bool:
+        count = context["ti"].get_ti_count
+        return bool(
+            self.ends_with
+            and count(self.trigger_dag_id, states=_NOT_OVER)
+            == count(self.trigger_dag_id, task_ids=[*self.ends_with], states=_NOT_OVER)
+        )

@@ -1,9 +1,8 @@
 """Launching a service, and supervising it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from logpipe import settings
 from logpipe.airflow.operators.first_look import FirstLookMixin
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from logpipe.airflow.services.kinds import Service
 
 _ASK_AGAIN_S = 2.0
+SUPERVISES_KEY = "supervises"  # XCom: whether a service is, or was when a person ended the task, in its care
 
 
 class ServiceNotHealthyError(RuntimeError):
@@ -31,17 +31,14 @@ class ServiceLaunchOperator(ServiceTask, FirstLookMixin):
     in this profile) is stopped. Nothing that happens to this task or to Airflow stops the service again.
 
     With ``supervise`` the task stays, deferred, for as long as the service is healthy, and heals it; each
-    heal stands in the log and in XCom ``heals``. Then the task is the service: mark it failed or succeeded,
-    and the service is drained and stopped; clear it, and the next try takes over what runs. It succeeds
-    when the service is stopped at its host, and fails, with the last log lines, when the service does not get
-    healthy again or needs more than five heals in ten minutes, on YARN in an hour (``on_failure_callback``
-    notifies).
+    heal stands in the log and in XCom ``heals``. Clear it, and the next try takes over what runs; mark it
+    failed or succeeded, and its teardown (`teardowns`) drains and stops the service. It succeeds when the
+    service is stopped at its host, and fails, with the last log lines, when the service does not get healthy
+    again or needs more than five heals in ten minutes, on YARN in an hour (``on_failure_callback`` notifies).
 
     Args:
         variant: the process of the service to run, where it has several.
         supervise: stay for as long as the service is healthy.
-        stop_after: task ids of supervising tasks in the same DAG, each with its service: when the run is
-            ended, those services are down before this one is stopped.
         start_timeout_s: the task fails when the service is not healthy by then; by default a minute, on YARN
             three.
         first_look_s: the task keeps its worker this long before it defers.
@@ -55,7 +52,6 @@ class ServiceLaunchOperator(ServiceTask, FirstLookMixin):
         *,
         variant: str | None = None,
         supervise: bool = False,
-        stop_after: Mapping[str, str] | None = None,
         start_timeout_s: float | None = None,
         first_look_s: float = 8,
         **kwargs: Any,
@@ -63,13 +59,29 @@ class ServiceLaunchOperator(ServiceTask, FirstLookMixin):
         super().__init__(**kwargs)
         self.variant = variant
         self.supervise = supervise
-        self.stop_after = stop_after
         self.start_timeout_s = start_timeout_s
         self.first_look_s = first_look_s
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Launch or reattach, then wait until healthy; return the event's payload for XCom."""
-        from logpipe.airflow.triggers.ownership import OWNER_KEY
+        if not self.supervise:
+            return self._have_up(context)
+        context["ti"].xcom_push(SUPERVISES_KEY, True)
+        try:
+            return self._have_up(context)
+        except Exception:  # not its deferral
+            context["ti"].xcom_push(SUPERVISES_KEY, False)
+            raise
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context"
+    ) -> Any:
+        """Go on when the trigger has ended, well or not: the service is not this task's any more."""
+        if self.supervise:
+            context["ti"].xcom_push(SUPERVISES_KEY, False)
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def _have_up(self, context: "Context") -> dict[str, Any]:
         from logpipe.airflow.triggers.service import ServiceTrigger
 
         service = self.kept()
@@ -89,9 +101,6 @@ class ServiceLaunchOperator(ServiceTask, FirstLookMixin):
         if self.supervise:
             trigger.supervise = True
             trigger.launched = launched.standing.process
-            trigger.stop_after = dict(self.stop_after or {})
-            trigger.owner = uuid4().hex  # the trigger belongs to this try
-            context["ti"].xcom_push(OWNER_KEY, trigger.owner)
             self.log.info("Supervising %s until it is stopped", self.service)
             self.defer(trigger=trigger, method_name="execute_complete")
         return self.execute_complete(context, self.defer_unless_soon(trigger, self.first_look_s))
@@ -179,15 +188,15 @@ def launches(profile: str, *, supervise: bool = False) -> list[ServiceLaunchOper
 
     Args:
         profile: the delivery profile of the agents, or its template.
-        supervise: each task stays; when the run is ended, a service stops after those that start behind it.
+        supervise: each task stays.
     """
-    stay = [(service.name, task) for service, task in streams() if task.stays]
     tasks: list[ServiceLaunchOperator] = []
-    for number, (name, task) in enumerate(stay):
-        later = {each.task_id: other for other, each in stay[number + 1 :]}
-        common: dict[str, Any] = {"service": name, "supervise": supervise, "stop_after": later}
+    for service, task in streams():
+        if not task.stays:
+            continue
+        common: dict[str, Any] = {"task_id": task.task_id, "service": service.name, "supervise": supervise}
         if task.kind == FlumeAgentTask.kind:
-            tasks.append(FlumeAgentOperator(task_id=task.task_id, variant=profile, **common))
+            tasks.append(FlumeAgentOperator(variant=profile, **common))
         else:
-            tasks.append(SparkStreamingOperator(task_id=task.task_id, **common))
+            tasks.append(SparkStreamingOperator(**common))
     return tasks

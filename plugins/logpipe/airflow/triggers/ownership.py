@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 # A task in one of these goes on, or will be tried again.
-_GOING_ON = frozenset(
+GOING_ON = frozenset(
     {None, "scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"}
 )
 OWNER_KEY = "owner"
@@ -41,17 +41,15 @@ class Ownership:
         self._task_instance = task_instance
         self._token = token
 
-    async def ended(self, task_id: str | None = None) -> bool:
-        """Whether this task, or another one of the same run, has been ended for good."""
+    async def ended(self) -> bool:
+        """Whether this task has been ended for good."""
         task = self._task_instance
-        name = task_id or task.task_id
-        map_index = task.map_index if task_id is None else -1
-        states = await asyncio.to_thread(_task_states, task.dag_id, task.run_id, name)
-        key = name if map_index < 0 else f"{name}_{map_index}"
+        states = await asyncio.to_thread(_task_states, task.dag_id, task.run_id, task.task_id)
+        key = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
         # A deleted run has no states at all.
-        if key in states and states[key] in _GOING_ON:
+        if key in states and states[key] in GOING_ON:
             return False
-        return task_id is not None or await self._owner() in {None, self._token}
+        return await self._owner() in {None, self._token}
 
     async def _owner(self) -> str | None:
         from airflow.sdk.execution_time.xcom import XCom

@@ -16,6 +16,8 @@ from logpipe.airflow.triggers.service import ServiceTrigger
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.clients.replayer import Record, Replayer
 
+_STOP_PATIENCE_S = 60.0  # for a replayer that is away when its work shall end
+
 log = logging.getLogger(__name__)
 
 
@@ -147,7 +149,19 @@ class ReplayerTrigger(SerializableTrigger):
     async def _stop_unless_taken_over(self) -> None:
         if await Ownership(self.task_instance, self.owner).ended():
             log.info("Its task was ended: stopping %s", self)
-            log.info("%s", self._progress(await off_loop(self._stop)))
+            log.info("%s", self._progress(await self._stopped()))
+
+    async def _stopped(self) -> Record:
+        """Have it end, also when the replayer is away for a while."""
+        until = time.monotonic() + _STOP_PATIENCE_S
+        while True:
+            try:
+                return await off_loop(self._stop)
+            except UnreachableError as error:
+                if time.monotonic() > until:
+                    raise
+                log.warning("Waiting for the replayer: %s", error)
+            await asyncio.sleep(self.poll_interval_s)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -3,21 +3,18 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from logpipe.airflow.services.host import OnProcessHost, Standing
+from logpipe.airflow.services.host import Standing
 from logpipe.airflow.services.kinds import Service, deserialize
-from logpipe.airflow.triggers.ownership import Ownership, outliving
 from logpipe.airflow.triggers.serializable import Event, SerializableTrigger, off_loop
 from logpipe.airflow.triggers.supervision import HealLog
 from logpipe.clients.errors import ClientError, HungError, RefusedError, UnreachableError
 
 _MAX_STARTS = 3  # a service that ends so often while it should become healthy will not
 _LAST_LINES = 20
-_STOP_PATIENCE_S = 60.0  # for a host that is away when its service shall stop
 _REFUSED_PATIENCE_S = 60.0  # a host that refuses may do so once: it is starting, or the process just ended
 
 T = TypeVar("T")
@@ -72,13 +69,11 @@ class ServiceTrigger(SerializableTrigger):
     is one that a restarted host, maybe of a restarted machine, has not started yet. Each is a heal, told in
     the log and in XCom. It fires when the service was stopped on request, or at more than ``max_heals`` heals
     within ``heal_window_s``, those that failed among them. A host that is away is waited for without end.
+    When Airflow cancels it, it stops nothing: that is the work of a teardown, which Airflow does not forget.
 
     Attributes:
         service: the service, as `Service.serialize` gives it.
         launched: process that the task found or started; empty for whichever runs.
-        owner: token of the task try that supervises; see `Ownership`.
-        stop_after: supervising tasks of the same run, with their services at the process host, that stop
-            before this one.
     """
 
     service: dict[str, Any]
@@ -89,10 +84,7 @@ class ServiceTrigger(SerializableTrigger):
     hung_after_s: float = 20
     max_heals: int = 5
     heal_window_s: float = 600
-    drain_timeout_s: float = 10
     launched: str = ""
-    owner: str | None = None
-    stop_after: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,41 +243,3 @@ class ServiceTrigger(SerializableTrigger):
                 "Healed %s after %.1f s: process %s", outcome.service, outcome.waited_s, outcome.process
             )
         return outcome
-
-    async def on_kill(self) -> None:
-        """Stop the service when a person ended its supervision; leave it alone when a new try goes on."""
-        if self.supervise:
-            await outliving(self._stop_unless_taken_over())
-
-    async def _stop_unless_taken_over(self) -> None:
-        ownership = Ownership(self.task_instance, self.owner)
-        if not await ownership.ended():
-            self.log.info("%s runs on: another try of this task has taken it over", self._name)
-            return
-        self.log.info("Its supervision was ended: draining and stopping %s", self._name)
-        for task_id, service in self.stop_after.items():
-            if await ownership.ended(task_id):
-                await _while(partial(self._up, service), self.drain_timeout_s * 2)
-        if left := await _while(self._undrained, self.drain_timeout_s):
-            self.log.warning("%s is stopped although %s after %s s", self._name, left, self.drain_timeout_s)
-        stop_s = self._service.patience.stop_s
-        await self._ask(lambda: self._host.stop(stop_s), _STOP_PATIENCE_S)
-        self.log.info("Stopped %s", self._name)
-
-    async def _up(self, service: str) -> str:
-        earlier = OnProcessHost(self._service.process_host_conn_id, service)
-        return ", ".join(await self._ask(earlier.up, _STOP_PATIENCE_S))
-
-    async def _undrained(self) -> str:
-        try:
-            return await off_loop(self._service.undrained)
-        except ClientError:
-            return ""  # what it holds cannot be saved by waiting
-
-
-async def _while(condition: Callable[[], Awaitable[str]], timeout_s: float) -> str:
-    """Wait until the condition is empty; return what it last was."""
-    deadline = time.monotonic() + timeout_s
-    while (last := await condition()) and time.monotonic() < deadline:  # noqa: ASYNC110  # others' state
-        await asyncio.sleep(0.2)
-    return last
