@@ -49,6 +49,8 @@ def test_what_the_windows_do_follows_from_few_settings():
         ({"kafka_port": 9999}, r"kafka_port and netcat_port are both 9999"),
         ({"port_offset": 50000, "kafka_controller_port": 1, "thrift_port": 20000}, r"the last port is 65535"),
         ({"profile": "fast"}, r"LOGPIPE_PROFILE=fast: .*'memory' or 'durable'"),
+        ({"replay_schedule": "99 99 * * *"}, r"LOGPIPE_REPLAY_SCHEDULE=99 99 \* \* \*: .*a cron expression"),
+        ({"replay_schedule": "@daily"}, r"LOGPIPE_REPLAY_SCHEDULE=@daily: .*a cron expression"),
         ({"timezone": "Mars/Olympus"}, r"LOGPIPE_TIMEZONE=Mars/Olympus: .*no time zone"),
         ({"max_line_bytes": 2 << 20}, r"LOGPIPE_MAX_LINE_BYTES=2097152: .*less than or equal to 2031616"),
         ({"window_s": 60, "slide_s": 25}, r"slide_s is 25, expected a divisor of window_s, 60"),
