@@ -18,7 +18,9 @@ from tests.machine import Hdfs, Kafka, own_settings
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # What an example takes is the machine's matter, and says nothing about the code.
-hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.register_profile(  # what is slow here is a busy machine
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("tests")
 
 # Logs of the tests stand in temporary folders; what a test starts finds it in its environment.

@@ -89,6 +89,10 @@ def _texts(escape: escapes.Escape, behind: str) -> st.SearchStrategy[str]:
 def _plain(part: Field, moment: datetime) -> st.SearchStrategy[str | None]:
     if part.clock is not None:
         return st.just(_time(part.clock, moment))
+    if part.name == "%a":  # an address, where %h may be a name
+        return st.sampled_from(["10.0.0.1", "2001:db8::1"])
+    if part.name in ("%B", "%O"):  # a number, where %b may be a dash
+        return st.integers(0, 10**18 - 1).map(str)
     if part.name.startswith("%") and part.role in APACHE_VALUES:
         return APACHE_VALUES[part.role]
     if part.shape.startswith("[0-9]"):

@@ -4,7 +4,7 @@ import re
 
 import apachelogs
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logpipe.formats.apache import compile_apache
@@ -30,12 +30,7 @@ def test_both_read_the_same(form: str, data: st.DataObject) -> None:
     if form.startswith("%{sec}t"):  # whole ones, where other servers write a fraction
         line = re.sub(r"^([0-9]+)\.[0-9]+", r"\1", line)
     parser = apachelogs.LogParser(form, encoding="utf-8", errors="surrogateescape")
-    try:
-        wanted = parser.parse(line)
-    except apachelogs.InvalidEntryError:
-        assume(False)
-        raise
-    assert _as_theirs(format_, line) == _comparable(wanted)
+    assert _as_theirs(format_, line) == _comparable(parser.parse(line))
 
 
 def _as_theirs(format_: Pattern, line: str) -> dict[str, object]:
