@@ -107,8 +107,8 @@ def top_rows(rows: pl.DataFrame, top: int) -> list[TopRow]:
     return [TopRow(*row) for row in chosen.iter_rows()]
 
 
-def show(rows: pl.DataFrame, top: int, out: TextIO = sys.stdout) -> None:
-    """Print the tables of rows; a reader that went away is no reason to stop counting."""
+def show(rows: pl.DataFrame, top: int, out: TextIO = sys.stdout) -> str:
+    """Print the tables of rows, and return them; a reader that went away is no reason to stop counting."""
     text = tables(top_rows(rows, top), top)
     if text:
         try:
@@ -116,3 +116,4 @@ def show(rows: pl.DataFrame, top: int, out: TextIO = sys.stdout) -> None:
             out.flush()
         except BrokenPipeError:
             pass
+    return text

@@ -41,6 +41,7 @@ class Options:
     max_keys: int
     console_interval_s: float
     console_windows: int
+    console_file: str
     top: int
     master: str
     heap_mb: int
@@ -172,6 +173,10 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
     )
     output.add_argument("--console-interval-s", type=float, default=5.0, help="print tables at most so often")
     output.add_argument("--console-windows", type=int, default=2, help="newest windows in each table")
+    output.add_argument(
+        "--console-file", default=settings.hdfs_console_file,
+        help="put the last tables there too, on HDFS; empty: nowhere",
+    )  # fmt: skip
     output.add_argument("--top", type=int, default=10, help="most keys of a window in a table")
     run = cli.add_argument_group("run")
     run.add_argument(

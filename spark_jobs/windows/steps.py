@@ -26,6 +26,7 @@ from windows.kafka_rows import DeadLetters, Sender
 from windows.marks import Forgetting, Ledger
 from windows.open_windows import News, OpenWindows
 from windows.options import Options
+from windows.patience import first_line
 from windows.reading import Formats
 from windows.rows import COUNTS, added_up, capped, no_rows, to_windows
 from windows.store import CommitLog
@@ -431,9 +432,19 @@ class Steps:
         options = self._options
         if not self._unprinted or time.monotonic() - self._printed_at < options.console_interval_s:
             return
-        console.show(self._open.newest(options.console_windows, options.slide_s), options.top)
+        text = console.show(self._open.newest(options.console_windows, options.slide_s), options.top)
+        if text and options.console_file:
+            self._put(f"{text}\n", options.hdfs_url + options.console_file)
         self._printed_at = time.monotonic()
         self._unprinted = False
+
+    def _put(self, text: str, url: str) -> None:
+        """Replace a file by a text; counting goes on without it."""
+        try:
+            self._hdfs.write_text(f"{url}.new", text)
+            self._hdfs.rename(f"{url}.new", url, overwrite=True)
+        except OSError as error:
+            log.warning("The tables are not in %s: %s", url, first_line(error))
 
     def print_later(self) -> None:
         """Print what the interval held back; raises what a step's publishing met."""

@@ -19,11 +19,13 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
+from logpipe.cli import follow
 from logpipe.clients.formats import FormatRegistry
 from logpipe.clients.hdfs import Hdfs as WebHdfs
 from logpipe.digest import Digest
-from logpipe.settings import Settings
+from logpipe.settings import Settings, parse
 from logpipe.windows.commit import Commit, DateFile, counting, step_name
+from logpipe.windows.erase import erase_keys
 from logpipe.windows.reader import WindowStore, WindowTotals
 from tests.machine import HDFS_USER, Hdfs, Kafka
 from tests.waiting import wait_until
@@ -574,6 +576,26 @@ def test_a_driver_that_slept_changes_nothing_in_the_topic(
     for commit, news, _ in sent:
         old._sender.send(job.options.windows_topic, news.records(60))
         assert job.followed() == expected, commit.kind
+
+
+def test_what_a_driver_on_yarn_prints_is_read_from_hdfs_and_an_erasure_takes_it_away(
+    make_job: Callable[..., Job], hdfs: Hdfs, nasa_lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "TABLES_INTERVAL_S", 0)
+    settings = parse(
+        spark_master="yarn", webhdfs_url=hdfs.webhdfs_url, hdfs_user=HDFS_USER,
+        hdfs_checkpoint_dir=f"/user/{HDFS_USER}/printing", hdfs_windows_dir=f"/user/{HDFS_USER}/printed",
+    )  # fmt: skip
+    shown = follow.TablesOnHdfs(settings)
+    assert shown.new_lines() == []
+    job = make_job("--console-file", settings.hdfs_console_file)
+    for batch_id, lines in enumerate(("3", "6")):
+        job.batch(batch_id, *keyed(nasa_lines[batch_id * 3 : batch_id * 3 + 3], 1 + batch_id * 3))
+        title, _, _, total, *_ = shown.new_lines()
+        assert (title, total.split(" | ")[1].strip()) == ("Total requests", lines)
+        assert shown.new_lines() == []
+    erase_keys(settings, lambda key: key, lambda _: None)
+    assert WebHdfs.of(settings).status(settings.hdfs_console_file) is None
 
 
 def test_the_topic_equals_the_files_after_any_compaction(

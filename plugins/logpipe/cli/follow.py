@@ -1,6 +1,5 @@
 """Follows one run of the pipeline's DAG in the terminal until it ends."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,15 +9,14 @@ from rich.console import Console
 
 from logpipe.cli.terminal import ReplayDisplay
 from logpipe.clients.airflow import PIPELINE_DAG, SERVICES_DAG, Airflow, AirflowError, TaskState
-from logpipe.clients.errors import ClientError
-from logpipe.clients.yarn import Yarn
+from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.settings import Settings
 
 POLL_S = 0.8
 WINDOWS_TIMEOUT_S = 30.0
 DAG_TIMEOUT_S = 120.0
-DRIVER_INTERVAL_S = 3.0
-DRIVER_TAIL_BYTES = 262144
-_LOG_LINE = re.compile(rb"[0-9-]{10} [0-9:,]{12} (DEBUG|INFO|WARNING|ERROR) ")
+TABLES_INTERVAL_S = 3.0
+HDFS_TIMEOUT_S = 5.0
 FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -168,41 +166,23 @@ class GrowingFile:
             yield line.decode(errors="replace")
 
 
-class DriverOutput:
-    """The lines that the windows job's driver on YARN prints, from the log of its container.
+class TablesOnHdfs:
+    """The tables that the windows job on YARN printed last, from the file where it puts them."""
 
-    There the driver's log goes the same way; its lines are left out.
-    """
-
-    def __init__(self, yarn: Yarn, application: str) -> None:
-        self._yarn = yarn
-        self._application = application
-        self._container = ""
-        self._seen_bytes = 0
-        self._rest = b""
+    def __init__(self, settings: Settings) -> None:
+        self._hdfs = Hdfs.of(settings, HDFS_TIMEOUT_S)
+        self._path = settings.hdfs_console_file
+        self._seen: bytes | None = None
         self._looked_at = 0.0
 
-    def new_lines(self) -> Iterable[str]:
-        """Complete lines since the last call; what the job printed before the first call is left out."""
-        if time.monotonic() - self._looked_at < DRIVER_INTERVAL_S:
+    def new_lines(self) -> list[str]:
+        """Those that are not the ones of the last call; what was there at the first call is left out."""
+        if time.monotonic() - self._looked_at < TABLES_INTERVAL_S:
             return []
-        first_look = not self._looked_at
         self._looked_at = time.monotonic()
         try:
-            fresh = self._fresh_bytes()
-        except ClientError:
+            found = self._hdfs.read(self._path) or b""
+        except HdfsError:
             return []
-        if first_look:
-            return []
-        *lines, self._rest = (self._rest + fresh).split(b"\n")
-        return [line.decode(errors="replace") for line in lines if not _LOG_LINE.match(line)]
-
-    def _fresh_bytes(self) -> bytes:
-        found = self._yarn.newest(self._application)
-        if found is None or not found.driver_log_url:
-            return b""
-        container, size, tail = self._yarn.driver_output(found, DRIVER_TAIL_BYTES)
-        if container != self._container:
-            self._container, self._seen_bytes, self._rest = container, 0, b""
-        fresh, self._seen_bytes = size - self._seen_bytes, size
-        return tail[-fresh:] if fresh > 0 else b""
+        before, self._seen = self._seen, found
+        return [] if before in (None, found) else found.decode(errors="replace").splitlines()

@@ -4,7 +4,7 @@ import os
 import time
 
 from logpipe import settings as project_settings
-from logpipe.cli.follow import DriverOutput
+from logpipe.cli.follow import TablesOnHdfs
 from logpipe.cli.target import Reachable
 from logpipe.clients.airflow import Airflow, AirflowError
 from logpipe.clients.errors import ClientError
@@ -47,9 +47,9 @@ class InsideTarget(Reachable):
         hosts = sorted(EDGE_HOSTS, key=lambda host: host != self.settings.host)
         return [client(Replayer, REPLAYER, at(host), Layout.of(self.settings)) for host in hosts]
 
-    def windows(self) -> DriverOutput:
-        """The driver's output, from YARN."""
-        return DriverOutput(self._yarn, self.settings.spark_application)
+    def windows(self) -> TablesOnHdfs:
+        """The tables of the driver on YARN."""
+        return TablesOnHdfs(self.settings)
 
     @property
     def _yarn(self) -> Yarn:

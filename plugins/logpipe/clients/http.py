@@ -153,17 +153,6 @@ class HttpService:
         except ValueError:
             raise UnreachableError(f"{self} answered GET {path} with {answer.text[:200]!r}") from None
 
-    def beside(self, host: str, port: int) -> "HttpService":
-        """Another server of the same system, asked in the same way."""
-        return HttpService(
-            [host],
-            port,
-            timeout_s=self._timeout_s,
-            scheme=self._scheme,
-            kerberos=self._kerberos,
-            ca_file=self._ca_file,
-        )
-
     def refusal(self, request: str, answer: httpx.Response) -> RefusedError:
         """The error of an answer that refuses."""
         return RefusedError(

@@ -1,16 +1,11 @@
 """Applications on YARN, over the ResourceManager's REST API."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from logpipe.clients.errors import UnreachableError
 from logpipe.clients.http import HttpService
 
-_LENGTH = re.compile(rb"^LogLength: *(\d+)$", re.MULTILINE)
-_CONTENTS, _END = b"LogContents:\n", b"\nEnd of LogType:"
 _LIVE = frozenset({"NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING"})
 
 
@@ -25,7 +20,6 @@ class YarnApplication:
     diagnostics: str
     started_ms: int
     elapsed_ms: int
-    driver_log_url: str  # of the newest attempt's container; empty when there is none
 
     @classmethod
     def from_reply(cls, reply: Mapping[str, Any]) -> Self:
@@ -38,7 +32,6 @@ class YarnApplication:
             diagnostics=reply.get("diagnostics", "").strip(),
             started_ms=reply["startedTime"],
             elapsed_ms=reply.get("elapsedTime", 0),
-            driver_log_url=reply.get("amContainerLogs", ""),
         )
 
     @property
@@ -78,24 +71,3 @@ class Yarn(HttpService):
         answer = self.call("PUT", path, json={"state": "KILLED"})
         if answer.is_error:
             raise self.refusal(f"to kill {application_id}", answer)
-
-    def driver_output(self, application: YarnApplication, tail_bytes: int) -> tuple[str, int, bytes]:
-        """What the driver of the newest attempt has printed, as its node tells.
-
-        Returns:
-            Its container, how many bytes there are, and the last ones of them, ``tail_bytes`` at most.
-
-        Raises:
-            UnreachableError: the node does not answer, or there is no output yet.
-        """
-        address = urlsplit(application.driver_log_url)
-        container = address.path.partition("/containerlogs/")[2].split("/")[0]
-        if not container or not address.hostname or not address.port:
-            raise UnreachableError(f"{self} knows no driver of {application.application_id} yet")
-        node = self.beside(address.hostname, address.port)
-        path = f"/ws/v1/node/containers/{container}/logs/stdout"
-        answer = node.call("GET", path, query={"size": -tail_bytes})
-        length = _LENGTH.search(answer.content)
-        if answer.is_error or length is None:
-            raise UnreachableError(f"{node} has no output of {container}: HTTP {answer.status_code}")
-        return container, int(length[1]), answer.content.partition(_CONTENTS)[2].rpartition(_END)[0]

@@ -642,6 +642,11 @@ class Settings(BaseSettings):
         return f"logpipe windows {self.hdfs_checkpoint_dir}"
 
     @property
+    def hdfs_console_file(self) -> str:
+        """Where the windows job on YARN puts what it prints last: nobody else can show that of a driver."""
+        return f"{self.hdfs_checkpoint_dir}/console.txt" if self.spark_master == "yarn" else ""
+
+    @property
     def replay_url(self) -> str:
         """The log to replay: ``source_url``, or the bundled log on this copy's FTP server."""
         return self.source_url or f"ftp://{self.host}:{self.ftp_port}/NASA_access_log_Aug95.first20000.gz"

@@ -81,6 +81,8 @@ def erase_keys(settings: Settings, erased: Callable[[str], str], reached: Reache
                 f"Files in {settings.hdfs_windows_dir} change faster than they are looked through"
             )
         hdfs.delete(eraser.scratch)
+        if settings.hdfs_console_file:
+            hdfs.delete(settings.hdfs_console_file)
         reached("windows-marked")
         return rows
     finally:
