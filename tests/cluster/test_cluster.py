@@ -42,6 +42,7 @@ def test_a_run_accounts_for_every_line(cluster: ClusterUnderTest) -> None:
         f"{LINES:,} lines sent, {LINES:,} in the topic, {LINES:,} in HDFS, {LINES:,} in the windows" in output
     )
     assert "lost 0, doubled 0" in output
+    assert "Total requests" in output, "the windows job's tables"
     everywhere = dict.fromkeys(("source", "topic", "hdfs", "windows"), LINES)
     assert cluster.account() == everywhere | {"lost": 0, "doubled": 0, "in_flight": 0, "unknown": 0}
 
