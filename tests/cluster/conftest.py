@@ -84,7 +84,7 @@ def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         "LOGPIPE_ROLL_INTERVAL_S": "10",
         "LOGPIPE_ALERTS_FILE": str(folder / "alerts.toml"),
         "AIRFLOW_CONN_APPRISE_DEFAULT": json.dumps(NOTIFIER),
-        "LOGPIPE_SECURE_HADOOP": os.environ.get("LOGPIPE_SECURE_HADOOP", "0"),
+        "LOGPIPE_SECURE_HADOOP": os.environ.get("LOGPIPE_SECURE_HADOOP", "1"),
         "LOGPIPE_FILE_ROOTS": "/tmp",  # the only folder that an edge host's container may write
     }  # fmt: skip
     under_test = ClusterUnderTest(environment)
@@ -99,7 +99,7 @@ def cluster(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def kerberos(cluster: ClusterUnderTest) -> None:
     if not cluster.has_kerberos:
-        pytest.skip("HDFS and YARN ask nobody: LOGPIPE_SECURE_HADOOP=1")
+        pytest.skip("HDFS and YARN ask nobody: LOGPIPE_SECURE_HADOOP=0")
 
 
 @pytest.fixture

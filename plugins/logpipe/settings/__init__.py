@@ -288,7 +288,7 @@ class Settings(BaseSettings):
         description="Whether the cluster's containers ask each other who they are; 0: to look for a fault",
     )
     secure_hadoop: bool = Field(
-        False,
+        True,
         description="Whether the cluster's HDFS and YARN ask for Kerberos, where `LOGPIPE_SECURE` is on",
     )
 
