@@ -23,13 +23,18 @@ the log is followed on, from where it was, as soon as a replayer runs.
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `hosts` | the connection to the replayer is missing | reads it again |
 | `follow` | the log may not be read, or is none; its format is another | supervises it again |
+| `unfollow` | the replayer is away for long | ends what was still followed when the run was marked |
 """
 
 from airflow.sdk import DAG, cross_downstream
 
 from logpipe import settings
 from logpipe.airflow.operators.dag_run import EnsureDagRunOperator
-from logpipe.airflow.operators.follow import FollowingHostsOperator, FollowLogOperator
+from logpipe.airflow.operators.follow import (
+    FollowEndOperator,
+    FollowingHostsOperator,
+    FollowLogOperator,
+)
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator
 from logpipe.airflow.operators.launch import launches
 from logpipe.airflow.operators.params import follow_params
@@ -70,4 +75,8 @@ with DAG(
     ).expand(host=hosts.output)
 
     cross_downstream([stream_services, provision_topic], services)
-    [*services, hosts] >> follow
+    (
+        [*services, hosts]
+        >> follow
+        >> FollowEndOperator(task_id="unfollow", supervised_by="follow").as_teardown()
+    )

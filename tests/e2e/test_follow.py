@@ -1,6 +1,8 @@
 """`make follow`: a log that a real nginx writes, by the command line and the DAG."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -47,3 +49,23 @@ def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
         wait_until(lambda: airflow.run_state(FOLLOW_DAG, run_id) == "success", 180, poll_s=0.5)
     status, after = pipeline.verify()
     assert (status, after["source"]) == (0, before["source"] + REQUESTS)
+
+
+def test_marking_the_run_ends_the_following_with_or_without_a_triggerer(
+    pipeline, airflow, epoch, tmp_path_factory
+):
+    log = tmp_path_factory.mktemp("marked") / "access.log"
+    log.touch()
+    answer = pipeline.command("follow", str(log), "--format", "nginx")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    (run_id,) = airflow.active_runs(FOLLOW_DAG)
+
+    def state():
+        follows = json.loads(pipeline.command("status", "--json").stdout)["follows"]
+        return next(each["state"] for each in follows if each["path"] == str(log))
+
+    assert state() == "following"
+    os.kill(pipeline.pids(["airflow-triggerer"])["airflow-triggerer"], signal.SIGKILL)
+    airflow.mark(FOLLOW_DAG, run_id, "failed")
+    wait_until(lambda: state() == "stopped", 60, poll_s=1)
+    wait_until(lambda: airflow.run_state(FOLLOW_DAG, run_id) == "failed", 60, poll_s=0.5)

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from logpipe.airflow.hooks.services import ProcessHostHook, ReplayerHook
 from logpipe.airflow.operators.follow import (
+    FollowEndOperator,
     FollowFailedError,
     FollowingHostsOperator,
     FollowLogOperator,
@@ -141,6 +142,24 @@ def test_a_replayer_that_is_away_is_waited_for_when_a_person_ends_the_task(
     ProcessHostHook().get_conn().kill("replayer")
     asyncio.run(trigger.on_kill())
     assert ReplayerHook().get_conn().followed(trigger.follow_id)["state"] == "stopped"
+
+
+def test_a_teardown_ends_what_is_in_the_tasks_care_and_nothing_when_that_ended_by_itself(
+    host: ProcessHostUnderTest, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "access.log")
+    trigger = run.trigger()
+    trigger.poll_interval_s = 0.2
+    context: Any = {"ti": SimpleNamespace(xcom_pull=lambda task_ids, key: run.pushed[key])}
+    end = FollowEndOperator(task_id="end", supervised_by="follow")
+    (record,) = end.execute(context)
+    assert (record["follow_id"], record["state"]) == (trigger.follow_id, "stopped")
+    payload = after(
+        Run(tmp_path / "access.log").trigger(), lambda: ProcessHostHook().get_conn().stop("replayer")
+    )
+    assert run.operator.resume_execution("execute_complete", {"event": payload}, run.context)
+    assert end.execute(context) == []
+    assert Run(tmp_path / "access.log").trigger().follow_id == trigger.follow_id
 
 
 def test_a_replayer_that_is_stopped_ends_the_task_well(host: ProcessHostUnderTest, tmp_path: Path) -> None:

@@ -11,6 +11,12 @@ from logpipe import settings
 from logpipe.airflow.operators.first_look import WORKER_GONE_S
 from logpipe.airflow.operators.replayer import ReplayerWorkTask
 from logpipe.airflow.operators.service import ReplayerTask
+from logpipe.airflow.operators.supervising import (
+    TEARDOWN_DELAY_S,
+    TEARDOWN_TRIES,
+    SupervisingTask,
+    in_care_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +51,7 @@ class FollowingHostsOperator(BaseOperator):
         return ReplayerHook(self.replayer_conn_id).hosts
 
 
-class FollowLogOperator(ReplayerWorkTask):
+class FollowLogOperator(ReplayerWorkTask, SupervisingTask):
     """Has the replayer follow a log, or all that a pattern finds.
 
     Agent 1 and the replayer are launched where they do not run. A log that is followed already is taken over
@@ -53,8 +59,9 @@ class FollowLogOperator(ReplayerWorkTask):
 
     With ``supervise`` the task stays, deferred, for as long as the log is followed, and heals the replayer;
     each heal stands in the log and in XCom ``heals``. Then the task is the following: mark it failed or
-    succeeded, and the log is followed no longer; clear it, and the next try takes over. It succeeds when the
-    log is unfollowed or the replayer is stopped, and fails when the log cannot be followed for a minute.
+    succeeded, and the log is followed no longer, by its trigger at once, and by its teardown
+    (`FollowEndOperator`) when no triggerer was there; clear it, and the next try takes over. It succeeds when
+    the log is unfollowed or the replayer is stopped, and fails when the log cannot be followed for a minute.
 
     Args:
         path: absolute path of a log on the replayer's host, or a pattern of paths.
@@ -144,7 +151,9 @@ class FollowLogOperator(ReplayerWorkTask):
             hung_after_s=self.hung_after_s,
             not_before_epoch_s=time.time() + WORKER_GONE_S,
         )
-        self.defer(trigger=trigger, method_name="execute_complete")
+        followed = {"replayer_conn_id": self.replayer_conn_id, "follow_id": record["follow_id"]}
+        with self.caring(context, followed):
+            self.defer(trigger=trigger, method_name="execute_complete")
         return record
 
     def execute_complete(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +173,39 @@ class FollowLogOperator(ReplayerWorkTask):
             )
         self.log.info("%s: %s", self.path, follow_progress(record))
         return record
+
+
+class FollowEndOperator(BaseOperator):
+    """The teardown of a task that supervises followed logs: ends what a person no longer wants followed.
+
+    A log is followed on when the task has ended by itself: its replayer was stopped, or it cannot be followed
+    for now.
+
+    Args:
+        supervised_by: the task, mapped or not.
+        kwargs: as in ``BaseOperator``; it is tried again for a quarter of an hour while a replayer is away.
+    """
+
+    def __init__(self, *, supervised_by: str, **kwargs: Any) -> None:
+        super().__init__(**{"retries": TEARDOWN_TRIES, "retry_delay": TEARDOWN_DELAY_S} | kwargs)
+        self.supervised_by = supervised_by
+
+    def execute(self, context: "Context") -> list[dict[str, Any]]:
+        """Return the records of what was ended.
+
+        Raises:
+            UnreachableError: a replayer does not answer.
+        """
+        from logpipe.airflow.hooks.services import ReplayerHook
+        from logpipe.airflow.triggers.follow import follow_progress
+
+        ended = [
+            ReplayerHook(followed["replayer_conn_id"]).get_conn().unfollow(followed["follow_id"])
+            for followed in in_care_of(context, self.supervised_by)
+        ]
+        for record in ended:
+            self.log.info("%s: %s", record["log"], follow_progress(record))
+        return ended
 
 
 class UnfollowLogOperator(ReplayerTask):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from logpipe import settings
 from logpipe.airflow.operators.first_look import FirstLookMixin
 from logpipe.airflow.operators.service import FlumeAgentTask, ServiceTask, WindowsJobTask
+from logpipe.airflow.operators.supervising import SupervisingTask
 from logpipe.hosts.services import streams
 
 if TYPE_CHECKING:
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
     from logpipe.airflow.services.kinds import Service
 
 _ASK_AGAIN_S = 2.0
-SUPERVISES_KEY = "supervises"  # XCom: whether a service is, or was when a person ended the task, in its care
 
 
 class ServiceNotHealthyError(RuntimeError):
     """A launched service did not become healthy; the message ends with its last log lines."""
 
 
-class ServiceLaunchOperator(ServiceTask, FirstLookMixin):
+class ServiceLaunchOperator(ServiceTask, SupervisingTask, FirstLookMixin):
     """Has one variant of a service up and healthy.
 
     A launch is idempotent: a service that runs in the wanted variant is left alone, whoever started it,
@@ -66,20 +66,8 @@ class ServiceLaunchOperator(ServiceTask, FirstLookMixin):
         """Launch or reattach, then wait until healthy; return the event's payload for XCom."""
         if not self.supervise:
             return self._have_up(context)
-        context["ti"].xcom_push(SUPERVISES_KEY, True)
-        try:
+        with self.caring(context):
             return self._have_up(context)
-        except Exception:  # not its deferral
-            context["ti"].xcom_push(SUPERVISES_KEY, False)
-            raise
-
-    def resume_execution(
-        self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context"
-    ) -> Any:
-        """Go on when the trigger has ended, well or not: the service is not this task's any more."""
-        if self.supervise:
-            context["ti"].xcom_push(SUPERVISES_KEY, False)
-        return super().resume_execution(next_method, next_kwargs, context)
 
     def _have_up(self, context: "Context") -> dict[str, Any]:
         from logpipe.airflow.triggers.service import ServiceTrigger

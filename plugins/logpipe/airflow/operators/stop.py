@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from logpipe.airflow.operators.launch import SUPERVISES_KEY, ServiceLaunchOperator
+from logpipe.airflow.operators.launch import ServiceLaunchOperator
 from logpipe.airflow.operators.service import FlumeAgentTask, ReplayerTask, ServiceTask, WindowsJobTask
+from logpipe.airflow.operators.supervising import TEARDOWN_DELAY_S, TEARDOWN_TRIES, in_care_of
 from logpipe.airflow.triggers.ownership import GOING_ON
 from logpipe.hosts.services import streams
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 ALL_SERVICES = "all"
 _POLL_S = 0.2
-_TRIES = 100  # while its host is away
 _ENDS_IN_S = 10.0  # what a service has for its draining when a person ends its supervision
 
 
@@ -61,7 +61,7 @@ class ServiceStopOperator(ServiceTask):
         """
         if self.only not in {ALL_SERVICES, self.service}:
             raise AirflowSkipException(f"Only {self.only} is to be stopped")
-        if self.supervised_by and not self._supervises(context, self.supervised_by):
+        if self.supervised_by and not in_care_of(context, self.supervised_by):
             self.log.info("%s has ended by itself: %s is left as it is", self.supervised_by, self.service)
             return []
         service = self.kept()
@@ -76,9 +76,6 @@ class ServiceStopOperator(ServiceTask):
         self.log.info("Stopped %s after %.1f s", ", ".join(stopped), time.monotonic() - started)
         return stopped
 
-    def _supervises(self, context: "Context", task_id: str) -> bool:
-        return bool(context["ti"].xcom_pull(task_ids=task_id, key=SUPERVISES_KEY))
-
     def _wait_for_those_before(self, context: "Context") -> None:
         from logpipe.airflow.services.host import OnProcessHost
 
@@ -90,7 +87,7 @@ class ServiceStopOperator(ServiceTask):
         ).get(task.run_id, {})
         deadline = time.monotonic() + self.drain_timeout_s * 2
         for task_id, service in self.stop_after.items():
-            if states.get(task_id) in GOING_ON or not self._supervises(context, task_id):
+            if states.get(task_id) in GOING_ON or not in_care_of(context, task_id):
                 continue
             host = OnProcessHost(self.process_host_conn_id, service)
             while host.up() and time.monotonic() < deadline:
@@ -183,8 +180,8 @@ def teardowns(supervised: Sequence[ServiceLaunchOperator]) -> list[ServiceStopOp
             drain_timeout_s=_ENDS_IN_S,
             supervised_by=task.task_id,
             stop_after={later.task_id: later.service for later in supervised[number + 1 :]},
-            retries=_TRIES,
-            retry_delay=_ENDS_IN_S,
+            retries=TEARDOWN_TRIES,
+            retry_delay=TEARDOWN_DELAY_S,
         )
         task >> stop.as_teardown()
         found.append(stop)
