@@ -155,7 +155,8 @@ def test_a_cleared_task_reattaches_and_stops_nothing(pipeline, airflow, epoch):
 
 
 def test_a_second_run_waits_for_the_first(airflow, epoch):
-    second = airflow.trigger(SERVICES_DAG, {})
+    second = airflow.trigger(SERVICES_DAG, {}, "second")
+    assert airflow.trigger(SERVICES_DAG, {}, "second") == second == "second", "asked for again it is the same"
     try:
         wait_until(lambda: second in airflow.active_runs(SERVICES_DAG), 30)
         assert airflow.run_state(SERVICES_DAG, second) == "queued"

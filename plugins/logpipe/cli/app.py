@@ -268,6 +268,7 @@ def run(
     addresses: Addresses = None,
     profile: Profile = None,
     connection: Connection = None,
+    run_id: Annotated[str | None, typer.Option(hidden=True)] = None,  # of a run that may be there already
 ) -> int:
     """Start what does not run, replay a log, and account for every line of it.
 
@@ -279,7 +280,8 @@ def run(
         "url": url, "pace": pace, "limit": limit, "format": format_, "addresses": addresses,
         "profile": profile, "source_conn_id": connection,
     }  # fmt: skip
-    return _target(context).run({name: value for name, value in chosen.items() if value is not None})
+    conf: dict[str, object] = {name: value for name, value in chosen.items() if value is not None}
+    return _target(context).run(conf, run_id)
 
 
 app.command("replay", help="Replay another log: the same as run.")(run)

@@ -5,7 +5,7 @@ Most of them are run by the same command line within the cluster: only its own n
 
 import json
 import time
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +25,8 @@ INSIDE = ("logpipe", "--target=inside")
 EDGE_LOGS_DIR = "/data/logs"
 EDGE_PROGRAMS = [service.name for service, _ in streams() if service.on_cluster]
 LOG_LINES = "200"
+_KILLED = 137  # what the engine says of a command whose container has ended
+_SHOWN_TIMES, _AGAIN_S = 10, 10.0
 
 
 class ClusterTarget:
@@ -68,13 +70,23 @@ class ClusterTarget:
         page = f"http://localhost:{self.settings.airflow_port}"
         self.console.print(where(page, AIRFLOW_USER, self.cluster.layout.secrets_file))
 
-    def run(self, conf: dict[str, object]) -> int:
-        """Start the cluster unless it is up; follow the replay from within."""
+    def run(self, conf: dict[str, object], run_id: str | None = None) -> int:
+        """Start the cluster unless it is up; follow the replay from within.
+
+        A part of Airflow ends when its database is away, and with its container what shows the run there: it
+        is shown on from another one.
+        """
         self.cluster.compose.check()
         if not self.cluster.is_up():
             self.up()
         connection = conf.pop("source_conn_id", None)
-        status = self._in_airflow("replay", *_options(**conf, connection=connection))
+        run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
+        replay = ("replay", *_options(**conf, connection=connection), f"--run-id={run_id}")
+        for _ in range(_SHOWN_TIMES):
+            if (status := self._in_airflow(*replay)) != _KILLED:
+                break
+            self.console.print(f"The container that showed run {run_id} is gone: showing it from another one")
+            time.sleep(_AGAIN_S)
         self._print_where()
         return status
 

@@ -82,14 +82,14 @@ class MachineTarget(Reachable):
             self._print_where()
         return 0
 
-    def run(self, conf: dict[str, object]) -> int:
+    def run(self, conf: dict[str, object], run_id: str | None = None) -> int:
         """Replay; also when that fails the services stay."""
         try:
             check_source(str(conf.get("url", self.settings.replay_url)), self.settings)
         except ValueError as error:
             print(error, file=sys.stderr)
             return 2
-        status = super().run(conf)
+        status = super().run(conf, run_id)
         if status:
             self.console.print(self.what_goes_on())
         self._print_where()

@@ -96,12 +96,17 @@ class Reachable(ABC):
         await_dags(self.airflow())
         yield
 
-    def run(self, conf: dict[str, object]) -> int:
-        """Replay and follow until every line is accounted for, or the run has failed."""
+    def run(self, conf: dict[str, object], run_id: str | None = None) -> int:
+        """Replay and follow until every line is accounted for, or the run has failed.
+
+        Args:
+            conf: the run's parameters.
+            run_id: of a run that may be there already.
+        """
         with self.started():
             airflow = self.airflow()
             follower = RunFollower(self.console, airflow, self, self.windows())
-            run_id = airflow.trigger(PIPELINE_DAG, conf)
+            run_id = airflow.trigger(PIPELINE_DAG, conf, run_id)
         self.console.print(f"Run {run_id} of {PIPELINE_DAG}: {self.page()}/dags/{PIPELINE_DAG}/runs/{run_id}")
         state = follower.follow(run_id)
         if state != "success":

@@ -91,10 +91,14 @@ class Airflow(HttpService):
         """Stack traces of DAG files that do not load."""
         return [row["stack_trace"] for row in self._request("GET", "/importErrors")["import_errors"]]
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Start a run with parameters; returns its id."""
-        body = {"logical_date": None, "conf": conf}
-        return str(self._request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+    def trigger(self, dag_id: str, conf: dict[str, Any], run_id: str | None = None) -> str:
+        """Start a run with parameters, of a given id unless there is one already; returns its id."""
+        path = f"/dags/{dag_id}/dagRuns"
+        body = {"logical_date": None, "conf": conf} | ({"dag_run_id": run_id} if run_id else {})
+        answer = self._patiently("POST", path, json=body)
+        if run_id and answer.status_code == httpx.codes.CONFLICT:
+            return run_id
+        return str(self._checked(f"POST {path}", answer)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run: queued, running, success or failed."""
