@@ -12,7 +12,7 @@ from logpipe.airflow.hooks.source_login import source_login
 from logpipe.airflow.services import kinds
 from logpipe.airflow.triggers.ownership import Ownership, outliving
 from logpipe.airflow.triggers.serializable import Event, SerializableTrigger, off_loop
-from logpipe.airflow.triggers.service import ServiceTrigger
+from logpipe.airflow.triggers.service import ServiceTrigger, answered
 from logpipe.clients.errors import ClientError, UnreachableError
 from logpipe.clients.replayer import Record, Replayer
 
@@ -149,19 +149,14 @@ class ReplayerTrigger(SerializableTrigger):
     async def _stop_unless_taken_over(self) -> None:
         if await Ownership(self.task_instance, self.owner).ended():
             log.info("Its task was ended: stopping %s", self)
-            log.info("%s", self._progress(await self._stopped()))
-
-    async def _stopped(self) -> Record:
-        """Have it end, also when the replayer is away for a while."""
-        until = time.monotonic() + _STOP_PATIENCE_S
-        while True:
-            try:
-                return await off_loop(self._stop)
-            except UnreachableError as error:
-                if time.monotonic() > until:
-                    raise
-                log.warning("Waiting for the replayer: %s", error)
-            await asyncio.sleep(self.poll_interval_s)
+            record = await answered(
+                self._stop,
+                self.poll_interval_s,
+                _STOP_PATIENCE_S,
+                refused_patience_s=0,
+                tell=lambda error: log.warning("Waiting for the replayer: %s", error),
+            )
+            log.info("%s", self._progress(record))
 
 
 @dataclass(kw_only=True, eq=False)

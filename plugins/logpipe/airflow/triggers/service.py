@@ -41,6 +41,30 @@ def _stopped(standing: Standing, waited_s: float) -> ServiceEvent:
     return ServiceEvent(standing.label, "", False, "it was stopped on request", waited_s, stopped=True)
 
 
+async def answered(
+    question: Callable[[], T],
+    poll_interval_s: float,
+    patience_s: float,
+    refused_patience_s: float,
+    *,
+    tell: Callable[[ClientError], object],
+) -> T:
+    """Ask a host, off the loop, again and again while it is away or refuses; the first error is told."""
+    begun = time.monotonic()
+    told = False
+    while True:
+        try:
+            return await off_loop(question)
+        except ClientError as error:
+            limit_s = patience_s if isinstance(error, UnreachableError) else refused_patience_s
+            if time.monotonic() - begun >= min(patience_s, limit_s):
+                raise
+            if not told:
+                tell(error)
+            told = True
+        await asyncio.sleep(poll_interval_s)
+
+
 class _Watch:
     """What a supervision remembers between two looks at its service."""
 
@@ -144,19 +168,13 @@ class ServiceTrigger(SerializableTrigger):
 
         What it refuses is asked again for a minute: one reply that fails ends no supervision.
         """
-        begun = time.monotonic()
-        told = False
-        while True:
-            try:
-                return await off_loop(question)
-            except ClientError as error:
-                limit_s = patience_s if isinstance(error, UnreachableError) else refused_patience_s
-                if time.monotonic() - begun >= min(patience_s, limit_s):
-                    raise
-                if not told:
-                    self.log.warning("%s goes on unwatched: %s", self._name, error)
-                told = True
-            await asyncio.sleep(self.poll_interval_s)
+        return await answered(
+            question,
+            self.poll_interval_s,
+            patience_s,
+            refused_patience_s,
+            tell=lambda error: self.log.warning("%s goes on unwatched: %s", self._name, error),
+        )
 
     async def _judge(self, standing: Standing, *, closely: bool = False) -> tuple[bool, str]:
         self._patience_s = self.hung_after_s
