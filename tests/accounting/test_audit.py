@@ -1,13 +1,16 @@
 """Audit reads the bytes: what verify's sums cannot see, and the very lines that differ."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from logpipe.accounting import audit as audits
 from logpipe.accounting.audit import Audit, audit
 from logpipe.contracts.sealed import SealedFile
 from logpipe.digest import Digest
 from logpipe.sealing.erase import erase
+from logpipe.settings import Settings
 from tests.accounting.pipeline import DAY, Pipeline, nasa_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -71,6 +74,81 @@ def test_the_windows_are_counted_anew(pipeline: Pipeline) -> None:
     assert run(pipeline).ok
     pipeline.write_windows(until=[1_999, 1_000, 1_000])
     assert "the windows hold other lines than HDFS" in told(run(pipeline))
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Have something happen once, when an audit knows what to read and has read nothing of it yet."""
+    read = audits._run
+
+    def happen(what: Callable[[], None]) -> None:
+        to_come = [what]
+
+        def late(
+            parts: list[audits.Part], settings: Settings, progress: audits.Progress
+        ) -> list[tuple[audits.Part, audits.Finding]]:
+            while to_come:
+                to_come.pop()()
+            return read(parts, settings, progress)
+
+        monkeypatch.setattr(audits, "_run", late)
+
+    return happen
+
+
+def test_the_windows_are_counted_anew_while_they_move_on(
+    pipeline: Pipeline, meanwhile: Callable[[Callable[[], None]], None]
+) -> None:
+    """Lines go on coming: HDFS and windows are held against one another as they were when it began."""
+    pipeline.send("a", LINES)
+    pipeline.record("a", LINES)
+    pipeline.write(until=[1_000, 900, 1_000])
+    pipeline.count(until=[1_000, 1_000, 800])
+    pipeline.write_windows(until=[1_000, 1_000, 800])
+
+    def move_on() -> None:
+        pipeline.write()
+        pipeline.count()
+        pipeline.write_windows()
+
+    meanwhile(move_on)
+    found = run(pipeline)
+    assert (found.ok, found.lines) == (True, 2_900), found
+    assert "not counted anew" not in told(found)
+    pipeline.count(until=[1_000, 1_000, 800])
+    pipeline.write_windows(until=[1_000, 1_000, 799])
+    meanwhile(move_on)
+    found = run(pipeline)
+    assert "the windows hold other lines than HDFS" in told(found), "what came meanwhile does not hide it"
+
+
+def test_a_day_that_is_sealed_meanwhile_is_read_as_sealed(
+    whole: Pipeline, meanwhile: Callable[[Callable[[], None]], None]
+) -> None:
+    digest = sum((link.digest for link in whole.links), start=Digest())
+    text = b"".join(whole.hdfs.read(whole.path(link)) or b"" for link in whole.links)
+
+    def seal(text: bytes) -> None:
+        whole.hdfs.write(f"{whole.logs}/{DAY}/apache_logs-1.log", text, overwrite=True)
+        whole.seal(DAY, digest, (SealedFile("apache_logs-1.log", len(text), digest, 0),))
+        for link in whole.links:
+            whole.hdfs.delete(whole.path(link))
+
+    meanwhile(lambda: seal(text))
+    found = run(whole, day=DAY)
+    assert (found.ok, found.lines) == (True, 5_502), found
+
+
+def test_a_file_that_is_gone_is_told_of_after_one_reading(
+    whole: Pipeline, meanwhile: Callable[[Callable[[], None]], None]
+) -> None:
+    """Nobody has sealed its day meanwhile."""
+    meanwhile(lambda: whole.hdfs.delete(whole.path(whole.links[0])))
+    done: list[int] = []
+    found = audit(whole.settings, day=DAY, progress=lambda number, *_: done.append(number))
+    assert found.damaged == 1, found
+    assert whole.links[0].file_name in told(found)
+    assert done.count(1) == 1
 
 
 def test_a_changed_byte_is_found_and_named(whole: Pipeline) -> None:

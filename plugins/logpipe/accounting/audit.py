@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain as chained
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,7 @@ from logpipe.accounting.ranges import PartitionReader, RangeSums
 from logpipe.accounting.source import SourceGoneError, sent_lines
 from logpipe.accounting.verify import Reading, chain_reader, facts_of, read
 from logpipe.clients.hdfs import Hdfs, HdfsError
+from logpipe.clients.kafka import RangeGoneError
 from logpipe.contracts.chain import Layout, Link, in_use_name
 from logpipe.contracts.days import date_of
 from logpipe.contracts.parquet import ParquetDay, manifest_path, parquet_folder, text_lines
@@ -36,10 +37,12 @@ from logpipe.digest import Digest, DigestBuilder, line_hash
 from logpipe.identity import credited_to, parse_key
 from logpipe.replayer.record import ReplayRecord
 from logpipe.settings import Settings
-from logpipe.windows.reader import of_settings
+from logpipe.windows.reader import WindowTotals, of_settings
 
 PROCESSES = 2
 EXAMPLES = 20
+_MOST_AGAIN = 3  # readings that what happened meanwhile has overtaken
+_COMPARED = ("total", "malformed", "method", "status")  # dimensions of the windows
 SHOWN_BYTES = 160
 # A line that every reader of the common format takes apart alike; the windows job's own rule takes more.
 _DATE = (
@@ -162,14 +165,17 @@ class TopicPart:
         stretch, counts = DigestBuilder(), Counter[str]()
         read = 0
         ranges: list[tuple[int, int, Link | None]] = [(link.first, link.next, link) for link in self.links]
-        for first, next_, link in [*ranges, (self.links[-1].next, end, None)]:
-            for record in reader.records(first, next_):
-                read += 1
-                if self.stretch[0] <= record.offset < self.stretch[1]:
-                    stretch.add(record.value)
-                    counts.update(_classes([record.value]))
-            if link is not None:
-                wrong += _against(link, reader.sums)
+        try:
+            for first, next_, link in [*ranges, (self.links[-1].next, end, None)]:
+                for record in reader.records(first, next_):
+                    read += 1
+                    if self.stretch[0] <= record.offset < self.stretch[1]:
+                        stretch.add(record.value)
+                        counts.update(_classes([record.value]))
+                if link is not None:
+                    wrong += _against(link, reader.sums)
+        except RangeGoneError as error:
+            return Finding(read, tuple(wrong), gone=f"partition {self.partition}: {error}")
         return Finding(read, tuple(wrong), stretch.build(), counts)
 
 
@@ -257,19 +263,23 @@ def audit(
         ValueError: there is no such day or replay.
     """
     started = time.monotonic()
-    reading = read(settings, each_link=True)
-    reading = replace(
-        reading, chains={number: replace(chain, open=None) for number, chain in reading.chains.items()}
-    )
-    accounting = judge(facts_of(reading))
-    plan = _Plan(settings, reading, day, replay)
+    plan = _Plan(settings, day, replay)
     findings = _run(plan.parts, settings, progress)
+    for _ in range(_MOST_AGAIN):
+        if not any(finding.wrong for _, finding in findings):
+            break
+        then = _Plan(settings, day, replay)
+        if not plan.is_overtaken(findings, then):
+            break
+        plan, findings = then, _run(then.parts, settings, progress)
+    reading, counted = plan.reading, plan.counted
+    accounting = judge(facts_of(reading))
     wrong = [text for _, finding in findings for text in finding.wrong]
     details = [finding.gone for _, finding in findings if finding.gone]
-    if not day and not replay:
-        counted = list(_recount(settings, reading, findings, plan.erased))
-        wrong += [text for text, is_wrong in counted if is_wrong]
-        details += [text for text, is_wrong in counted if not is_wrong]
+    if counted is not None:
+        compared = list(_recount(counted, reading, findings, plan.erased))
+        wrong += [text for text, is_wrong in compared if is_wrong]
+        details += [text for text, is_wrong in compared if not is_wrong]
     lost, doubled = accounting.lost, accounting.doubled
     if replay:
         lost, doubled = _of_replay(reading, plan.records[0])
@@ -296,8 +306,12 @@ def audit(
 class _Plan:
     """What is to be read."""
 
-    def __init__(self, settings: Settings, reading: Reading, day: str | None, replay: str | None) -> None:
+    def __init__(self, settings: Settings, day: str | None, replay: str | None) -> None:
         self.day = day
+        reading = read(settings, each_link=True)
+        chains = {number: replace(chain, open=None) for number, chain in reading.chains.items()}
+        self.reading = reading = replace(reading, chains=chains)
+        self.counted = None if day or replay else _Counted(*of_settings(settings).counts(_COMPARED))
         self._layout = Layout(settings.hdfs_logs_dir)
         self._hdfs = Hdfs.of(settings)
         self.parts: list[Part] = []
@@ -332,9 +346,14 @@ class _Plan:
             files, found = reading.days.memory_files, reading.days.memory_found
             self.parts.append(FilePart(files, found, "profile memory's files"))
             self.days |= {path.split("/")[-2] for path in files}
-        self.parts += self._topic(reading, {link.name for link in links} if day or replay else None)
+        self.parts += self._topic(reading, {link.name for link in links})
         if not day:
             self.parts += [SourcePart(record) for record in self.records]
+
+    def is_overtaken(self, findings: list[tuple[Part, Finding]], then: "_Plan") -> bool:
+        """Whether what is wrong may only be old: its day was sealed, erased from, repaired or forgotten."""
+        wrong = [part for part, finding in findings if finding.wrong]
+        return any(part not in then.parts for part in wrong if isinstance(part, FilePart | ParquetPart))
 
     def _file(self, link: Link) -> FilePart:
         path = f"{self._layout.day(link.day)}/{link.file_name}"
@@ -360,10 +379,11 @@ class _Plan:
         if surplus:
             yield FilePart(tuple(surplus), Digest(), f"files that the sealed day {day} does not know")
 
-    @staticmethod
-    def _topic(reading: Reading, names: set[str] | None) -> Iterator[TopicPart]:
-        """Of each partition the links that the topic still has, from one on whose marks are known."""
-        covered = reading.counted.covered_offsets or {}
+    def _topic(self, reading: Reading, names: set[str]) -> Iterator[TopicPart]:
+        """Of each partition the links that the topic still has, from one on whose marks are known.
+
+        Where not all is read, those up to the last of ``names``.
+        """
         for partition, chain in reading.chains.items():
             first, end = reading.now.offsets.get(partition, (0, 0))
             links: list[Link] = []
@@ -376,14 +396,14 @@ class _Plan:
                     links.append(link)
                 elif links:  # expired, or another epoch
                     links, marks = [], {}
-            if names is not None:
+            if self.counted is None:
                 if not any(link.name in names for link in links):
                     continue
                 until = max(number for number, link in enumerate(links) if link.name in names)
                 yield TopicPart(partition, tuple(links[: until + 1]), marks, (0, 0))
                 continue
             final = chain.final(reading.now.topic_id)
-            reached = min(covered.get(partition, 0), end)
+            reached = (self.counted.totals.covered_offsets or {}).get(partition, 0)
             stretch = (
                 (min(final, reached), max(final, reached)) if links and links[0].first <= reached else (0, 0)
             )
@@ -422,23 +442,30 @@ def _of_replay(reading: Reading, record: ReplayRecord) -> tuple[int, int]:
     return lost, doubled
 
 
+class _Counted(NamedTuple):
+    """What the windows hold, read at one commit before all else: they move on while the bytes are read."""
+
+    totals: WindowTotals
+    lines: dict[tuple[str, str], int]  # by dimension and key, of `_COMPARED`
+
+
 def _recount(
-    settings: Settings, reading: Reading, findings: list[tuple[Part, Finding]], erased: Digest
+    counted: _Counted, reading: Reading, findings: list[tuple[Part, Finding]], erased: Digest
 ) -> Iterator[tuple[str, bool]]:
     """What the windows hold against HDFS's lines, counted anew: a text, and whether it tells of a fault.
 
     The windows' sums are of the lines as they were sent: what was erased of these since is added again.
     """
     files = [finding for part, finding in findings if isinstance(part, FilePart)]
-    counted = of_settings(settings).totals()
-    bridged = {part.partition: part.stretch for part, _ in findings if isinstance(part, TopicPart)}
+    topic = [(part, finding) for part, finding in findings if isinstance(part, TopicPart)]
+    windows = counted.totals
+    bridged = {part.partition: part.stretch for part, finding in topic if not finding.gone}
     reasons = {
         "days were forgotten": bool(reading.days.forgotten),
         "profile memory writes": bool(reading.ahead),
-        "the windows have moved on": counted.covered_offsets != reading.counted.covered_offsets,
-        "they count another topic": counted.topic_id not in ("", reading.now.topic_id),
+        "they count another topic": windows.topic_id not in ("", reading.now.topic_id),
         "offsets between the two are not in the topic any more": any(
-            chain.final(reading.now.topic_id) != (counted.covered_offsets or {}).get(partition, 0)
+            chain.final(reading.now.topic_id) != (windows.covered_offsets or {}).get(partition, 0)
             and bridged.get(partition, (0, 0)) == (0, 0)
             for partition, chain in reading.chains.items()
         ),
@@ -451,29 +478,27 @@ def _recount(
     counts = Counter[str]()
     for finding in files:
         counts.update(finding.counts)
-    for part, finding in findings:
-        if isinstance(part, TopicPart) and part.stretch != (0, 0):
+    for part, finding in topic:
+        if part.stretch != (0, 0):
             is_ahead = part.stretch[1] > reading.chains[part.partition].final(reading.now.topic_id)
             digest = digest + finding.digest if is_ahead else digest - finding.digest
             (counts.update if is_ahead else counts.subtract)(finding.counts)
-    if digest != counted.digest:
-        yield f"the windows hold other lines than HDFS: {_differ(digest, counted.digest)}", True
+    if digest != windows.digest:
+        yield f"the windows hold other lines than HDFS: {_differ(digest, windows.digest)}", True
         return
-    yield from _compare_rows(settings, counts, digest.lines)
+    yield from _compare_rows(counted.lines, counts, digest.lines)
 
 
-def _compare_rows(settings: Settings, counts: Counter[str], lines: int) -> Iterator[tuple[str, bool]]:
+def _compare_rows(
+    held: dict[tuple[str, str], int], counts: Counter[str], lines: int
+) -> Iterator[tuple[str, bool]]:
     """Methods and status codes: regular lines are counted for certain, each of the others may be anything."""
-    found = Counter[str]()
-    total = malformed = 0
-    rows = of_settings(settings).table(("total", "malformed", "method", "status"))
-    for row in rows.to_pylist():
-        if int(row["window_start"].timestamp()) % settings.window_s:
-            continue  # overlapping windows hold each line more than once
-        if row["dimension"] in ("method", "status"):
-            found[f"{row['dimension']} {row['key']}"] += row["lines"]
-        total += row["lines"] if row["dimension"] == "total" else 0
-        malformed += row["lines"] if row["dimension"] == "malformed" else 0
+    found, sums = Counter[str](), Counter[str]()
+    for (dimension, key), number in held.items():
+        sums[dimension] += number
+        if dimension in ("method", "status"):
+            found[f"{dimension} {key}"] += number
+    total, malformed = sums["total"], sums["malformed"]
     if total != lines:
         yield (
             f"rows of {lines - total:,} lines were deleted by age: only the windows' sums are compared",

@@ -5,7 +5,7 @@ that count at the commit: a `Snapshot`. Files never change, and those that count
 stand for them: a reading that met a missing file is begun again.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -26,10 +26,12 @@ from logpipe.windows.commit import (
 )
 
 if TYPE_CHECKING:  # a sixth of a second that whoever only imports this need not spend
+    import numpy as np
     import pyarrow as pa
 
 KEY_COLUMNS = ("window_start", "dimension", "key")
 ROW_COLUMNS = (*KEY_COLUMNS, "lines", "sent_bytes")
+_TOTAL_COLUMNS = ("window_start", "lines", "line_bytes", "hash_sum")
 _ATTEMPTS = 20
 _TAIL_BYTES = 64 << 10
 _SUM_AT_ROWS = 1_000_000
@@ -328,13 +330,41 @@ class WindowStore:
         Raises:
             WindowsError: they can't be read.
         """
-        columns = ("window_start", "lines", "line_bytes", "hash_sum")
 
         def summed(commit: Commit, batches: Iterator["pa.RecordBatch"]) -> WindowTotals:
             once = sum_totals(batches, int(commit.parameters["window_s"]))
             return replace(WindowTotals.of(commit), digest=commit.expired + once)
 
-        return self._reading(summed, WindowTotals(), columns, "total")
+        return self._reading(summed, WindowTotals(), _TOTAL_COLUMNS, "total")
+
+    def counts(self, dimensions: Collection[str]) -> tuple[WindowTotals, dict[tuple[str, str], int]]:
+        """Add up all windows, and the lines of each key of some dimensions, at the same commit: the newest.
+
+        Args:
+            dimensions: whose keys; with ``total``, whose lines the rows that are still there hold.
+
+        Returns:
+            The sums, and lines by dimension and key; of overlapping windows each line once.
+
+        Raises:
+            WindowsError: they can't be read.
+        """
+        import pyarrow.compute as pc
+
+        def summed(
+            commit: Commit, batches: Iterator["pa.RecordBatch"]
+        ) -> tuple[WindowTotals, dict[tuple[str, str], int]]:
+            window_s = int(commit.parameters["window_s"])
+            digest, lines = commit.expired, Counter[tuple[str, str]]()
+            for batch in batches:
+                of_total = batch.filter(pc.equal(batch["dimension"], "total")).select(list(_TOTAL_COLUMNS))
+                digest += sum_totals(iter((of_total,)), window_s)
+                lines.update(_lines_by_key(batch, window_s))
+            return replace(WindowTotals.of(commit), digest=digest), dict(lines)
+
+        columns = (*_TOTAL_COLUMNS, "dimension", "key")
+        nothing: tuple[WindowTotals, dict[tuple[str, str], int]] = (WindowTotals(), {})
+        return self._reading(summed, nothing, columns, {"total", *dimensions})
 
     def table(self, dimension: str | Collection[str] | None = None) -> "pa.Table":
         """Read window rows at the newest commit: each window, dimension and key once.
@@ -362,17 +392,33 @@ def sum_totals(batches: Iterator["pa.RecordBatch"], window_s: int) -> Digest:
         window_s: length of a window.
     """
     import numpy as np
-    import pyarrow as pa
 
     lines = line_bytes = hash_sum = 0
     for batch in batches:
-        start_us = batch["window_start"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-        once = start_us.to_numpy(zero_copy_only=False) // 1_000_000 % window_s == 0
+        once = _is_once(batch, window_s)
         column = {name: batch[name].to_numpy(zero_copy_only=False)[once] for name in batch.schema.names[1:]}
         lines += int(column["lines"].sum())
         line_bytes += int(column["line_bytes"].sum())
         hash_sum += int(column["hash_sum"].astype(np.uint64).sum())
     return Digest(lines, line_bytes, hash_sum % _MODULUS)
+
+
+def _is_once(batch: "pa.RecordBatch", window_s: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which rows are of windows that together hold each line once, however they overlap."""
+    import numpy as np
+    import pyarrow as pa
+
+    start_us = batch["window_start"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return np.asarray(start_us.to_numpy(zero_copy_only=False) // 1_000_000 % window_s == 0)
+
+
+def _lines_by_key(batch: "pa.RecordBatch", window_s: int) -> dict[tuple[str, str], int]:
+    """Lines by dimension and key; of overlapping windows each line once."""
+    import pyarrow as pa
+
+    rows = pa.Table.from_batches([batch]).filter(pa.array(_is_once(batch, window_s)))
+    sums = rows.group_by(["dimension", "key"]).aggregate([("lines", "sum")])
+    return {(row["dimension"], row["key"]): row["lines_sum"] for row in sums.to_pylist()}
 
 
 def sum_rows(batches: Iterator["pa.RecordBatch"]) -> "pa.Table":
