@@ -195,9 +195,10 @@ class Hdfs:
             return file.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a small file, over one that is there."""
-        with self.create(path) as file:
+        """Write a small file; a reader finds the one that was there, or this one whole."""
+        with self.create(f"{path}.new") as file:
             file.write(text.encode())
+        self.rename(f"{path}.new", path, overwrite=True)
 
     def rename(self, source: str, target: str, overwrite: bool = False) -> None:
         """Rename atomically.

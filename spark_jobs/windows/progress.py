@@ -96,7 +96,6 @@ class Progress:
         self._written_at = time.monotonic()
         values = {"written_at": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
         try:
-            self._hdfs.write_text(f"{self._path}.new", json.dumps(values, indent=1))
-            self._hdfs.rename(f"{self._path}.new", self._path, overwrite=True)
+            self._hdfs.write_text(self._path, json.dumps(values, indent=1))
         except OSError as error:
             log.warning("Progress was not written: %s", error)

@@ -441,8 +441,7 @@ class Steps:
     def _put(self, text: str, url: str) -> None:
         """Replace a file by a text; counting goes on without it."""
         try:
-            self._hdfs.write_text(f"{url}.new", text)
-            self._hdfs.rename(f"{url}.new", url, overwrite=True)
+            self._hdfs.write_text(url, text)
         except OSError as error:
             log.warning("The tables are not in %s: %s", url, first_line(error))
 

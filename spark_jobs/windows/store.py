@@ -127,8 +127,7 @@ class CommitLog:
             commit = replace(first(), store_id=uuid.uuid4().hex, committed_at=_now())
             self._write(f"{new}/{step_name(commit.step)}", commit, window_rows.no_rows())
             self._take(new)
-        self._hdfs.write_text(f"{self._owner_path}.new", json.dumps(asdict(Owner.this_process())))
-        self._hdfs.rename(f"{self._owner_path}.new", self._owner_path, overwrite=True)
+        self._hdfs.write_text(self._owner_path, json.dumps(asdict(Owner.this_process())))
         self._beat_at = time.monotonic()
         newest = self.store.commit()
         assert newest is not None
