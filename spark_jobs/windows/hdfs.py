@@ -28,6 +28,9 @@ class Entry(NamedTuple):
 
 
 _PIECE_BYTES = 4 << 20  # what goes to the JVM or comes from it at once, as text
+# An answer of the JVM that does not fit into 8 KiB comes in two parts, and the second only when the first is
+# acknowledged: after 40 ms. A small file is asked for in pieces that fit, which take 1 ms each.
+_SMALL_FILE_BYTES, _SMALL_PIECE_BYTES = 256 << 10, 6_000
 _ABSENT = ("FileNotFoundException", "ParentNotDirectoryException", "PathNotFoundException")
 
 
@@ -54,6 +57,7 @@ class _Reading(io.RawIOBase):
     def __init__(self, stream: Any, length_bytes: int) -> None:
         self._stream = stream
         self._length_bytes = length_bytes
+        self._piece_bytes = _SMALL_PIECE_BYTES if length_bytes <= _SMALL_FILE_BYTES else _PIECE_BYTES
         self._at = 0
 
     def readable(self) -> bool:
@@ -71,13 +75,13 @@ class _Reading(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         with _java_errors():
-            piece = bytes(self._stream.readNBytes(min(len(buffer), _PIECE_BYTES)))
+            piece = bytes(self._stream.readNBytes(min(len(buffer), self._piece_bytes)))
         buffer[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
 
     def readall(self) -> bytes:
-        pieces = list(iter(lambda: self.read(_PIECE_BYTES), b""))
+        pieces = list(iter(lambda: self.read(self._piece_bytes), b""))
         return b"".join(pieces)
 
     def close(self) -> None:

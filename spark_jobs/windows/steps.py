@@ -28,7 +28,7 @@ from windows.open_windows import News, OpenWindows
 from windows.options import Options
 from windows.patience import first_line
 from windows.reading import Formats
-from windows.rows import COUNTS, added_up, capped, no_rows, to_windows
+from windows.rows import COUNTS, added_up, capped, no_rows, take_in, to_windows
 from windows.store import CommitLog
 from windows.topics import Topics
 
@@ -73,6 +73,7 @@ class Steps:
         self._keep = DeadLetters(tuple(options.kafka_client.items()), options.dead_letters_topic)
         self._files = DateFiles(hdfs, commits.store, commits.scratch, options.max_keys)
         self._open: OpenWindows
+        self._unfolded: list[pl.DataFrame]  # what the steps behind the last fold added
         self._erased_ms = 0
         self._folds = [commit.folded_before, commit.folded]
         self._untidy: set[str] = set()
@@ -104,20 +105,27 @@ class Steps:
     def _remember(self) -> News | None:
         """Have the open windows as the log has them."""
         self._erased_ms = self._files.erased_ms()
-        self._open, news = self._of_log(self.commit)
+        self._open, self._unfolded, news = self._of_log(self.commit)
         return news
 
-    def _of_log(self, newest: Commit) -> tuple[OpenWindows, News | None]:
-        """Make the open windows anew from the last fold before the newest step, and the steps since then."""
+    def _of_log(self, newest: Commit) -> tuple[OpenWindows, list[pl.DataFrame], News | None]:
+        """Make anew, from the last fold before the newest step and the steps since then, what they say.
+
+        Returns:
+            The open windows, what is not folded at the newest step, and its news.
+        """
         fold = newest.folded if newest.kind != "fold" else self._commits.read(newest.step - 1)[0].folded
         before, rows = self._commits.read(fold, COUNTS)
         found = OpenWindows(self._options.window_s, before, rows)
+        unfolded: list[pl.DataFrame] = []
         news = None
         for step in range(fold + 1, newest.step + 1):
-            after, rows = self._commits.read(step, COUNTS)
+            after, rows = self._commits.read(step)
             news = found.apply(before, after, rows)
+            if step > newest.folded:
+                take_in(unfolded, rows)
             before = after
-        return found, news
+        return found, unfolded, news
 
     def stop(self, deadline_s: float) -> bool:
         """Let the running step finish and begin none after it; tell whether that came about in time."""
@@ -164,6 +172,10 @@ class Steps:
             self._files.check_erased(self._erased_ms)
         self._commits.commit(commit)
         self.commit = commit
+        if commit.kind == "fold":
+            self._unfolded = []
+        else:
+            take_in(self._unfolded, rows)
         self.step_s = time.monotonic() - began
         self._publishing = self._background.submit(self._publish, commit, news, self._erased_ms)
         self._unprinted |= commit.kind in ("batch", "close")
@@ -288,8 +300,7 @@ class Steps:
     def _fold(self) -> Step:
         self._published()  # it may be deleting dates that the fold writes to
         before, step = self.commit, self.commit.step + 1
-        rows = added_up([self._commits.read(at)[1] for at in range(before.folded + 1, step)])
-        rows = capped(rows, self._options.max_keys)
+        rows = capped(added_up(self._unfolded or [no_rows()]), self._options.max_keys)
         self._untidy |= self._files.fold(rows, before.folded + 1, before.step, self._erased_ms)
         self._folds = [*(at for at in self._folds if at < step), step]  # an erasure may have it done twice
         while len(self._folds) > 2 and self._folds[1] <= step - FOLD_STEPS:
@@ -420,7 +431,7 @@ class Steps:
     def _publish(self, commit: Commit, news: News | None, erased_ms: int) -> None:
         """Show a committed step to the world; may run twice."""
         if news is not None and self._files.erased_ms() != erased_ms:
-            _, news = self._of_log(commit)
+            _, _, news = self._of_log(commit)
         if news is not None:
             self._sender.send(self._options.windows_topic, news.records(self._options.window_s))
         self._files.drop(commit)

@@ -36,7 +36,7 @@ from windows.errors import CutError, FencedError, WindowsError
 from windows.hdfs import Hdfs as JvmHdfs
 from windows.options import Options, from_arguments
 from windows.reading import Formats
-from windows.rows import KEY
+from windows.rows import KEY, added_up, no_rows
 from windows.source import raw_records
 from windows.steps import Steps
 from windows.store import CommitLog
@@ -642,10 +642,29 @@ def test_the_open_windows_are_made_anew_from_the_log(
         job.batch(batch_id, *keyed(nasa_lines[batch_id * 20 : batch_id * 20 + 20], 1 + batch_id * 20))
         held = job.steps._open.totals().sort(*KEY)
         records = pl.concat(job.steps._open._records).sort(pl.all())
+        unfolded = added_up(job.steps._unfolded or [no_rows()]).sort(*KEY)
         job.restart()
         assert job.steps._open.totals().sort(*KEY).equals(held)
+        assert added_up(job.steps._unfolded or [no_rows()]).sort(*KEY).equals(unfolded)
         assert pl.concat(job.steps._open._records).sort(pl.all()).equals(records)
         assert job.steps.commit.open_rows == held.height
+
+
+def test_a_fold_reads_nothing_of_the_log(
+    make_job: Callable[..., Job], nasa_lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file takes HDFS some 80 ms, and the next batch waits for all of them."""
+    monkeypatch.setattr(job_steps, "FOLD_STEPS", 3)
+    job = make_job()
+
+    def read(*_: object) -> None:
+        raise AssertionError("a step of the log was read")
+
+    monkeypatch.setattr(job.steps._commits, "read", read)
+    for batch_id in range(8):
+        job.batch(batch_id, *keyed(nasa_lines[batch_id * 20 : batch_id * 20 + 20], 1 + batch_id * 20))
+    assert job.steps.commit.folded > 6
+    assert job.digest() == Digest.of(nasa_lines[:160])
 
 
 def test_a_checkpoint_of_the_format_before_is_refused_and_left(
