@@ -18,7 +18,7 @@ from logpipe.clients.errors import ClientError
 from logpipe.clients.kafka import Kafka, LoginRefusedError
 from logpipe.windows.commit import Commit
 from windows import options as job_options
-from windows import session, versions
+from windows import session, versions, warm_up
 from windows.errors import CutError, WindowsError
 from windows.hdfs import Hdfs
 from windows.options import Options
@@ -271,6 +271,7 @@ def run(options: Options, patience: Patience) -> None:
     try:
         master = spark.sparkContext.master
         log.info("Spark %s is up after %.1f s, master %s", spark.version, time.monotonic() - began, master)
+        warm_up.begin(spark, options)
         hdfs = patience.ask("HDFS", lambda: _connect(spark, options))
         if hdfs is not None:
             Life(options, patience, spark, hdfs).run()
