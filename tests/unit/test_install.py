@@ -2,13 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from logpipe.settings import PROJECT_DIR
+from tests.waiting import wait_until
 
 # What a Maven that copies one jar does: its last argument is where to.
 HALF = 'jars=${@: -1}; mkdir -p "${jars#-Djars=}/kafka"; touch "${jars#-Djars=}/kafka/a.jar"'
@@ -34,10 +37,18 @@ def program(path, script):
     path.chmod(0o755)
 
 
-def install(tools, *arguments, python=sys.executable, **more):
+def begun(tools, *arguments, python=sys.executable, **more):
     environment = {"PATH": str(tools), "PYTHON": python, "BUILD_DIR": str(tools.parent / "build"), **more}
     command = [str(PROJECT_DIR / "bin" / "install"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def install(tools, *arguments, **more):
+    with begun(tools, *arguments, **more) as installing:
+        out, errors = installing.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, installing.returncode, out, errors)
 
 
 def test_a_missing_java_and_maven_and_another_python_are_all_named(tools):
@@ -66,6 +77,19 @@ def test_a_failing_step_shows_the_end_of_its_output_and_leaves_no_jars(tools):
     assert "mvn failed with exit code 3:\nCould not resolve artifact\n" in answer.stderr
     assert "settings.xml" in answer.stderr
     assert not (tools.parent / "build" / "jars" / "kafka").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_an_install_that_is_ended_leaves_no_program_behind(tools, sent):
+    program(tools / "java", "echo 'openjdk version \"17.0.2\"' >&2")
+    program(tools / "javac", "")
+    started = tools.parent / "pid"
+    program(tools / "mvn", f"echo $$ > {started}.new; mv {started}.new {started}; exec tail -f /dev/null")
+    with begun(tools, "jars", "kafka") as installing:
+        wait_until(started.exists, 30)
+        installing.send_signal(sent)
+        assert installing.wait(30) == 130
+    wait_until(lambda: not psutil.pid_exists(int(started.read_text())), 30)
 
 
 def test_jars_are_moved_to_their_place_when_all_are_there(tools):
