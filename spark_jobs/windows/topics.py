@@ -15,10 +15,10 @@ from confluent_kafka.admin import (
 )
 
 from logpipe.contracts.chain import java_id
+from logpipe.windows.commit import COMPACTED_WITHIN_MS
 from windows.errors import WindowsError
 
 TIMEOUT_S = 10.0
-COMPACTED_WITHIN_MS = 86_400_000  # so long what was replaced, an erased address too, may stay
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,14 @@ def test_a_taken_port_is_an_error_that_names_service_port_and_setting(current):
     Stack(current).check()
 
 
+def test_a_port_is_tried_where_it_will_be_listened_on(current, tmp_path):
+    elsewhere = own_settings(tmp_path / "other", host="127.0.0.2", kafka_port=current.kafka_port)
+    with socket.create_server(("127.0.0.2", current.kafka_port)):
+        Stack(current).check()
+        with pytest.raises(StackError, match=r"of kafka can't be opened at 127\.0\.0\.2 \(Address already"):
+            Stack(elsewhere).check()
+
+
 def test_a_growing_file_gives_whole_new_lines_and_survives_its_rotation(tmp_path):
     path = tmp_path / "log"
     path.write_text("old\n")

@@ -46,6 +46,8 @@ def test_what_the_windows_do_follows_from_few_settings():
     [
         ({"kafka_port": 0}, r"LOGPIPE_KAFKA_PORT=0: .*greater than or equal to 1"),
         ({"topic": "a b"}, r"LOGPIPE_TOPIC=a b: .*match pattern"),
+        ({"topic": ".."}, r"LOGPIPE_TOPIC=\.\.: .*match pattern"),
+        ({"topic": "a" * 250}, r"LOGPIPE_TOPIC=a{250}: .*at most 249 characters"),
         ({"kafka_port": 9999}, r"kafka_port and netcat_port are both 9999"),
         ({"port_offset": 50000, "kafka_controller_port": 1, "thrift_port": 20000}, r"the last port is 65535"),
         ({"profile": "fast"}, r"LOGPIPE_PROFILE=fast: .*'memory' or 'durable'"),

@@ -82,9 +82,8 @@ class ClusterTarget:
         connection = conf.pop("source_conn_id", None)
         run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
         replay = ("replay", *_options(**conf, connection=connection), f"--run-id={run_id}")
-        for _ in range(_SHOWN_TIMES):
-            if (status := self._in_airflow(*replay)) != _KILLED:
-                break
+        times = _SHOWN_TIMES
+        while (status := self._in_airflow(*replay)) == _KILLED and (times := times - 1):
             self.console.print(f"The container that showed run {run_id} is gone: showing it from another one")
             time.sleep(_AGAIN_S)
         self._print_where()

@@ -28,7 +28,7 @@ from logpipe.hosts.machine.stack import ServiceStatus, StackError
 from logpipe.hosts.services import KAFKA, NAMENODE
 from logpipe.replayer.addresses import AddressKeyError, AddressKeys
 from logpipe.settings import Settings, SettingsError, kafka_access
-from logpipe.windows.commit import WindowsError
+from logpipe.windows.commit import COMPACTED_WITHIN_MS, WindowsError
 
 if TYPE_CHECKING:
     from logpipe.windows.erase import ErasedTopic
@@ -341,7 +341,9 @@ class Reachable(ABC):
                 file=sys.stderr,
             )
         if topic.records:
-            until = "as long as Kafka does not compact it: give it max.compaction.lag.ms=86400000"
+            until = (
+                f"as long as Kafka does not compact it: give it max.compaction.lag.ms={COMPACTED_WITHIN_MS}"
+            )
             if topic.compacted_within_ms is not None:
                 gone = datetime.now(UTC) + timedelta(milliseconds=topic.compacted_within_ms)
                 until = f"until Kafka has compacted it, which is due at {gone:%Y-%m-%d %H:%M} UTC"

@@ -143,7 +143,12 @@ class Settings(BaseSettings):
     )
 
     # Kafka
-    topic: str = Field(DEFAULT_TOPIC, pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="Topic of log lines")
+    topic: str = Field(
+        DEFAULT_TOPIC,
+        pattern=r"^[a-zA-Z0-9._-]*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$",
+        max_length=249,
+        description="Topic of log lines",
+    )
     topic_partitions: int = Field(3, ge=1, le=10000, description="Partitions of the topic")
     topic_replication: int = Field(1, ge=1, le=100, description="Replicas of each partition")
     kafka_bootstrap: str = Field(

@@ -81,12 +81,13 @@ class Stack:
         self.layout.make_dirs()
         running = self.running_services()
         problems = [
-            f"Port {port} of {service.name} is taken by another program: stop it, or set "
-            f"LOGPIPE_{_setting(name).upper()} (or LOGPIPE_PORT_OFFSET for all ports)."
+            f"Port {port} of {service.name} can't be opened at {self.settings.host} ({why}): stop the "
+            f"program that has it, or set LOGPIPE_{_setting(name).upper()} "
+            "(or LOGPIPE_PORT_OFFSET for all ports)."
             for service in self.services
             if service.name not in running and not _has_socket(service, self.settings)
             for name in service.ports
-            if not _port_is_free(port := self.settings.port(name))
+            if (why := _port_trouble(self.settings.bind_address, port := self.settings.port(name)))
         ]
         if principal := self.settings.kerberos_principal:
             problems.append(
@@ -318,11 +319,13 @@ def _setting(port: str) -> str:
     return port if port in Settings.model_fields else "agent2_metrics_port"
 
 
-def _port_is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def _port_trouble(host: str, port: int) -> str:
+    """Why a port cannot be listened on; empty: it can."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
