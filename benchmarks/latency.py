@@ -175,12 +175,14 @@ def measure(url: str, lines: int) -> None:
 def _tell(places: dict[str, Watched], due: list[float], began: float) -> None:
     """Print a figure a place: how long after its time each line was there."""
     for name, place in places.items():
-        delays = sorted(place.reached(number) - at for number, at in enumerate(due, start=1))
+        by_line = [place.reached(number) - at for number, at in enumerate(due, start=1)]
+        delays = sorted(by_line)
         figure = {
             "case": f"{name}, {LINES_PER_S} lines/s",
             "p50_s": round(delays[len(delays) // 2], 2),
             "p99_s": round(delays[int(len(delays) * 0.99)], 2),
             "most_s": round(delays[-1], 2),
+            "most_at_s": round(due[by_line.index(delays[-1])] - due[0], 1),
             "look_every_s": round((time.monotonic() - began) / place.looks, 2),
             "load": round(os.getloadavg()[0], 1),
         }
