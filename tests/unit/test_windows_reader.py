@@ -42,8 +42,13 @@ class Store:
 
 
 def content(lines: int, commit: Commit | None = None) -> bytes:
-    start = [datetime.fromtimestamp(BEGIN_S, UTC)] * bool(lines)
-    columns = [start, ["total"] * len(start), [""] * len(start), *[[lines] * len(start)] * len(NAMES)]
+    return content_of([(BEGIN_S, "total", "", lines)] if lines else [], commit)
+
+
+def content_of(rows: list[tuple[int, str, str, int]], commit: Commit | None = None) -> bytes:
+    """Rows of a window's start, a dimension, a key, and a number for all that is summed."""
+    starts = [datetime.fromtimestamp(row[0], UTC) for row in rows]
+    columns = [starts, [row[1] for row in rows], [row[2] for row in rows], *[[row[3] for row in rows]] * 4]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     metadata = {FOOTER_KEY: commit.to_json()} if commit else None
     buffer = io.BytesIO()
@@ -69,6 +74,22 @@ def test_a_file_counts_once_in_the_log_or_by_date(store: Store) -> None:
     before = store.reader.snapshot(step=2)
     assert before is not None
     assert [file.name for file in before.files] == [step_name(1), step_name(2)]
+
+
+def test_sums_and_the_lines_of_keys_are_of_one_commit_and_of_each_line_once(store: Store) -> None:
+    rows = [
+        (BEGIN_S, "total", "", 10), (BEGIN_S, "status", "200", 6), (BEGIN_S, "status", "404", 3),
+        (BEGIN_S, "method", "GET", 9), (BEGIN_S, "host", "a", 10),
+        (BEGIN_S + 60, "total", "", 5), (BEGIN_S + 60, "status", "200", 5),
+        (BEGIN_S + 30, "total", "", 99), (BEGIN_S + 30, "status", "200", 99),  # overlaps the two
+    ]  # fmt: skip
+    commit = replace(START, step=5, kind="batch", folded=3, lines=22)
+    store.hdfs.write(f"/c/windows/commits.1/{step_name(5)}", content_of(rows, commit))
+    totals, lines = store.reader.counts(("status", "method"))
+    assert totals.digest == store.reader.totals().digest == Digest(22, 22, 22)
+    assert lines == {
+        ("total", ""): 22, ("status", "200"): 11, ("status", "404"): 3, ("method", "GET"): 9
+    }  # fmt: skip
 
 
 def test_what_counts_no_more_or_not_yet_is_not_read(store: Store) -> None:
