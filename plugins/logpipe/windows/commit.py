@@ -23,9 +23,7 @@ FORMAT = 3
 FOOTER_KEY = b"logpipe.commit"
 FIRST_QUERY = "query"
 ERASED_FILE = "_erased.json"  # in the windows folder: since its last change no file is what it was
-COMPACTED_WITHIN_MS = (
-    86_400_000  # in the job's topics what was replaced, an erased address too, may stay so long
-)
+COMPACTED_WITHIN_MS = 86_400_000  # so long what was replaced, an erased address too, may stay in a topic
 EPOCH_NAME = re.compile(r"commits\.([0-9]+)")
 STEP_NAME = re.compile(r"([0-9]{12})\.(?:parquet|json)")  # JSON: of formats before 3
 _DATE_FILE = re.compile(r"([0-9]{12})-([0-9]{12})-t([0-9]+)\.parquet")
