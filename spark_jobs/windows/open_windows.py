@@ -12,9 +12,10 @@ import polars as pl
 from logpipe.windows.commit import Commit
 from windows import kafka_rows
 from windows.dimensions import TOTAL
-from windows.rows import COUNTS, KEY, added_up, is_closed, no_rows, take_in
+from windows.rows import COUNTS, KEY, added_up, is_closed, no_rows
 
 _FOREVER_MS = 1 << 60
+_SMALL_ROWS = 20_000
 
 _NO_RECORDS = pl.DataFrame(
     schema={
@@ -57,6 +58,9 @@ class News(NamedTuple):
 
 class OpenWindows:
     """Rows of the open windows, and the records that the topic of windows has of them.
+
+    Rows come by batches. They stand in frames each more than twice as large as the next, so that a row is
+    added up as often as the number of its digits tells, and a small batch costs little however much is open.
 
     Args:
         window_s: length of a window.
@@ -124,7 +128,10 @@ class OpenWindows:
     def _add(self, rows: pl.DataFrame, step: int) -> None:
         if rows.is_empty():
             return
-        take_in(self._frames, rows)
+        frames = self._frames
+        frames.append(rows)
+        while len(frames) > 1 and frames[-2].height <= max(2 * frames[-1].height, _SMALL_ROWS):
+            frames[-2:] = [added_up(frames[-2:])]
         self._records.append(_records(rows, step, step))
 
     def newest(self, windows: int, slide_s: int) -> pl.DataFrame:

@@ -19,7 +19,6 @@ _BOUNDED = [dimension.name for dimension in DIMENSIONS if dimension.is_bounded]
 KEY = ("start_s", "dimension", "key")
 COUNTS = ("lines", "sent_bytes")
 SUMS = (*COUNTS, "line_bytes", "hash_sum")
-_SMALL_ROWS = 20_000
 _EMPTY = pl.DataFrame(
     schema={"start_s": pl.Int64, "dimension": pl.String, "key": pl.String} | dict.fromkeys(SUMS, pl.Int64)
 )
@@ -39,19 +38,6 @@ def added_up(parts: Collection[pl.DataFrame]) -> pl.DataFrame:
     if len(parts) == 1 and next(iter(parts)).is_empty():
         return next(iter(parts))
     return pl.concat(parts).group_by(*KEY).sum()
-
-
-def take_in(frames: list[pl.DataFrame], rows: pl.DataFrame) -> None:
-    """Add rows to frames each more than twice as large as the next.
-
-    So a row is added up as often as the number of its digits tells, and a small batch costs little however
-    many rows there are.
-    """
-    if rows.is_empty():
-        return
-    frames.append(rows)
-    while len(frames) > 1 and frames[-2].height <= max(2 * frames[-1].height, _SMALL_ROWS):
-        frames[-2:] = [added_up(frames[-2:])]
 
 
 def capped(rows: pl.DataFrame, max_keys: int) -> pl.DataFrame:

@@ -28,7 +28,7 @@ from windows.open_windows import News, OpenWindows
 from windows.options import Options
 from windows.patience import first_line
 from windows.reading import Formats
-from windows.rows import COUNTS, added_up, capped, no_rows, take_in, to_windows
+from windows.rows import COUNTS, added_up, capped, no_rows, to_windows
 from windows.store import CommitLog
 from windows.topics import Topics
 
@@ -73,7 +73,7 @@ class Steps:
         self._keep = DeadLetters(tuple(options.kafka_client.items()), options.dead_letters_topic)
         self._files = DateFiles(hdfs, commits.store, commits.scratch, options.max_keys)
         self._open: OpenWindows
-        self._unfolded: list[pl.DataFrame]  # what the steps behind the last fold added
+        self._unfolded: list[pl.DataFrame]  # what each step behind the last fold added
         self._erased_ms = 0
         self._folds = [commit.folded_before, commit.folded]
         self._untidy: set[str] = set()
@@ -123,7 +123,7 @@ class Steps:
             after, rows = self._commits.read(step)
             news = found.apply(before, after, rows)
             if step > newest.folded:
-                take_in(unfolded, rows)
+                unfolded.append(rows)
             before = after
         return found, unfolded, news
 
@@ -175,7 +175,7 @@ class Steps:
         if commit.kind == "fold":
             self._unfolded = []
         else:
-            take_in(self._unfolded, rows)
+            self._unfolded.append(rows)
         self.step_s = time.monotonic() - began
         self._publishing = self._background.submit(self._publish, commit, news, self._erased_ms)
         self._unprinted |= commit.kind in ("batch", "close")
@@ -300,7 +300,7 @@ class Steps:
     def _fold(self) -> Step:
         self._published()  # it may be deleting dates that the fold writes to
         before, step = self.commit, self.commit.step + 1
-        rows = capped(added_up(self._unfolded or [no_rows()]), self._options.max_keys)
+        rows = capped(added_up(self._unfolded), self._options.max_keys)
         self._untidy |= self._files.fold(rows, before.folded + 1, before.step, self._erased_ms)
         self._folds = [*(at for at in self._folds if at < step), step]  # an erasure may have it done twice
         while len(self._folds) > 2 and self._folds[1] <= step - FOLD_STEPS:
