@@ -302,6 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--follow", action="store_true", help="real servers' logs are followed, not replayed")
     parser.add_argument("--json", type=Path, help="also write the result there")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends it so has it stop the pipeline too
     print(f"seed {options.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="logpipe-soak-"))
     following = FOLLOWING | {"file_roots": str(folder)} if options.follow else {}
