@@ -27,10 +27,11 @@ _LINE = '127.0.0.1 - - [01/Jul/1995:00:00:01 -0400] "GET / HTTP/1.0" 200 1'
 
 def begin(spark: SparkSession, options: Options) -> None:
     """Count a line in each of the master's tasks, beside what else the job does; nobody sees the result."""
-    threading.Thread(target=_count, args=(spark, options), name="warm-up", daemon=True).start()
+    threading.Thread(target=count, args=(spark, options), name="warm-up", daemon=True).start()
 
 
-def _count(spark: SparkSession, options: Options) -> None:
+def count(spark: SparkSession, options: Options) -> int:
+    """Count the lines; gives how many were good ones. An error is told of, and none."""
     tasks = spark.sparkContext.defaultParallelism
     records = raw_records(
         spark.range(0, tasks, 1, tasks).select(
@@ -46,9 +47,10 @@ def _count(spark: SparkSession, options: Options) -> None:
         counted = records.mapInArrow(partial(count_lines, plan=plan), RESULT_SCHEMA).collect()
     except (OSError, Py4JError, PySparkException) as error:
         log.warning("The warm-up failed, so the first batch takes longer: %s", first_line(error))
-        return
-    rows = [result_of(bytes(row.rows), bytes(row.summary))[0] for row in counted]
-    to_windows(rows, options.window_s, options.slide_s)
+        return 0
+    results = [result_of(bytes(row.rows), bytes(row.summary)) for row in counted]
+    to_windows([partials for partials, _ in results], options.window_s, options.slide_s)
+    return sum(seen.lines - seen.malformed for _, seen in results)
 
 
 def _no_letters(letters: pl.DataFrame) -> None:
