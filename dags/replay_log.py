@@ -14,7 +14,7 @@ ADDRESSES=…`, or nightly by the setting
 |---|---|---|
 | `source` | the log is not there, or the server refuses | looks again |
 | `stream_services` | Airflow's API is away | looks again whether a run is active |
-| `provision_topic` | the topic exists with another shape | verifies it again |
+| `provision_topic` | the topic exists with another shape, or Kafka is away for 5 min | verifies it again |
 | `agent_2`, `agent_1`, `spark_job` | the service does not start; its log's end says why | launches it again |
 | `replay` | the source is away, cut short, or of another format | goes on after the last acknowledged line |
 | `hdfs_partition` | a consumer does not drain; the log says which one | waits again |

@@ -1,9 +1,11 @@
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from logpipe.airflow.operators.kafka_topic import KafkaTopicOperator, TopicDriftError
+from logpipe.clients.kafka import KafkaUnreachableError
 from tests.machine import Kafka
 
 pytestmark = pytest.mark.integration
@@ -25,6 +27,19 @@ def test_a_topic_is_created_once_and_verified_after_that(kafka: Kafka, topic: st
     first, second = provision(topic), provision(topic)
     assert first == {"topic": topic, "partitions": 3, "replication": 1, "created": True}
     assert second == first | {"created": False}
+
+
+def test_a_broker_that_is_away_is_waited_for_and_not_for_ever(kafka: Kafka, topic: str) -> None:
+    """It was killed as the run began, on a busy machine: its start took longer than the task's two tries."""
+    kafka.service.kill()
+    with pytest.raises(KafkaUnreachableError, match=f"Topic {topic}: Kafka at {kafka.bootstrap}"):
+        provision(topic, patience_s=1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(provision, topic)
+        with pytest.raises(TimeoutError):
+            waiting.result(17)  # its first question has had no answer by then
+        kafka.service.start()
+        assert waiting.result(120)["created"]
 
 
 def test_too_few_partitions_are_an_error_with_two_ways_out(kafka: Kafka, topic: str) -> None:

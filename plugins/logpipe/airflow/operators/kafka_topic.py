@@ -10,7 +10,7 @@ from logpipe import settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from logpipe.clients.kafka import TopicDescription
+    from logpipe.clients.kafka import Kafka, TopicDescription
 
 
 class TopicDriftError(RuntimeError):
@@ -26,6 +26,7 @@ class KafkaTopicOperator(BaseOperator):
         replication: how many replicas each partition must have.
         topic_config: settings that it must have, and that it is created with.
         kafka_conn_id: connection to Kafka.
+        patience_s: a broker that is away for longer makes the task fail.
     """
 
     template_fields: Sequence[str] = ("topic", "partitions", "replication", "topic_config", "kafka_conn_id")
@@ -38,6 +39,7 @@ class KafkaTopicOperator(BaseOperator):
         replication: int | None = None,
         topic_config: Mapping[str, str] | None = None,
         kafka_conn_id: str = "kafka_default",
+        patience_s: float = 300,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -47,16 +49,22 @@ class KafkaTopicOperator(BaseOperator):
         self.replication = replication or conf.topic_replication
         self.topic_config = topic_config
         self.kafka_conn_id = kafka_conn_id
+        self.patience_s = patience_s
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Create or verify; return topic, partitions, replication and whether it was created.
 
         Raises:
             TopicDriftError: the topic exists with another shape.
+            KafkaUnreachableError: no broker answers.
         """
         from logpipe.airflow.hooks.stores import KafkaHook
+        from logpipe.airflow.operators.away import once_it_answers
 
         kafka = KafkaHook(self.kafka_conn_id).kafka()
+        return once_it_answers(lambda: self._provision(kafka), self.patience_s, self.log)
+
+    def _provision(self, kafka: "Kafka") -> dict[str, Any]:
         wanted = self.topic_config or {}
         found = kafka.describe(self.topic)
         created = found is None

@@ -1,6 +1,5 @@
 """Launching a service, and supervising it."""
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from logpipe.airflow.services.host import Launched
     from logpipe.airflow.services.kinds import Service
-
-_ASK_AGAIN_S = 2.0
 
 
 class ServiceNotHealthyError(RuntimeError):
@@ -95,18 +92,9 @@ class ServiceLaunchOperator(ServiceTask, SupervisingTask, FirstLookMixin):
 
     def _launch(self, service: "Service", start_s: float) -> "Launched":
         """Launch; a host that is away is waited for, until the start's time is over."""
-        from logpipe.clients.errors import UnreachableError
+        from logpipe.airflow.operators.away import once_it_answers
 
-        deadline = time.monotonic() + start_s
-        while True:
-            try:
-                launched = service.host.launch(service.patience.stop_s)
-                break
-            except UnreachableError as error:
-                if time.monotonic() > deadline:
-                    raise
-                self.log.warning("Waiting for the host of %s: %s", self.service, error)
-            time.sleep(_ASK_AGAIN_S)
+        launched = once_it_answers(lambda: service.host.launch(service.patience.stop_s), start_s, self.log)
         if launched.stopped:
             self.log.info("Stopped %s: only one variant may run", ", ".join(launched.stopped))
         now = launched.standing
