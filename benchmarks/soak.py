@@ -52,8 +52,8 @@ FOLLOWING = {"follow_end_s": 10.0, "follow_reopen_s": 60.0}
 LAST_REPLAY_S = 1800  # so long may the last one take to end
 # A metric may grow from its second quarter to its last by this share and this much on top.
 LIMITS = {
-    "processes": (0.0, 6), "threads": (0.2, 32),  # a triggerer that was killed makes its 32 as it needs them
-    "descriptors": (0.2, 40), "rss_mb": (0.25, 150),
+    "processes": (0.0, 6), "threads": (0.2, 15), "descriptors": (0.2, 40), "rss_mb": (0.25, 150),
+    "airflow-triggerer: threads": (0.2, 32),  # one that was killed makes its 32 as it needs them
     "files in tmp": (0.2, 30), "files in run": (0.0, 2), "files in logs": (0.2, 20), "files in .": (0.0, 5),
 }  # fmt: skip
 
@@ -87,7 +87,7 @@ def slopes(samples: list[tuple[float, dict[str, float]]]) -> list[Slope]:
         if not second or not last:
             continue
         before, after = statistics.median(second), statistics.median(last)
-        limit = LIMITS.get(name.partition(": ")[2] or name)
+        limit = LIMITS.get(name) or LIMITS.get(name.partition(": ")[2])
         at_most = None if limit is None else before * (1 + limit[0]) + limit[1]
         found.append(Slope(name, before, after, at_most, round((after - before) * 7200 / end_s, 1)))
     return found
