@@ -7,8 +7,8 @@ import gc
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
+from functools import cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -20,6 +20,9 @@ from logpipe.windows.commit import Marks
 from windows.dimensions import DIMENSIONS, TOTAL, Dimension
 from windows.identity import Judged, drop_repeats
 from windows.reading import read_lines
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 LATE = "late"
 _SUMS = ("lines", "sent_bytes", "line_bytes", "hash_sum")
@@ -182,6 +185,12 @@ def count_lines(batches: Iterator[pa.RecordBatch], plan: CountPlan) -> Iterator[
             [pa.array([content], pa.binary()), pa.array([pickle.dumps(summary)], pa.binary())],
             names=["rows", "summary"],
         )
+
+
+def count_batch(records: "DataFrame", plan: CountPlan) -> list[tuple[pl.DataFrame, RangeSummary]]:
+    """Have Spark's tasks count a batch (columns as in `count_lines`); gives what each has seen."""
+    counted = records.mapInArrow(partial(count_lines, plan=plan), RESULT_SCHEMA).collect()
+    return [result_of(bytes(row.rows), bytes(row.summary)) for row in counted]
 
 
 def result_of(rows: bytes, summary: bytes) -> tuple[pl.DataFrame, RangeSummary]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from operator import add, or_
 from typing import Any
 
@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from logpipe.contracts import formats
 from logpipe.windows.commit import FIRST_QUERY, Commit, Kind
 from windows import console
-from windows.counts import RESULT_SCHEMA, CountPlan, RangeSummary, count_lines, result_of
+from windows.counts import CountPlan, RangeSummary, count_batch
 from windows.errors import CutError, WindowsError
 from windows.folds import DateFiles, ErasedError, old_dates
 from windows.hdfs import Hdfs
@@ -240,8 +240,7 @@ class Steps:
             options.time, options.window_s, options.slide_s, before.watermark_ms, before.marks,
             self._formats.entries(), self._keep,
         )  # fmt: skip
-        counted = records.mapInArrow(partial(count_lines, plan=plan), RESULT_SCHEMA).collect()
-        results = [result_of(bytes(row.rows), bytes(row.summary)) for row in counted]
+        results = count_batch(records, plan)
         ranges = [seen for _, seen in results]
         self._check_read(ranges, before)
         rows = to_windows([partials for partials, _ in results], options.window_s, options.slide_s)

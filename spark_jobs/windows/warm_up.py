@@ -6,15 +6,14 @@ Lines that come meanwhile would wait for all of it.
 
 import logging
 import threading
-from functools import partial
 
 import polars as pl
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
 
-from windows.counts import RESULT_SCHEMA, CountPlan, count_lines, result_of
+from windows.counts import CountPlan, count_batch
 from windows.options import Options
 from windows.patience import first_line
 from windows.rows import to_windows
@@ -32,8 +31,20 @@ def begin(spark: SparkSession, options: Options) -> None:
 
 def count(spark: SparkSession, options: Options) -> int:
     """Count the lines; gives how many were good ones. An error is told of, and none."""
+    plan = CountPlan(options.time, options.window_s, options.slide_s, None, {}, {}, _no_letters)
+    try:
+        results = count_batch(_records(spark), plan)
+    except (OSError, Py4JError, PySparkException) as error:
+        log.warning("The warm-up failed, so the first batch takes longer: %s", first_line(error))
+        return 0
+    to_windows([partials for partials, _ in results], options.window_s, options.slide_s)
+    return sum(seen.lines - seen.malformed for _, seen in results)
+
+
+def _records(spark: SparkSession) -> DataFrame:
+    """The line, once for each of the tasks that run side by side."""
     tasks = spark.sparkContext.defaultParallelism
-    records = raw_records(
+    return raw_records(
         spark.range(0, tasks, 1, tasks).select(
             sf.lit(None).cast("binary").alias("key"),
             sf.lit(_LINE).cast("binary").alias("value"),
@@ -42,15 +53,6 @@ def count(spark: SparkSession, options: Options) -> int:
             sf.current_timestamp().alias("timestamp"),
         )
     )
-    plan = CountPlan(options.time, options.window_s, options.slide_s, None, {}, {}, _no_letters)
-    try:
-        counted = records.mapInArrow(partial(count_lines, plan=plan), RESULT_SCHEMA).collect()
-    except (OSError, Py4JError, PySparkException) as error:
-        log.warning("The warm-up failed, so the first batch takes longer: %s", first_line(error))
-        return 0
-    results = [result_of(bytes(row.rows), bytes(row.summary)) for row in counted]
-    to_windows([partials for partials, _ in results], options.window_s, options.slide_s)
-    return sum(seen.lines - seen.malformed for _, seen in results)
 
 
 def _no_letters(letters: pl.DataFrame) -> None:

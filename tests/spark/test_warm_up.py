@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from logpipe.settings import Settings
-from windows import warm_up
+from windows import counts, warm_up
 from windows.options import from_arguments
 
 pytestmark = pytest.mark.integration
@@ -24,7 +24,7 @@ def test_a_line_is_counted_in_each_task(
 def test_a_failure_is_told_and_ends_nothing(
     spark: SparkSession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm_up, "RESULT_SCHEMA", "rows int, summary binary")
+    monkeypatch.setattr(counts, "RESULT_SCHEMA", "rows int, summary binary")
     with caplog.at_level(logging.WARNING):
         assert warm_up.count(spark, from_arguments([], Settings())) == 0
     assert "The warm-up failed" in caplog.text
