@@ -6,6 +6,7 @@ unit test holds list and code together (`tests.unit.test_fuzz_list`).
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,6 +173,7 @@ def _in_file(name: str, read: Callable[[Path], object], content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
+        os.utime(path, (0, 0))  # what is new may be half written, and is looked at again for a while
         read(path)
 
 
