@@ -99,11 +99,34 @@ def test_malformed_lines_count_in_total_and_are_kept() -> None:
     assert dead == [(8, "empty", b""), (9, "format", b"\xff\x00")]
 
 
+def test_a_dead_letter_has_its_place_its_reason_and_its_bytes() -> None:
+    letters: list[pl.DataFrame] = []
+    counted(replace(plan(), keep=letters.append), batch(line(), b"\xff", first=7))
+    (kept,) = letters
+    assert kept.rows(named=True) == [{"partition": 0, "offset": 8, "reason": "format", "line": b"\xff"}]
+
+
 def test_late_lines_count_and_are_kept() -> None:
     next_line = line().replace(b":00:01 ", b":09:01 ")
     rows, dead = run(plan(closed_until_ms=(MINUTE_S + 60) * 1000), batch(line(), next_line))
     assert {row[0] for row in rows} == {0, 540}
     assert dead == [(0, "late", line())]
+
+
+@pytest.mark.parametrize(("closed_until_s", "late"), [(59, 0), (60, 1), (119, 1), (120, 2)])
+def test_a_line_is_late_when_its_window_ended_by_then(closed_until_s: int, late: int) -> None:
+    """Whichever batch of the task it comes with."""
+    lines = batch(line()), batch(line().replace(b":00:01 ", b":01:01 "), first=1)
+    _, seen = counted(plan(closed_until_ms=(MINUTE_S + closed_until_s) * 1000), *lines)
+    assert (seen.lines, seen.late) == (2, late)
+
+
+def test_by_arrival_a_line_stands_where_it_came_whatever_time_it_tells() -> None:
+    later_ms = AT_MS + 3_600_000
+    lines = [line(), line().replace(b"1995", b"2095"), b"garbage"]
+    partials, seen = counted(plan("arrival"), batch(*lines, arrival_ms=later_ms))
+    assert set(partials["bucket_s"]) == {MINUTE_S + 3600}
+    assert seen.max_time_ms == later_ms
 
 
 def test_line_without_time_stands_at_its_arrival() -> None:
@@ -129,9 +152,45 @@ def test_summary_of_a_range_in_two_batches() -> None:
     assert seen.hash_sum % 2**64 == Digest.of([line(5), line(3), b"x", b""]).hash_sum
 
 
-def test_a_line_from_the_future_does_not_move_the_clock() -> None:
-    _, seen = counted(plan(), batch(line(1), line(2).replace(b"1995", b"2095")))
-    assert seen.max_time_ms == AT_MS
+def test_marks_are_of_all_replays_that_the_range_has_whichever_batch_has_them() -> None:
+    batches = [
+        batch(line(1), keys=[b"r:1"]), batch(), batch(line(2), keys=[b"s:1"], first=1),
+        batch(line(3), line(4), keys=[b"r:1", b"q:9"], first=2),
+    ]  # fmt: skip
+    _, seen = counted(plan(q=9, p=7), *batches)
+    assert (seen.lines, seen.repeats, seen.last_offset) == (2, 2, 3)
+    assert {place: mark.number for place, mark in seen.marks.items()} == {
+        (0, "r"): 1,
+        (0, "s"): 1,
+        (0, "q"): 9,
+    }
+    _, of_one = counted(plan(), batches[0])
+    assert of_one.marks == {(0, "r"): Mark(1, AT_MS, Digest.of([line(1)]))}
+
+
+@pytest.mark.parametrize(
+    ("ahead", "moves"), [(b"02/Aug/1995:00:00:01", True), (b"02/Aug/1995:00:00:02", False)]
+)
+def test_a_line_from_the_future_does_not_move_the_clock(ahead: bytes, moves: bool) -> None:
+    """More than a day after it arrives; `AT_MS` is the first second of the day before."""
+    _, seen = counted(plan(), batch(line(1), line(1).replace(b"01/Aug/1995:00:00:01", ahead)))
+    assert seen.max_time_ms == AT_MS + (86_400_000 if moves else 0)
+
+
+def test_a_range_without_any_readable_time_tells_no_time() -> None:
+    _, seen = counted(plan(), batch(b"garbage"), batch(b"", first=1))
+    assert (seen.lines, seen.max_time_ms) == (2, None)
+
+
+def test_bytes_and_hashes_stand_with_the_total_only() -> None:
+    lines = [line(), line(2, status=404)]
+    partials, _ = counted(plan(), batch(*lines))
+    is_total = pl.col("dimension") == "total"
+    ((count, line_bytes, hash_sum),) = (
+        partials.filter(is_total).select("lines", "line_bytes", "hash_sum").rows()
+    )
+    assert Digest(count, line_bytes, hash_sum % 2**64) == Digest.of(lines)
+    assert set(partials.filter(~is_total).select("line_bytes", "hash_sum").rows()) == {(0, 0)}
 
 
 def test_long_keys_are_bounded_and_stay_apart() -> None:
@@ -242,6 +301,17 @@ def test_dimensions_of_what_the_format_has() -> None:
         "latency": {"992": 2, "245760": 1},
         "malformed": {"format": 1},
     }
+
+
+def test_an_agent_stands_in_each_window_that_it_came_in() -> None:
+    combined = line() + b' "-" "curl/8.5.0"'
+    other = combined.replace(b"curl/8.5.0", b"curl/7.0")
+    later = combined.replace(b":00:01 ", b":02:01 ")
+    rows, _ = run(plan(), batch(combined, other, later))
+    assert [row for row in rows if row[1] == "agent"] == [
+        (0, "agent", "curl", 2, 20),
+        (120, "agent", "curl", 1, 10),
+    ]
 
 
 def test_what_a_format_lacks_has_no_rows_and_costs_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
