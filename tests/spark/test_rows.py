@@ -40,6 +40,8 @@ def test_tumbling_windows_of_several_tasks() -> None:
         [partial((60, "host", "a", 2)), partial((60, "host", "a", 1), (120, "host", "a", 1))], 60, 60
     )
     assert of(found, "start_s", "key", "lines", "sent_bytes") == [(60, "a", 3, 30), (120, "a", 1, 10)]
+    of_one = rows.to_windows([partial((60, "host", "a", 2))], 60, 60)
+    assert of(of_one, "start_s", "key", "lines") == [(60, "a", 2)]
     assert rows.to_windows([], 60, 60).is_empty()
 
 
@@ -65,6 +67,15 @@ def test_keys_with_few_lines_are_folded_and_the_sums_stay() -> None:
     ]  # fmt: skip
     assert rows.capped(many, 4) is many
     assert of(rows.capped(many.reverse(), 2), *found.columns) == of(found, *found.columns)
+
+
+def test_status_codes_are_kept_however_many_there_are() -> None:
+    many = frame(
+        *((60, "status", f"{code}", 1) for code in range(200, 206)),
+        *((60, "host", f"h{number}", 1) for number in range(6)),
+    )
+    found = rows.capped(many, 2).group_by("dimension").len("keys")
+    assert of(found, "dimension", "keys") == [("host", 3), ("status", 6)]
 
 
 KEYS = st.text("abcdefg", min_size=1, max_size=2) | st.just(rows.OTHER)
@@ -102,14 +113,75 @@ def test_a_file_holds_rows_and_commit() -> None:
     ]
 
 
-def test_rows_by_date() -> None:
-    found = added_up_by_date(frame((86_399, "host", "b", 1), (0, "host", "a", 1), (86_400, "host", "a", 1)))
-    assert {date: part.height for date, part in found.items()} == {"1970-01-01": 2, "1970-01-02": 1}
+def file_of(*tables: pl.DataFrame) -> io.BytesIO:
+    file = io.BytesIO()
+    with rows.writer(file) as writer:
+        for table in tables:
+            writer.write_table(rows.to_arrow(table))
+    return file
 
 
-def test_top_keys_say_how_many_there_are() -> None:
-    found = rows.top_keys(frame((0, "host", "a", 5), (0, "host", "b", 3), (0, "host", "c", 2)), 2)
-    assert of(found, "key", "lines", "keys") == [("a", 5, 3), ("b", 3, 3)]
+def test_rows_without_digests_have_zeros_in_a_file() -> None:
+    file = io.BytesIO()
+    rows.write(frame((60, "total", "", 3), hash_sum=7).select(*rows.KEY, *rows.COUNTS), file)
+    assert rows.read(file).rows() == [(60, "total", "", 3, 30, 0, 0)]
+
+
+@pytest.mark.parametrize("has_statistics", [True, False])
+@pytest.mark.parametrize(
+    ("first_s", "last_s", "lines"),
+    [(0, 60, [1]), (60, 120, [2, 3]), (60, 121, [2, 3, 4]), (120, 180, [4]), (1, 60, []), (180, 240, [])],
+)
+def test_what_begins_in_a_time_is_read_of_a_file(
+    has_statistics: bool, first_s: int, last_s: int, lines: list[int]
+) -> None:
+    tables = [
+        frame((0, "host", "a", 1), (60, "host", "a", 2)),
+        frame((60, "host", "b", 3), (120, "host", "a", 4)),
+    ]
+    file = file_of(*tables)
+    if not has_statistics:
+        pq.write_table(pq.read_table(file), file := io.BytesIO(), write_statistics=False)
+    assert rows.height(file) == 4
+    assert rows.read(file).equals(pl.concat(tables))
+    assert rows.read(file, rows.COUNTS, first_s, last_s)["lines"].to_list() == lines
+
+
+def test_the_digests_of_a_dimension_are_read_of_a_file() -> None:
+    file = file_of(
+        frame((0, "total", "", 3), (0, "host", "a", 3), hash_sum=5), frame((60, "total", "", 2), hash_sum=-6)
+    )
+    batches = list(rows.batches(file, "total"))
+    assert [batch.schema.names for batch in batches] == [["window_start", "lines", "line_bytes", "hash_sum"]]
+    found = pl.DataFrame(pl.from_arrow(batches)).with_columns(pl.col("window_start").dt.epoch("s"))
+    assert found.rows() == [(0, 3, 300, 5), (60, 2, 200, -6)]
+
+
+def test_rows_by_date_stand_as_in_files_each_dimension_together() -> None:
+    found = added_up_by_date(
+        frame(
+            (86_399, "total", "", 1), (0, "host", "b", 2), (86_400, "host", "a", 3), (60, "host", "a", 4),
+            (0, "host", "a", 5),
+        )
+    )  # fmt: skip
+    assert found.keys() == {"1970-01-01", "1970-01-02"}
+    assert found["1970-01-01"].equals(
+        frame((0, "host", "a", 5), (0, "host", "b", 2), (60, "host", "a", 4), (86_399, "total", "", 1))
+    )
+    assert found["1970-01-02"].equals(frame((86_400, "host", "a", 3)))
+
+
+def test_top_keys_of_each_window_say_how_many_there_are() -> None:
+    found = rows.top_keys(
+        frame(
+            (0, "host", "a", 2), (0, "host", "c", 5), (0, "host", "b", 5), (0, "host", "d", 5),
+            (0, "status", "200", 9), (60, "host", "a", 1),
+        ),
+        2,
+    )  # fmt: skip
+    assert of(found, "start_s", "dimension", "key", "lines", "keys") == [
+        (0, "host", "b", 5, 4), (0, "host", "c", 5, 4), (0, "status", "200", 9, 1), (60, "host", "a", 1, 1),
+    ]  # fmt: skip
 
 
 def test_records_of_rows() -> None:
