@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from logpipe.windows.commit import DateFile
 from windows.folds import FAN_IN, next_merge, old_dates
 
@@ -36,7 +38,15 @@ def test_what_a_commit_in_the_log_needs_stays() -> None:
 def test_a_quiet_date_becomes_one_file() -> None:
     of_date = [*files(1, tier=2), *files(2, first=11)]
     assert next_merge(of_date, 30, quiet_before_ms=2000) == of_date
+    assert next_merge(files(2), 20, quiet_before_ms=2000) == files(2)
     assert next_merge(files(1), 30, quiet_before_ms=2000) == []
+
+
+def test_a_date_is_not_quiet_as_long_as_one_of_its_files_is_new() -> None:
+    of_date = [*files(1), *files(1, first=11, modified_ms=2000), *files(1, first=21)]
+    assert next_merge(of_date, 30, quiet_before_ms=2000) == []
+    assert next_merge(of_date, 30, quiet_before_ms=2001) == of_date
+    assert next_merge(of_date, 29, quiet_before_ms=2001) == []
 
 
 def test_a_date_expires_as_a_whole_by_when_it_was_written() -> None:
@@ -46,3 +56,9 @@ def test_a_date_expires_as_a_whole_by_when_it_was_written() -> None:
     assert old_dates(old + fresh, keep_days=2) == {"1995-08-01"}
     assert old_dates(old + fresh, keep_days=0) == set()
     assert old_dates(old + files(1, modified_ms=now_ms - DAY_MS, first=21), keep_days=2) == set()
+
+
+@pytest.mark.parametrize(("more_s", "expires"), [(-60, set()), (1, {"1995-08-01"})])
+def test_a_date_is_kept_for_its_days_to_the_minute(more_s: int, expires: set[str]) -> None:
+    written_ms = time.time_ns() // 1_000_000 - 400 * DAY_MS - more_s * 1000
+    assert old_dates(files(1, modified_ms=written_ms), keep_days=400) == expires

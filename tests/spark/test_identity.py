@@ -96,10 +96,12 @@ def test_marks_of_former_batches_hold_and_their_digests_go_on() -> None:
 
 
 def test_ordered_batches_take_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither new lines nor repeats do, up to the largest jump."""
+    """Neither new lines nor repeats do, up to the largest jump, however far the replay has come."""
     monkeypatch.setattr(identity, "Identities", None)
     rows: Rows = [(0, b"r:1"), (0, b"r:2"), (0, b"abc"), (0, b"r:2"), (0, b"r:%d" % MAX_JUMP)]
     assert judged(rows).counted["offset"].to_list() == [0, 1, 2, 4]
+    known = {(0, "r"): Mark(3 * MAX_JUMP, 0, Digest())}
+    assert judged([(0, b"r:%d" % (4 * MAX_JUMP))], known).counted.height == 1
     with pytest.raises(TypeError):
         judged([(0, b"r:%d" % (MAX_JUMP + 1))])
 
