@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logpipe.windows.commit import Commit, Kind
@@ -108,6 +108,18 @@ STEPS = st.lists(
     max_size=10,
 )
 
+STORY = [
+    Step("batch", [(0, "a"), (0, "b"), (0, "c"), (1, "a"), (4, "a")], None),
+    Step("batch", [(0, "a")], None),
+    Step("fold", [], None),
+    Step("batch", [(0, "b"), (1, "a")], 1),
+    Step("batch", [(0, "a"), (2, "b")], 2),  # one is late
+    Step("close", [], None),
+    Step("batch", [(2, "c"), (3, "a")], None),
+    Step("expire", [], None),
+    Step("fold", [], None),
+]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _some_rows_are_many() -> Iterator[None]:
@@ -119,6 +131,8 @@ def _some_rows_are_many() -> Iterator[None]:
 
 @settings(max_examples=60)
 @given(TIMES, STEPS)
+@example("arrival", STORY)
+@example("event", STORY)
 def test_readers_of_the_topic_count_each_line_once_whatever_was_compacted(
     time: str, steps: list[Step]
 ) -> None:
@@ -130,6 +144,8 @@ def test_readers_of_the_topic_count_each_line_once_whatever_was_compacted(
 
 @settings(max_examples=60)
 @given(TIMES, STEPS)
+@example("arrival", STORY)
+@example("event", STORY)
 def test_a_record_is_taken_back_once_a_wider_one_stands_before(time: str, steps: list[Step]) -> None:
     job = Job(time)
     for news in job.play(steps):
@@ -150,6 +166,8 @@ def test_a_record_is_taken_back_once_a_wider_one_stands_before(time: str, steps:
 
 @settings(max_examples=60)
 @given(TIMES, STEPS)
+@example("arrival", STORY)
+@example("event", STORY)
 def test_records_are_final_of_windows_that_are_closed(time: str, steps: list[Step]) -> None:
     job = Job(time)
     for news in job.play(steps):
@@ -162,6 +180,8 @@ def test_records_are_final_of_windows_that_are_closed(time: str, steps: list[Ste
 
 @settings(max_examples=60)
 @given(TIMES, STEPS, st.integers(1, 4))
+@example("arrival", STORY, 2)
+@example("event", STORY, 2)
 def test_the_windows_held_are_the_open_ones_and_those_just_closed(
     time: str, steps: list[Step], count: int
 ) -> None:
@@ -178,6 +198,8 @@ def test_the_windows_held_are_the_open_ones_and_those_just_closed(
 
 @settings(max_examples=60)
 @given(TIMES, STEPS)
+@example("arrival", STORY)
+@example("event", STORY)
 def test_windows_made_anew_from_the_last_fold_say_the_same(time: str, steps: list[Step]) -> None:
     job = Job(time)
     for news in job.play(steps):
