@@ -106,6 +106,14 @@ def test_ordered_batches_take_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         judged([(0, b"r:%d" % (MAX_JUMP + 1))])
 
 
+def test_rising_numbers_are_not_compared_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "_repeats", None)
+    rows: Rows = [(0, b"r:1"), (0, b"r:2"), (1, b"r:1"), (0, b"s:7"), (0, b"r:9"), (0, None)]
+    assert judged(rows).counted.height == 6
+    with pytest.raises(TypeError):
+        judged([*rows, (0, b"r:9")])
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
