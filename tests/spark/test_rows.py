@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -147,6 +148,34 @@ def test_what_begins_in_a_time_is_read_of_a_file(
     assert rows.read(file, rows.COUNTS, first_s, last_s)["lines"].to_list() == lines
 
 
+class Counted(io.BytesIO):
+    """A file that knows how many bytes were read of it."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        found = super().read(size)
+        self.taken += len(found)
+        return found
+
+
+def test_what_is_not_asked_for_is_not_read() -> None:
+    hosts = [f"{number:x}" for number in range(2_000)]
+    content = file_of(
+        *(frame(*((start_s, "host", key, 1) for key in hosts)) for start_s in (0, 60, 120, 180))
+    )
+
+    def taken(*asked: Any) -> int:
+        file = Counted(content.getvalue())
+        rows.read(file, *asked)
+        return file.taken
+
+    footer = taken(rows.SUMS, 240, 300)
+    everything = taken() - footer
+    assert 0 < taken(rows.SUMS, 60, 120) - footer < everything / 3
+    assert taken(rows.COUNTS) - footer < everything
+
+
 def test_the_digests_of_a_dimension_are_read_of_a_file() -> None:
     file = file_of(
         frame((0, "total", "", 3), (0, "host", "a", 3), hash_sum=5), frame((60, "total", "", 2), hash_sum=-6)
@@ -174,7 +203,7 @@ def test_rows_by_date_stand_as_in_files_each_dimension_together() -> None:
 def test_top_keys_of_each_window_say_how_many_there_are() -> None:
     found = rows.top_keys(
         frame(
-            (0, "host", "a", 2), (0, "host", "c", 5), (0, "host", "b", 5), (0, "host", "d", 5),
+            (0, "host", "a", 2), (0, "host", "d", 5), (0, "host", "c", 5), (0, "host", "b", 5),
             (0, "status", "200", 9), (60, "host", "a", 1),
         ),
         2,
