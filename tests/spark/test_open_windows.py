@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logpipe.windows.commit import Commit, Kind
+from tests.spark.reader import followed
 from tests.spark.test_rows import START, frame
-from tests.spark.test_steps import followed
 from windows import open_windows
 from windows.open_windows import News, OpenWindows
 from windows.rows import no_rows
