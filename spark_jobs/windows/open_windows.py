@@ -11,7 +11,6 @@ import polars as pl
 
 from logpipe.windows.commit import Commit
 from windows import kafka_rows
-from windows.dimensions import TOTAL
 from windows.rows import COUNTS, KEY, added_up, is_closed, no_rows
 
 _FOREVER_MS = 1 << 60
@@ -64,12 +63,14 @@ class OpenWindows:
 
     Args:
         window_s: length of a window.
-        fold: the commit that ``rows`` are of: the totals of the windows that were open then.
+        fold: the commit that ``rows`` are of: the totals of the windows that were open then. An
+            erasure may have given several of them the same key.
     """
 
     def __init__(self, window_s: int, fold: Commit, rows: pl.DataFrame) -> None:
         self._window_s = window_s
-        self._frames = [rows.select(*KEY, *COUNTS)]
+        rows = added_up([rows.select(*KEY, *COUNTS)])
+        self._frames = [rows]
         self._records = [_records(rows, fold.reset_step + 1, fold.step)]
         self._closed = no_rows(COUNTS)
 
@@ -137,8 +138,7 @@ class OpenWindows:
     def newest(self, windows: int, slide_s: int) -> pl.DataFrame:
         """The rows of the newest windows, those among them that the last step closed."""
         frames = [*self._frames, self._closed]
-        starts = [frame.filter(pl.col("dimension") == TOTAL)["start_s"].max() for frame in frames]
-        known = [int(start) for start in starts if start is not None]
+        known = [int(start) for frame in frames if (start := frame["start_s"].max()) is not None]
         if not known:
             return no_rows(COUNTS)
         first_s = max(known) - slide_s * (windows - 1)

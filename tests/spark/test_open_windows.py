@@ -224,3 +224,10 @@ def test_a_batch_is_added_to_what_is_not_much_larger(batches: list[int], held: l
         windows.apply(before, after, rows)
         before = after
     assert [rows.height for rows in windows._frames] == held
+
+
+def test_keys_that_an_erasure_made_equal_are_one_row() -> None:
+    """It rewrites a fold's file row by row; the windows that are made anew from that hold each key once."""
+    fold = replace(START, step=3, kind="fold")
+    windows = OpenWindows(60, fold, frame((0, "host", "erased", 2), (0, "host", "erased", 3)))
+    assert sums(windows.totals()) == [(0, "host", "erased", 5, 50)]
