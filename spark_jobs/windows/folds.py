@@ -96,10 +96,10 @@ class DateFiles:
         Raises:
             ErasedError: as `check_erased` for ``erased_ms``.
         """
-        by_date = added_up_by_date(rows)
-        for date, of_date in by_date.items():
+        dated = by_date(rows)
+        for date, of_date in dated.items():
             self._put(DateFile(date, first, last, 0), iter([of_date]), erased_ms)
-        return set(by_date)
+        return set(dated)
 
     def merge(self, sources: Sequence[DateFile]) -> None:
         """Write one file for several that follow on each other, and delete these; in bounded memory.
@@ -171,9 +171,9 @@ class DateFiles:
                 self._hdfs.delete(f"{self._store.windows_dir}/date={date}")
 
 
-def added_up_by_date(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Sums by date, in the order of files."""
-    dated = rows.with_columns(date=window_rows.dates()).sort("date", *_ORDER)
+def by_date(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The rows of each date, in the order of files."""
+    dated = rows.with_columns(date=window_rows.dates()).sort(*_ORDER)
     return {
         str(date): part
         for (date,), part in dated.partition_by("date", as_dict=True, include_key=False).items()

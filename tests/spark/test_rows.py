@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from logpipe.windows.commit import Commit
 from logpipe.windows.reader import commit_of
 from windows import kafka_rows, rows
-from windows.folds import added_up_by_date
+from windows.folds import by_date
 from windows.open_windows import OpenWindows
 
 START = Commit(0, "start", {"window_s": 60}, "x")
@@ -187,7 +187,7 @@ def test_the_digests_of_a_dimension_are_read_of_a_file() -> None:
 
 
 def test_rows_by_date_stand_as_in_files_each_dimension_together() -> None:
-    found = added_up_by_date(
+    found = by_date(
         frame(
             (86_399, "total", "", 1), (0, "host", "b", 2), (86_400, "host", "a", 3), (60, "host", "a", 4),
             (0, "host", "a", 5),
