@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import pytest
@@ -88,6 +89,16 @@ def database_away(pipeline):
     with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield
+
+
+def test_a_write_of_seconds_to_airflows_database_is_waited_for(pipeline, airflow, epoch):
+    """A commit took so long on a busy disk: after five seconds the API server answered with errors."""
+    with ThreadPoolExecutor(1) as pool:
+        with database_away(pipeline):
+            asked = pool.submit(airflow.trigger, SERVICES_DAG, {}, epoch)  # which there is
+            with pytest.raises(TimeoutError):
+                asked.result(7)
+        assert asked.result(60) == epoch
 
 
 @contextmanager

@@ -154,7 +154,8 @@ def machine_values(settings: Settings, layout: Layout, secrets: Mapping[str, str
         "api_url": f"http://{host}:{settings.airflow_port}",
         "api_host": "127.0.0.1",
         "api_port": settings.airflow_port,
-        "database": f"sqlite:///{home}/airflow.db",
+        # A write waits for another one: by default for 5 s, less than a busy disk takes at times.
+        "database": f"sqlite:///{home}/airflow.db?timeout=20",
         "by_command": "",
         "fernet_key": secrets["airflow_fernet_key"],
         "session_secret": secrets["airflow_session_secret"],
