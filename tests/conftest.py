@@ -61,7 +61,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SuiteSchedul
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many suites run side by side: one that waits leaves its core to others; one takes up to 4 GiB."""
-    return max(1, min((psutil.cpu_count() or 1) + 1, psutil.virtual_memory().available // (4 << 30)))
+    return max(1, min((psutil.cpu_count() or 1) + 2, psutil.virtual_memory().available // (4 << 30)))
 
 
 @pytest.hookimpl(tryfirst=True)
