@@ -15,6 +15,11 @@ def processes() -> list[psutil.Process]:
     return [root, *root.children(recursive=True)]
 
 
+def spark_workers() -> list[psutil.Process]:
+    """The Python workers of the windows job, which count lines."""
+    return [each for each in processes() if "pyspark.daemon" in each.parent().cmdline()]
+
+
 def memory_mib() -> float:
     """Proportional set size of all of them."""
     total = 0

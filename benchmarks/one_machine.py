@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.ports import free_ports
+from tests.waiting import wait_until
 
-from benchmarks.accounts import memory_mib, processes, services_cpu_s
+from benchmarks.accounts import memory_mib, processes, services_cpu_s, spark_workers
 from logpipe.settings import PROJECT_DIR
 
 IDLE_S = 60.0
@@ -83,7 +84,11 @@ def fresh() -> dict[str, float]:
 
 
 def idle() -> dict[str, object]:
-    """Memory and CPU of every process below the process host, over a minute without lines."""
+    """Memory and CPU of every process below the process host, over a minute without lines.
+
+    Spark ends workers after a minute without any; their CPU is in no account then, so that is waited for.
+    """
+    wait_until(lambda: not spark_workers(), IDLE_S * 3, poll_s=1)
     before, began = services_cpu_s(), time.monotonic()
     host = processes()[0]
     host_before = sum(host.cpu_times()[:2])
