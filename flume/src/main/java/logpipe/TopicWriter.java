@@ -41,6 +41,7 @@ import org.slf4j.LoggerFactory;
 final class TopicWriter extends Thread implements ConsumerRebalanceListener {
   private static final Logger LOG = LoggerFactory.getLogger(TopicWriter.class);
   private static final Duration POLL = Duration.ofMillis(100);
+  private static final Duration POLL_AT_REST = Duration.ofSeconds(1);
   private static final Duration KAFKA_WAIT = Duration.ofSeconds(10);
   private static final long TOPIC_WAIT_S = 5;
   private static final long LONGEST_PAUSE_MS = 5_000;
@@ -125,11 +126,16 @@ final class TopicWriter extends Thread implements ConsumerRebalanceListener {
         consumer.resume(Set.of(entry.getKey()));
       }
     }
-    ConsumerRecords<byte[], byte[]> batch = consumer.poll(POLL);
+    ConsumerRecords<byte[], byte[]> batch = consumer.poll(isAtRest() ? POLL_AT_REST : POLL);
     for (TopicPartition partition : batch.partitions()) {
       append(partition, batch.records(partition));
     }
     tick();
+  }
+
+  /** Whether nothing is due before the next record, which ends the wait for it. */
+  private boolean isAtRest() {
+    return !lanes.isEmpty() && lanes.values().stream().noneMatch(lane -> lane == null || lane.isOpen());
   }
 
   private DistributedFileSystem connect() throws IOException {
