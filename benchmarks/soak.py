@@ -217,10 +217,7 @@ class Steered:
         wait_until(lambda: self._airflow.has_dag(PIPELINE_DAG), 120, poll_s=1)
 
     def begin(self) -> str:
-        while True:
-            with suppress(ClientError):  # its API is just being killed
-                return self._airflow.trigger(PIPELINE_DAG, {"pace": self._pace})
-            time.sleep(2)
+        return self._airflow.trigger(PIPELINE_DAG, {"pace": self._pace})
 
     def ended(self, replay: str) -> str:
         with suppress(ClientError):

@@ -110,6 +110,15 @@ def api_away(pipeline):
     os.kill(pid, signal.SIGCONT)
 
 
+def test_a_replay_that_is_asked_for_while_the_api_server_is_away_begins_once(pipeline, airflow, epoch):
+    before = [run["dag_run_id"] for run in airflow.runs(PIPELINE_DAG)]
+    os.kill(pipeline.pids(["airflow-api-server"])["airflow-api-server"], signal.SIGKILL)
+    run_id = airflow.trigger(PIPELINE_DAG, {"pace": "max", "limit": 1})
+    wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
+    assert [run["dag_run_id"] for run in airflow.runs(PIPELINE_DAG)] == [run_id, *before]
+    assert airflow.supervised() == epoch
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("away", [database_away, api_away])
 def test_a_minute_without_database_or_api_touches_no_service(pipeline, airflow, epoch, away):

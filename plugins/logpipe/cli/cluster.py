@@ -5,7 +5,7 @@ Most of them are run by the same command line within the cluster: only its own n
 
 import json
 import time
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.console import Console
 from logpipe.accounting.watch import Observation
 from logpipe.cli.target import where
 from logpipe.cli.terminal import StartDisplay, print_status
+from logpipe.clients.airflow import new_run_id
 from logpipe.hosts.cluster.credentials import ADDRESS_KEYS
 from logpipe.hosts.cluster.stack import Cluster, ClusterError
 from logpipe.hosts.layout import AIRFLOW_USER
@@ -80,7 +81,7 @@ class ClusterTarget:
         if not self.cluster.is_up():
             self.up()
         connection = conf.pop("source_conn_id", None)
-        run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
+        run_id = run_id or new_run_id()
         replay = ("replay", *_options(**conf, connection=connection), f"--run-id={run_id}")
         times = _SHOWN_TIMES
         while (status := self._in_airflow(*replay)) == _KILLED and (times := times - 1):

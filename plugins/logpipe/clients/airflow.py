@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -31,11 +31,16 @@ class TaskState:
     try_number: int
 
 
+def new_run_id() -> str:
+    """The id of a run that a person starts now."""
+    return f"manual__{datetime.now(UTC).isoformat()}"
+
+
 class Airflow(HttpService):
     """Sees DAGs and runs, and starts runs. Logs in with its first question.
 
-    Every method raises UnreachableError when the API server does not answer: what only asks has waited for it
-    then, since it may be restarted, or its database be away.
+    Every method raises UnreachableError when the API server does not answer: what asks, or starts a run, has
+    waited for it then, since it may be restarted, or its database be away.
     """
 
     what = "API server of Airflow"
@@ -61,8 +66,10 @@ class Airflow(HttpService):
     def _request(self, method: str, path: str, **arguments: Any) -> Any:
         return self._checked(f"{method} {path}", self._patiently(method, path, **arguments))
 
-    def _patiently(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Ask, logged in; a question is asked again for a while when there is no answer."""
+    def _patiently(
+        self, method: str, path: str, *, is_repeatable: bool = False, **arguments: Any
+    ) -> httpx.Response:
+        """Ask, logged in; a question, or what is the same once and twice, again while there is no answer."""
         deadline = time.monotonic() + self.patience_s
         while True:
             try:
@@ -71,7 +78,7 @@ class Airflow(HttpService):
                     self._token = ""
                     answer = self._logged_in(method, path, **arguments)
             except UnreachableError:
-                if method != "GET" or time.monotonic() > deadline:
+                if not (method == "GET" or is_repeatable) or time.monotonic() > deadline:
                     raise
             else:
                 return answer
@@ -92,11 +99,15 @@ class Airflow(HttpService):
         return [row["stack_trace"] for row in self._request("GET", "/importErrors")["import_errors"]]
 
     def trigger(self, dag_id: str, conf: dict[str, Any], run_id: str | None = None) -> str:
-        """Start a run with parameters, of a given id unless there is one already; returns its id."""
+        """Start a run with parameters, of a given id unless there is one already; returns its id.
+
+        The id is known before: when no answer came, it tells whether the run is there.
+        """
         path = f"/dags/{dag_id}/dagRuns"
-        body = {"logical_date": None, "conf": conf} | ({"dag_run_id": run_id} if run_id else {})
-        answer = self._patiently("POST", path, json=body)
-        if run_id and answer.status_code == httpx.codes.CONFLICT:
+        run_id = run_id or new_run_id()
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        answer = self._patiently("POST", path, is_repeatable=True, json=body)
+        if answer.status_code == httpx.codes.CONFLICT:
             return run_id
         return str(self._checked(f"POST {path}", answer)["dag_run_id"])
 
