@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -121,6 +121,12 @@ STORY = [
 ]
 
 
+def whatever_happens(test: Callable[[str, list[Step]], None]) -> Callable[[], None]:
+    """Run a test with many a list of steps, always with the story."""
+    told = example("arrival", STORY)(example("event", STORY)(test))
+    return settings(max_examples=60)(given(TIMES, STEPS)(told))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _some_rows_are_many() -> Iterator[None]:
     """Frames of a few rows stand beside each other as those of many do."""
@@ -129,10 +135,7 @@ def _some_rows_are_many() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=60)
-@given(TIMES, STEPS)
-@example("arrival", STORY)
-@example("event", STORY)
+@whatever_happens
 def test_readers_of_the_topic_count_each_line_once_whatever_was_compacted(
     time: str, steps: list[Step]
 ) -> None:
@@ -142,10 +145,7 @@ def test_readers_of_the_topic_count_each_line_once_whatever_was_compacted(
         assert followed([(key, value) for key, value in job.sent if value is not None]) == job.counted
 
 
-@settings(max_examples=60)
-@given(TIMES, STEPS)
-@example("arrival", STORY)
-@example("event", STORY)
+@whatever_happens
 def test_a_record_is_taken_back_once_a_wider_one_stands_before(time: str, steps: list[Step]) -> None:
     job = Job(time)
     for news in job.play(steps):
@@ -164,10 +164,7 @@ def test_a_record_is_taken_back_once_a_wider_one_stands_before(time: str, steps:
                 assert within == [(since, step)]
 
 
-@settings(max_examples=60)
-@given(TIMES, STEPS)
-@example("arrival", STORY)
-@example("event", STORY)
+@whatever_happens
 def test_records_are_final_of_windows_that_are_closed(time: str, steps: list[Step]) -> None:
     job = Job(time)
     for news in job.play(steps):
@@ -196,10 +193,7 @@ def test_the_windows_held_are_the_open_ones_and_those_just_closed(
         assert job.windows.height == len(job.open)
 
 
-@settings(max_examples=60)
-@given(TIMES, STEPS)
-@example("arrival", STORY)
-@example("event", STORY)
+@whatever_happens
 def test_windows_made_anew_from_the_last_fold_say_the_same(time: str, steps: list[Step]) -> None:
     job = Job(time)
     for news in job.play(steps):
