@@ -89,10 +89,8 @@ def dates() -> pl.Expr:
 def to_arrow(rows: pl.DataFrame) -> pa.Table:
     """Rows as they stand in files; sums that they lack are 0."""
     lacking = [pl.lit(0, pl.Int64).alias(name) for name in SUMS if name not in rows.columns]
-    ordered = rows.with_columns(pl.from_epoch("start_s").alias("window_start"), *lacking)
-    return (
-        ordered.select(_FILE_SCHEMA.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_FILE_SCHEMA)
-    )
+    ordered = rows.with_columns(*lacking, window_start=pl.from_epoch("start_s")).select(_FILE_SCHEMA.names)
+    return ordered.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_FILE_SCHEMA)
 
 
 def write(rows: pl.DataFrame, file: IO[bytes], commit: Commit | None = None) -> None:
