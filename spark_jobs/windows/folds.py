@@ -28,7 +28,7 @@ QUIET_MS = 120_000
 _DAY_MS = 86_400_000
 _DAY_S = 86_400
 _SLICE_ROWS = 1_000_000
-_ORDER = ("dimension", "start_s", "key")  # a dimension's rows stand together
+_ORDER = ("dimension", "start_s")  # a dimension's rows stand together
 
 
 class ErasedError(Exception):
@@ -125,7 +125,7 @@ class DateFiles:
             bounds = [begin_s + _DAY_S * at // slices for at in range(slices + 1)]
             for first_s, last_s in pairwise(bounds):
                 parts = [window_rows.read(file, window_rows.SUMS, first_s, last_s) for file in opened]
-                yield window_rows.capped(window_rows.added_up(parts), self._max_keys).sort(*_ORDER)
+                yield window_rows.capped(window_rows.added_up(parts), self._max_keys).sort(*_ORDER, "key")
         finally:
             for file in opened:
                 file.close()
@@ -172,10 +172,10 @@ class DateFiles:
 
 
 def by_date(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """The rows of each date, in the order of files."""
-    dated = rows.with_columns(date=window_rows.dates()).sort(*_ORDER)
+    """The rows of each date, in the order of files but for the keys, which cost most and wait for a merge."""
+    dated = rows.with_columns(date=window_rows.dates())
     return {
-        str(date): part
+        str(date): part.sort(*_ORDER)
         for (date,), part in dated.partition_by("date", as_dict=True, include_key=False).items()
     }
 

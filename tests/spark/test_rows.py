@@ -194,8 +194,15 @@ def test_rows_by_date_stand_as_in_files_each_dimension_together() -> None:
         )
     )  # fmt: skip
     assert found.keys() == {"1970-01-01", "1970-01-02"}
-    assert found["1970-01-01"].equals(
-        frame((0, "host", "a", 5), (0, "host", "b", 2), (60, "host", "a", 4), (86_399, "total", "", 1))
+    assert found["1970-01-01"].select("dimension", "start_s").rows() == [
+        ("host", 0), ("host", 0), ("host", 60), ("total", 86_399),
+    ]  # fmt: skip
+    assert (
+        found["1970-01-01"]
+        .sort("dimension", "start_s", "key")
+        .equals(
+            frame((0, "host", "a", 5), (0, "host", "b", 2), (60, "host", "a", 4), (86_399, "total", "", 1))
+        )
     )
     assert found["1970-01-02"].equals(frame((86_400, "host", "a", 3)))
 
