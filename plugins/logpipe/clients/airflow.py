@@ -1,6 +1,5 @@
 """Airflow's REST interface."""
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +7,8 @@ from urllib.parse import quote
 
 import httpx
 
-from logpipe.clients.errors import RefusedError, UnreachableError
+from logpipe.clients.away import once_it_answers
+from logpipe.clients.errors import RefusedError
 from logpipe.clients.http import HttpService
 
 PIPELINE_DAG = "replay_log"
@@ -70,19 +70,16 @@ class Airflow(HttpService):
         self, method: str, path: str, *, is_repeatable: bool = False, **arguments: Any
     ) -> httpx.Response:
         """Ask, logged in; a question, or what is the same once and twice, again while there is no answer."""
-        deadline = time.monotonic() + self.patience_s
-        while True:
-            try:
+        is_repeatable = is_repeatable or method in ("GET", "DELETE")
+
+        def ask() -> httpx.Response:
+            answer = self._logged_in(method, path, **arguments)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:  # the token has run out
+                self._token = ""
                 answer = self._logged_in(method, path, **arguments)
-                if answer.status_code == httpx.codes.UNAUTHORIZED:  # the token has run out
-                    self._token = ""
-                    answer = self._logged_in(method, path, **arguments)
-            except UnreachableError:
-                if not (method == "GET" or is_repeatable) or time.monotonic() > deadline:
-                    raise
-            else:
-                return answer
-            time.sleep(1)
+            return answer
+
+        return once_it_answers(ask, self.patience_s if is_repeatable else 0)
 
     def _logged_in(self, method: str, path: str, *, accept: str = "*/*", **arguments: Any) -> httpx.Response:
         if not self._token:

@@ -59,7 +59,7 @@ class KafkaTopicOperator(BaseOperator):
             KafkaUnreachableError: no broker answers.
         """
         from logpipe.airflow.hooks.stores import KafkaHook
-        from logpipe.airflow.operators.away import once_it_answers
+        from logpipe.clients.away import once_it_answers
 
         kafka = KafkaHook(self.kafka_conn_id).kafka()
         return once_it_answers(lambda: self._provision(kafka), self.patience_s, self.log)

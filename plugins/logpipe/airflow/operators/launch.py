@@ -92,7 +92,7 @@ class ServiceLaunchOperator(ServiceTask, SupervisingTask, FirstLookMixin):
 
     def _launch(self, service: "Service", start_s: float) -> "Launched":
         """Launch; a host that is away is waited for, until the start's time is over."""
-        from logpipe.airflow.operators.away import once_it_answers
+        from logpipe.clients.away import once_it_answers
 
         launched = once_it_answers(lambda: service.host.launch(service.patience.stop_s), start_s, self.log)
         if launched.stopped:
