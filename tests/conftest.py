@@ -1,6 +1,7 @@
 """For all suites: one broker and one HDFS a test process; each test has a topic and folders of its own."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.machine import Hdfs, Kafka, own_settings
 
 # Tests start many Java programs that live for seconds: compiled quickly is better than compiled well.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# What a shell starts in the background ignores Ctrl+C, and so would all that the tests start and send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What an example takes is the machine's matter, and says nothing about the code.
 hypothesis.settings.register_profile(  # what is slow here is a busy machine
