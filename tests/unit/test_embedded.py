@@ -57,6 +57,21 @@ def test_a_port_is_tried_where_it_will_be_listened_on(current, tmp_path):
             Stack(elsewhere).check()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("kafka_bootstrap", "kafka1.example.org:9092"),
+        ("hdfs_url", "hdfs://nameservice1"),
+        ("webhdfs_url", "https://nn1.example.org:9871"),
+        ("hadoop_conf_dir", "/etc/hadoop/conf"),
+    ],
+)
+def test_services_that_are_elsewhere_are_not_started_here(tmp_path, setting, value):
+    elsewhere = own_settings(tmp_path / "state", **{setting: value})
+    with pytest.raises(StackError, match=rf"LOGPIPE_{setting.upper()} is {value}, .*: unset it\."):
+        Stack(elsewhere).check()
+
+
 def test_a_growing_file_gives_whole_new_lines_and_survives_its_rotation(tmp_path):
     path = tmp_path / "log"
     path.write_text("old\n")

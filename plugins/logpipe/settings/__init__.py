@@ -487,16 +487,23 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fill_addresses(self) -> "Settings":
         """Give each address that is not set the host and its port."""
-        addresses = {
-            "kafka_bootstrap": f"{self.host}:{self.kafka_port}",
-            "hdfs_url": f"hdfs://{self.host}:{self.namenode_port}",
-            "webhdfs_url": f"http://{self.host}:{self.namenode_http_port}",
+        addresses = self.own_addresses | {
             "kafka_password_file": f"{self.kafka_access_dir}/{{role}}.password",
             "kafka_ca_file": f"{self.kafka_access_dir}/ca.pem",
         }
         for name, address in addresses.items():
             object.__setattr__(self, name, getattr(self, name) or address)
         return self
+
+    @property
+    def own_addresses(self) -> dict[str, str]:
+        """The settings that lead to Kafka and HDFS, as they are for those that are started on one machine."""
+        return {
+            "kafka_bootstrap": f"{self.host}:{self.kafka_port}",
+            "hdfs_url": f"hdfs://{self.host}:{self.namenode_port}",
+            "webhdfs_url": f"http://{self.host}:{self.namenode_http_port}",
+            "hadoop_conf_dir": "",
+        }
 
     @model_validator(mode="after")
     def _fill_names(self) -> "Settings":

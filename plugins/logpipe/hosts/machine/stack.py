@@ -89,6 +89,13 @@ class Stack:
             for name in service.ports
             if (why := _port_trouble(self.settings.bind_address, port := self.settings.port(name)))
         ]
+        problems += [
+            f"LOGPIPE_{name.upper()} is {asked}, and what is started here is "
+            f"{f'at {own}' if own else 'configured by itself'}: unset it. For a Kafka or an HDFS that is "
+            "there already: docs/your-cluster.md"
+            for name, own in self.settings.own_addresses.items()
+            if (asked := getattr(self.settings, name)) != own
+        ]
         if principal := self.settings.kerberos_principal:
             problems.append(
                 f"LOGPIPE_KERBEROS_PRINCIPAL is {principal}, and the HDFS that is started here asks nobody "
