@@ -125,6 +125,23 @@ def test_every_setting_of_the_compose_file_exists():
     assert used <= known
 
 
+def test_a_setting_reaches_the_containers_and_is_there_by_default_what_it_is_elsewhere():
+    of_one_machine = {
+        "host", "port_offset", "address_keys_file", "airflow_users", "kafka_flush_ms", "kafka_heap_mb",
+        "namenode_heap_mb", "datanode_heap_mb", "kafka_user", "kafka_sasl_mechanism", "hdfs_user",
+        "hadoop_conf_dir", "cluster_name", "secure", "secure_hadoop", "kerberos_principal", "alerts_file",
+    }  # fmt: skip
+    of_the_cluster = {"source_url", "kafka_security_protocol", "webhdfs_url", "kerberos_keytab"}
+    given = {name: str(value) for name, value in COMPOSE["x-settings"].items()}
+    for name, field in Settings.model_fields.items():
+        if name in of_one_machine or name.endswith("_port"):
+            continue
+        value = given[variable := f"LOGPIPE_{name.upper()}"]
+        if value.startswith("$") and name not in of_the_cluster:
+            default = {None: "", False: "0"}.get(field.default, str(field.default))
+            assert value == f"${{{variable}:-{default}}}"
+
+
 def test_secrets_are_files_for_their_owner_and_stay_as_they_are(tmp_path):
     layout = Layout(tmp_path / "cluster")
     layout.make_dirs()

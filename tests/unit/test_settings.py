@@ -38,6 +38,7 @@ def test_what_the_windows_do_follows_from_few_settings():
     assert (settings.parse().slide_s, settings.parse().watermark_s) == (60, 5)
     event = settings.parse(windows_time="event", window_s=300)
     assert (event.slide_s, event.watermark_s) == (300, 300)
+    assert settings.parse(watermark_s="").watermark_s == 5
     assert settings.parse(windows_time="event", watermark_s=0, slide_s=30).watermark_s == 0
 
 

@@ -408,6 +408,11 @@ class Settings(BaseSettings):
     )
     spark_heap_mb: int = Field(1024, ge=512, description="Heap of the Spark driver")
 
+    @field_validator("watermark_s", mode="before")
+    @classmethod
+    def _may_be_empty(cls, seconds: object) -> object:
+        return None if seconds == "" else seconds
+
     @field_validator("timezone")
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
