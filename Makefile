@@ -69,7 +69,7 @@ build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
 
 run: ## Install what is missing, start everything, replay the bundled log, account for every line
 stop: ## Stop everything in order, Flume agents drained first
-rotate: ## Change all passwords and keys; what runs is stopped in order and runs again, no line is lost
+rotate: ## Change passwords and keys; what runs is stopped in order and runs again, no line is lost
 status: ## A table of the services; JSON=1 prints one JSON object
 replay: ## Replay URL=… at PACE=… (delay:0.1, speed:600, max), LIMIT=… lines, FORMAT=… (auto, caddy, …), ADDRESSES=… (keep, shorten, hash); ends when all are in HDFS and windows
 follow: ## Follow LOG=/var/log/nginx/access.log (or a pattern) as it is written; FORMAT=combined (auto), FROM=start for all that is there (end), OLDDIR=… where rotation puts old files elsewhere, ADDRESSES=…

@@ -12,7 +12,7 @@ counted: `_report.html` and `_report.json` beside the manifest, a click away fro
 the page *Logs*.
 
 **Start it** daily by `LOGPIPE_PARTITIONS_SCHEDULE` (for the day before), with *Trigger* for any date, or for
-many by a backfill, `airflow backfill create --dag-id hdfs_partitions --from-date … --to-date …`, each run of
+many by a backfill (in the same dialog, or `airflow backfill create --dag-id hdfs_partitions …`), each run of
 which takes the day before its date, and makes the report of a day that is sealed already. It may run twice,
 be killed at any moment, and beside the agents.
 

@@ -108,10 +108,10 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(
         prog="stream_windows.py",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Counts the lines of a Kafka topic in windows of time, by total, method, host, endpoint, "
-        "status and error: each line once, through restarts. Tables go to stdout, the log to stderr, window "
-        "rows to a Kafka topic and to Parquet on HDFS. SIGTERM, or a file named "
-        "`stop` in the checkpoint folder, ends it with the batch finished. "
+        description="Counts the lines of a Kafka topic in windows of time, by method, host, endpoint, status "
+        "and more (docs/windows.md): each line once, through restarts. Tables go to stdout, the log to "
+        "stderr, window rows to a Kafka topic and to Parquet on HDFS. SIGTERM, or a file named `stop` in the "
+        "checkpoint folder, ends it with the batch finished. "
         "The defaults are the project's settings (LOGPIPE_… in the environment).",
     )
     source = cli.add_argument_group("source")

@@ -27,7 +27,8 @@ Settings (ports, paths, sizes, names) are environment variables LOGPIPE_…: see
 seconds, sizes in the unit of their name, days as 2026-11-23 in LOGPIPE_TIMEZONE.
 
 Exit statuses: 0 it is so, or was done; 1 it is not, the message says why; 2 the command was not understood;
-3 the day is not over yet (seal); 130 interrupted, the message says what goes on running.
+3 the day is not over yet (seal), or something still holds the address (erase); 130 interrupted, the message
+says what goes on running.
 
 Shell completion: logpipe --install-completion
 
@@ -395,8 +396,9 @@ def sql(
     """Open DuckDB with a view of the windows at the newest commit, and one of the lines on HDFS.
 
     windows: window_start, dimension, key, lines, sent_bytes. lines: day (as the folder, 26-11-23), host,
-    time, method, endpoint, status, sent_bytes, referrer, user_agent, line, file; ask for days, and others
-    are not read. latencies: window_start, requests, p50_ms, p95_ms, p99_ms. Times are in UTC.
+    time, method, endpoint, status, sent_bytes, referrer, user_agent, vhost, latency_us, tls_protocol,
+    content_type, log, malformed, line, file; ask for days, and others are not read. latencies: window_start,
+    requests, p50_ms, p95_ms, p99_ms. Times are in UTC.
 
     Example: logpipe sql "SELECT key, sum(lines) FROM windows WHERE dimension = 'status' GROUP BY key"
     """
@@ -519,7 +521,9 @@ def stop(context: typer.Context) -> int:
 
 @app.command()
 def rotate(context: typer.Context) -> int:
-    """Change all passwords and keys of this machine, those of Airflow's users too; no line is lost.
+    """Change passwords and keys of this machine, those of Airflow's users too; no line is lost.
+
+    Kafka's first user, its authority, and the keys of hashed addresses (`logpipe rotate-key`) stay.
 
     What runs is stopped in order, as by `logpipe stop`, and runs again afterwards: replays and followed logs
     go on where they were. Who was logged in at Airflow logs in again. Killed half-way: run it again.
