@@ -140,7 +140,7 @@ clean: ## Stop everything, then delete the state folder (data, logs, secrets)
 
 cluster-up: ## The same pipeline on a cluster of containers (docker/): build the images, start everything (SECURE=0: nobody asks who it is)
 cluster-run: ## Start the cluster, replay URL=… at PACE=…, account for every line
-cluster-status: ## And cluster-replay, -verify, -audit, -seal, -report, -forget, -repair, -logs: as above, on the cluster
+cluster-status: ## And cluster-replay, -follow, -unfollow, -verify, -audit, -seal, -report, -forget, -erase, -rotate-key, -repair, -logs: as above, on the cluster
 cluster-down: ## Stop the cluster, agents drained first; VOLUMES=1 deletes its data too
 
 $(CLUSTER_COMMANDS): install cluster-jars
