@@ -1,7 +1,13 @@
 """Reads the chains of links from HDFS: how far they are, what they hold, and whether they are whole.
 
-Decision 7 has the design. Only the newest link of each partition, what is open behind it, and the days that
-are not sealed are read: the rest is in their sums.
+The words: a *range* is records of one partition whose lines are in one file; a *link* says what a range
+holds, and sums over all before it; the links of a partition are its *chain*. What is in a link is *final*.
+The range that agent 2 is writing is *open*: it tells how much of it was *flushed*, and a reader sees that
+much. An *epoch* ends where offsets begin anew: another topic, or a broker that lost its tail. Links before
+the *floor* were deleted, since their days are sealed.
+
+Decision 7 has the design, `logpipe.contracts.chain` the names. Only the newest link of each partition, what
+is open behind it, and the days that are not sealed are read: the rest is in their sums.
 """
 
 import json
