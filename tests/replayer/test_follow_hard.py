@@ -202,6 +202,24 @@ def test_old_files_in_another_folder_are_found_after_a_restart(
     assert (status, "LOGPIPE_FILE_ROOTS" in answer["error"]) == (422, True), answer
 
 
+def test_a_file_whose_name_looks_like_a_pattern_goes_on_after_a_restart(
+    stack: Stack, settings: dict[str, object], start_replayer: Start, tmp_path: Path
+) -> None:
+    follower = Follower(stack, start_replayer(**settings))
+    log = Written(tmp_path / "access[1].log")
+    log.write(10)
+    (followed,) = follower.follow(tmp_path / "*.log", start="start")["files"]
+    follower.wait_for(followed, 10)
+    follower.replayer.kill()
+    log.write(5)
+    follower.replayer = start_replayer(**settings)
+    follower.must_hold(followed, log.lines)
+    assert follower.arrived(followed) == log.lines
+    other = tmp_path / "other[2].txt"
+    other.touch()
+    assert f"LOG='{tmp_path}/other[[]2].txt'" in follower.follow(other)["reason"]
+
+
 def test_thousands_of_ended_generations_are_folded_to_one_record(
     stack: Stack, settings: dict[str, object], start_replayer: Start, tmp_path: Path
 ) -> None:

@@ -336,6 +336,9 @@ class Engine:
         states = {each["state"] for each in found}
         worst = next((state for state in ("failed", "behind", "following") if state in states), "waiting")
         totals = ("lines", "bytes", "bytes_behind", "lines_per_s")
+        absent = f"no file fits {pattern.path} (yet)"
+        if os.path.lexists(pattern.path):
+            absent += f"; the file of that very name is followed with LOG='{glob.escape(pattern.path)}'"
         return [
             {
                 "follow_id": follow_id,
@@ -345,7 +348,7 @@ class Engine:
                 "addresses": pattern.addresses,
                 "start": pattern.start,
                 "state": worst,
-                "reason": None if found else f"no file fits {pattern.path} (yet)",
+                "reason": None if found else absent,
                 "generation": 0,
                 **{name: sum(each[name] for each in found) for name in totals},
                 "seconds_behind": max((each["seconds_behind"] for each in found), default=0.0),

@@ -153,8 +153,8 @@ class Follow:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it stands for the files that fit it."""
-        return is_pattern(self.path)
+        """Whether it stands for the files that fit it; a pattern's file is none, whatever its name."""
+        return not self.of and is_pattern(self.path)
 
 
 def is_pattern(path: str) -> bool:
