@@ -57,7 +57,7 @@ def test_a_port_taken_after_the_check_ends_the_run_and_all_it_started(fresh):
 def test_a_broken_store_ends_the_start_and_all_it_started(fresh):
     settings = fresh.settings()
     layout = Layout.of(settings)
-    layout.claim(settings.topic)
+    layout.claim(settings.topic, settings.timezone)
     layout.make_dirs()
     (layout.kafka_dir / "meta.properties").write_text(
         "version=1\nnode.id=77\ncluster.id=AAAAAAAAAAAAAAAAAAAAAA\n"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from logpipe.accounting.chain import ChainReader
 from logpipe.sealing.forget import NotSealedError, forget, forget_old
 from logpipe.sealing.repair import repair
 from logpipe.sealing.seal import seal
@@ -40,6 +41,23 @@ def test_only_a_sealed_day_is_forgotten_and_its_sums_stay(pipeline):
     assert seal(pipeline.settings, DAY).forgotten_at
     assert pipeline.hdfs.status(pipeline.folder()) is None
     assert pipeline.run_program()[1]["status"] == "forgotten"
+
+
+def test_lines_that_came_when_the_day_was_sealed_are_not_forgotten(pipeline):
+    full_day(pipeline)
+    sealed = seal(pipeline.settings, DAY)
+    pipeline.send([b"late"])
+    late = pipeline.file_of(pipeline.link(pipeline.heads[0].next + 1))
+    reader = ChainReader(pipeline.hdfs, pipeline.settings.hdfs_logs_dir)
+    for _ in range(2):
+        forget(pipeline.settings, DAY)
+        assert [entry.name for entry in pipeline.hdfs.list(pipeline.folder())] == [late.rpartition("/")[2]]
+        assert pipeline.hdfs.read(late) == b"late\n"
+        found = reader.days(reader.chains())
+        assert (found.forgotten, found.problems) == ((sealed.day,), ())
+    pipeline.hdfs.delete(late)
+    (problem,) = reader.days(reader.chains()).problems
+    assert f"{late} is missing, with 1 lines" in problem.text
 
 
 def test_a_killed_forgetting_is_finished_by_the_next(pipeline):

@@ -99,9 +99,13 @@ class Logs:
             if not forgotten_at:
                 self.hdfs.rename(self.file(link), f"{self.layout.day(day)}/{name}")
         digest = sum((link.digest for link in links), start=Digest())
+        parts = tuple(
+            Part(link.partition, link.topic_id, link.epoch, {}, (Member(link.first, link.next, link.digest),))
+            for link in links
+        )
         made = SealedDay(
             day=day, attempt=ATTEMPT, digest=digest, anonymous=Digest(), replays={}, repeats=0, foreign=0,
-            expired=0, files=tuple(files), parts=(), sealed_at="2026-03-12", forgotten_at=forgotten_at,
+            expired=0, files=tuple(files), parts=parts, sealed_at="2026-03-12", forgotten_at=forgotten_at,
         )  # fmt: skip
         made = replace(made, **more)
         self.hdfs.write(self.layout.sealed(day), dumps(made.to_json()), overwrite=True)

@@ -43,22 +43,28 @@ def test_the_data_of_an_earlier_version_is_refused_with_the_ways_out(layout, dat
     write(layout, data, "secrets.json")
     before = tree(layout.state_dir)
     with pytest.raises(LayoutError, match=r"(?s)format 1, expected 2.*LOGPIPE_STATE_DIR.*make clean"):
-        layout.claim("apache_logs")
+        layout.claim("apache_logs", "UTC")
     assert tree(layout.state_dir) == before
     layout.delete()
     assert not layout.state_dir.exists()
 
 
 def test_a_new_state_folder_is_marked_and_another_formats_or_topics_mark_is_refused(layout):
-    layout.claim("apache_logs")
+    layout.claim("apache_logs", "UTC")
     write(layout, "kafka/meta.properties")
-    layout.claim("apache_logs")
-    assert json.loads(layout.format_file.read_text()) == {"version": 2, "topic": "apache_logs"}
+    layout.claim("apache_logs", "UTC")
+    mark = {"version": 2, "topic": "apache_logs", "timezone": "UTC"}
+    assert json.loads(layout.format_file.read_text()) == mark
     with pytest.raises(LayoutError, match=r"belongs to topic apache_logs, asked for is other: .*STATE_DIR"):
-        layout.claim("other")
+        layout.claim("other", "UTC")
+    with pytest.raises(LayoutError, match=r"LOGPIPE_TIMEZONE=UTC, asked for is Asia/Tokyo: .*STATE_DIR"):
+        layout.claim("apache_logs", "Asia/Tokyo")
+    layout.format_file.write_text('{"version": 2, "topic": "apache_logs"}')  # of before zones were kept
+    layout.claim("apache_logs", "UTC")
+    assert json.loads(layout.format_file.read_text()) == mark
     layout.format_file.write_text('{"version": 3}')
     with pytest.raises(LayoutError, match="format 3, expected 2"):
-        layout.claim("apache_logs")
+        layout.claim("apache_logs", "UTC")
 
 
 @pytest.mark.parametrize("foreign", [("notes.txt",), ("kafka/meta.properties",), ("layout.json", ".ssh/key")])
@@ -66,7 +72,7 @@ def test_somebody_elses_folder_is_neither_filled_nor_deleted(layout, machine, fo
     write(layout, *foreign)
     before = tree(layout.state_dir)
     with pytest.raises(LayoutError, match=r"holds what is not this project's .*LOGPIPE_STATE_DIR"):
-        layout.claim("apache_logs")
+        layout.claim("apache_logs", "UTC")
     with pytest.raises(LayoutError, match=r"is not deleted: .*LOGPIPE_STATE_DIR"):
         machine.clean()
     assert machine.status(as_json=True) == 0
@@ -75,7 +81,7 @@ def test_somebody_elses_folder_is_neither_filled_nor_deleted(layout, machine, fo
 
 @pytest.mark.parametrize("below", [".", "deep/below"])
 def test_a_home_is_not_deleted_even_with_a_mark(layout, monkeypatch, below):
-    layout.claim("apache_logs")
+    layout.claim("apache_logs", "UTC")
     write(layout, "deep/below/letter")
     monkeypatch.setattr(Path, "home", lambda: layout.state_dir / below)
     with pytest.raises(LayoutError, match="holds a home"):
@@ -84,7 +90,7 @@ def test_a_home_is_not_deleted_even_with_a_mark(layout, monkeypatch, below):
 
 
 def test_what_is_marked_goes_but_for_what_links_lead_to_and_the_clusters_part(layout, machine, tmp_path):
-    layout.claim("apache_logs")
+    layout.claim("apache_logs", "UTC")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "kept").touch()
@@ -93,7 +99,7 @@ def test_what_is_marked_goes_but_for_what_links_lead_to_and_the_clusters_part(la
     assert machine.clean() == 0
     assert list(tree(layout.state_dir)) == ["cluster/layout.json"]
     assert (elsewhere / "kept").exists()
-    layout.claim("apache_logs")  # the cluster's part is in nobody's way
+    layout.claim("apache_logs", "UTC")  # the cluster's part is in nobody's way
 
 
 def test_to_look_at_a_pipeline_that_never_was_makes_nothing(layout, machine):
@@ -126,7 +132,7 @@ def test_passwords_for_kafka_are_renewed_and_what_it_knows_others_by_stays(layou
 
 def test_keys_of_addresses_may_be_there_first(layout):
     AddressKeys(layout.state_dir / "address_keys.json").rotate()
-    layout.claim("apache_logs")
+    layout.claim("apache_logs", "UTC")
 
 
 def test_secrets_are_renewed_and_the_old_key_is_kept_until_nobody_needs_it(layout):

@@ -463,17 +463,24 @@ class ChainReader:
         Each is looked at once, and again when a file has come or gone since.
         """
         known = self._looked_at()
-        asked = sorted(day for day in sealed if known.get(day) != folders.get(day, FORGOTTEN))
+        kept = {link.day for link in links if link.kind == "lines"}  # what came later has its link still
+        asked = sorted(day for day in sealed if day in kept or known.get(day) != folders.get(day, FORGOTTEN))
         fresh: dict[str, int] = {}
         problems, notes = [], []
         for sums, found in parallel(lambda day: (self.sealed(day), self._listing(day)), asked):
             if sums is None:
                 continue
-            day = sums.day
-            if sums.forgotten_at:
-                fresh[day] = FORGOTTEN
-            elif not (wrong := list(self._wrong(sums, found, links))):
-                fresh[day] = folders.get(day, FORGOTTEN)
+            day, merged = sums.day, sums.places()
+            late = [
+                link
+                for link in links
+                if link.day == day and (link.partition, link.epoch, link.first) not in merged
+            ]
+            wrong = list(self._lines_of(day, late, found))
+            if not sums.forgotten_at:
+                wrong += self._wrong(sums, found, late)
+            if not wrong:
+                fresh[day] = FORGOTTEN if sums.forgotten_at else folders.get(day, FORGOTTEN)
             elif self._hdfs.status(self._layout.sealing(day)):
                 notes.append(
                     f"{day} is being sealed: its folder is exchanged; the DAG hdfs_partitions ends that"
@@ -485,8 +492,8 @@ class ChainReader:
         forgotten = {day for day in sealed if (known | fresh).get(day) == FORGOTTEN}
         return tuple(sorted(forgotten)), problems, tuple(notes)
 
-    def _wrong(self, sums: SealedDay, found: list[Entry], links: list[Link]) -> Iterator[Problem]:
-        """What a sealed day's folder has not as its sums say."""
+    def _wrong(self, sums: SealedDay, found: list[Entry], late: list[Link]) -> Iterator[Problem]:
+        """What a sealed day's folder has not as its sums say; ``late`` came when it was sealed already."""
         folder, mend = self._layout.day(sums.day), f"`make repair DATE=20{sums.day}`"
         if not found:
             yield Problem(
@@ -508,8 +515,7 @@ class ChainReader:
                     f"{folder}/{file.name} of a sealed day has {lengths[file.name]:,} bytes, not "
                     f"{file.length_bytes:,}: {mend} writes it again as far as Kafka has it"
                 )
-        known = {file.name for file in sums.files}
-        known |= {link.file_name for link in links if link.day == sums.day}  # it came when this was sealed
+        known = {file.name for file in sums.files} | {link.file_name for link in late}
         for name in lengths.keys() - known:
             if name.startswith(FILE_PREFIX) and name.endswith(".log"):
                 yield Problem(f"{folder}/{name} is no file of the sealed day: {mend} puts it aside")

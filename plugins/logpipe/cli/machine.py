@@ -60,7 +60,7 @@ class MachineTarget(Reachable):
         return profile
 
     def must_run(self) -> None:
-        """At least one broker and one NameNode have to listen."""
+        """At least one broker and one NameNode have to listen, and are asked for the days that they have."""
         settings = self.settings
         for what, name, addresses in (
             ("Kafka", "LOGPIPE_KAFKA_BOOTSTRAP", settings.kafka_bootstrap.split(",")),
@@ -75,6 +75,8 @@ class MachineTarget(Reachable):
                     f"{what} does not run: nothing listens at {', '.join(addresses)} ({name}). `make run` "
                     "starts all and replays a log, `.venv/bin/logpipe up` starts all and replays nothing"
                 )
+        if self.stack.layout.mark() is not None:  # else whoever started them keeps his own
+            self.stack.layout.claim(settings.topic, settings.timezone)
 
     def up(self) -> int:
         """Stores and Airflow."""
@@ -136,7 +138,7 @@ class MachineTarget(Reachable):
     def rotate(self) -> int:
         """Everything is stopped, and started again with other secrets: each stands in what starts with it."""
         stack, layout = self.stack, self.stack.layout
-        layout.claim(self.settings.topic)
+        layout.claim(self.settings.topic, self.settings.timezone)
         runs = stack.host.is_running()
         streams = [
             (process.service, process.variant or "")

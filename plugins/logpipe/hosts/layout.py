@@ -103,7 +103,7 @@ class Layout:
         return self.state_dir / "layout.json"
 
     def mark(self) -> dict[str, Any] | None:
-        """What the folder says of itself, ``version`` and ``topic``; None where this project never was."""
+        """What the folder says of itself: version, topic, timezone; None where this project never was."""
         with contextlib.suppress(OSError, *UNREADABLE):
             mark = json.loads(self.format_file.read_text())
             return mark if isinstance(mark, dict) and isinstance(mark.get("version"), int) else None
@@ -111,17 +111,18 @@ class Layout:
         is_first = self.secrets_file.exists() and any(path.exists() for path in of_first)
         return {"version": 1} if is_first else None
 
-    def claim(self, topic: str) -> None:
-        """Mark a new state folder with this version's format and the topic, or check the mark of an old one.
+    def claim(self, topic: str, timezone: str) -> None:
+        """Mark a new state folder with the format, the topic, and the zone of days, or check an old mark.
 
         Raises:
-            LayoutError: it holds the data of a version with another format, of another topic, or of somebody
-                else. Nothing is changed.
+            LayoutError: it holds the data of a version with another format, of another topic or zone, or of
+                somebody else. Nothing is changed.
         """
         mark = self.mark()
+        own = {"version": FORMAT, "topic": topic, "timezone": timezone}
         if mark is None:
             self._refuse_others()
-            write_private(self.format_file, json.dumps({"version": FORMAT, "topic": topic}) + "\n")
+            write_private(self.format_file, json.dumps(own) + "\n")
             return
         its_topic = mark.get("topic", DEFAULT_TOPIC)
         if mark["version"] != FORMAT:
@@ -136,6 +137,15 @@ class Layout:
                 f"{self.state_dir} belongs to topic {its_topic}, asked for is {topic}: set "
                 "LOGPIPE_STATE_DIR to a folder of its own (and LOGPIPE_PORT_OFFSET, to run both)"
             )
+        its_zone = mark.get("timezone", timezone)
+        if its_zone != timezone:
+            raise LayoutError(
+                f"{self.state_dir} has the days of LOGPIPE_TIMEZONE={its_zone}, asked for is {timezone}: a "
+                "day that is sealed would get lines of another. Leave the zone as it was, or set "
+                "LOGPIPE_STATE_DIR to a folder of its own"
+            )
+        if "timezone" not in mark:  # of a version that did not keep it
+            write_private(self.format_file, json.dumps(own) + "\n")
 
     def _refuse_others(self) -> None:
         """A folder that holds anything else would go with `make clean`."""

@@ -11,7 +11,7 @@ it, ``S/new``, no ``S/old``     Committed. Rename the day's folder to ``S/old``.
 it, ``S/new``, ``S/old``        The day has no folder. Rename ``S/new`` to it.
 it, ``S/old``                   Exchanged. What no link knows goes aside. Delete ``_sealing/<day>``.
 it, no ``_sealing/<day>``       Sealed. Links may be pruned.
-it, with ``forgotten_at``       Delete the day's folder.
+it, with ``forgotten_at``       Delete what the day consists of.
 it, with ``erasures``           As after the commit: the day as it was before is in ``S/old``, and goes.
 ==============================  ==============================================================================
 
@@ -321,7 +321,7 @@ def finish(place: Place, sealed: SealedDay, reached: Reached = nowhere) -> None:
     """
     hdfs = place.hdfs
     if sealed.forgotten_at:
-        hdfs.delete(place.folder)
+        _delete_lines(place, sealed)
         hdfs.delete(place.parquet)
         place.drop_parquet_attempts()
     elif hdfs.status(place.sealing) is not None:
@@ -343,6 +343,25 @@ def finish(place: Place, sealed: SealedDay, reached: Reached = nowhere) -> None:
     reached("exchanged")
 
 
+def _delete_lines(place: Place, sealed: SealedDay) -> None:
+    """Delete the files that the day consists of, or was made of; one that came later is none of them."""
+    known = _made_of(sealed) | BESIDE_LINES | {file.name for file in sealed.files}
+    entries = place.hdfs.list(place.folder)
+    for entry in entries:
+        if entry.name in known:
+            place.hdfs.delete(f"{place.folder}/{entry.name}")
+        else:
+            log.warning("%s/%s came after the day was sealed: it stays", place.folder, entry.name)
+    if all(entry.name in known for entry in entries):
+        place.hdfs.delete(place.folder, recursive=False)
+
+
+def _made_of(sealed: SealedDay) -> set[str]:
+    """Names of the files that were merged."""
+    ranges = {file_name(part.partition, part.epoch, member.first) for part, member in sealed.members()}
+    return ranges | set(sealed.memory_files)
+
+
 def _clear_way(place: Place, sealed: SealedDay, new: str) -> None:
     """Take out what came into the day's folder while the day had none."""
     own = {MANIFEST_FILE, SUCCESS_FILE, *(file.name for file in sealed.files)}
@@ -358,10 +377,9 @@ def _clear_way(place: Place, sealed: SealedDay, new: str) -> None:
 
 def _look_through(place: Place, sealed: SealedDay, old: str) -> None:
     """Put aside what no link knows; the rest is merged, or was in use by writers that are dead."""
-    known = {MANIFEST_FILE, SUCCESS_FILE, *sealed.memory_files}
+    known = _made_of(sealed) | {MANIFEST_FILE, SUCCESS_FILE}
     if sealed.erasures:  # then these are the files of the sealed day as it was before
         known |= BESIDE_LINES | {file.name for file in sealed.files}
-    known |= {file_name(part.partition, part.epoch, member.first) for part, member in sealed.members()}
     for entry in place.hdfs.list(old):
         if entry.name not in known and not IN_USE_NAME.fullmatch(entry.name):
             log.warning(

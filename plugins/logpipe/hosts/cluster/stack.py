@@ -177,7 +177,7 @@ class Cluster:
             ComposeError, ClusterError: a service does not start, or the rules of alerts cannot work.
         """
         self.check()
-        self.layout.claim(self.settings.topic)
+        self.layout.claim(self.settings.topic, self.settings.timezone)
         write_secrets(
             self.layout,
             self.secrets_dir,

@@ -77,7 +77,7 @@ class Stack:
             LayoutError: the state folder is not this version's, or not this project's.
             StackError: names every other problem found.
         """
-        self.layout.claim(self.settings.topic)
+        self.layout.claim(self.settings.topic, self.settings.timezone)
         self.layout.make_dirs()
         running = self.running_services()
         problems = [
