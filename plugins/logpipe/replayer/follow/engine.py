@@ -63,7 +63,7 @@ class Engine:
     def __init__(self, settings: Settings, records: Registry) -> None:
         self.settings = settings
         self.door = FrontDoor.of(settings)
-        self.trouble = ""
+        self.trouble = ""  # why nothing can be recorded; empty while it can
         self._records = records
         self._store = FollowStore(settings.state_dir / "follows")
         self._logs: dict[str, FollowedLog] = {}
