@@ -4,10 +4,10 @@ import contextlib
 import os
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from logpipe.replayer.errors import SourceDamagedError, SourceError
 from logpipe.replayer.follow.generation import HEAD_BYTES, Generation
@@ -27,7 +27,7 @@ _PAUSE_S = 0.05
 Identity = tuple[int, int]  # device and inode
 
 
-class OpenLog(Protocol):
+class OpenLog(ABC):
     """A file of a log: plain bytes by their offset, whatever it is called meanwhile.
 
     Attributes:
@@ -36,10 +36,14 @@ class OpenLog(Protocol):
         damage: why what is behind its last byte is not known; empty where there is nothing.
     """
 
-    path: Path
-    identity: Identity
-    damage: str
+    damage = ""
 
+    def __init__(self, path: Path, descriptor: int, status: os.stat_result) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self.identity: Identity = (status.st_dev, status.st_ino)
+
+    @abstractmethod
     def read(self, offset: int, most: int) -> bytes:
         """Plain bytes from the offset on, fewer only at the end.
 
@@ -47,25 +51,21 @@ class OpenLog(Protocol):
             OSError, SourceError: it cannot be read.
         """
 
+    @abstractmethod
     def size(self) -> int | None:
         """Plain bytes that it has now; None: only its end tells."""
 
     def written_at(self) -> float:
-        """When it was last written to, seconds since 1970."""
+        """When it was last written to, seconds since 1970; gzip hands on that of the plain file."""
+        return os.fstat(self._descriptor).st_mtime
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
+        os.close(self._descriptor)
 
 
-class PlainLog:
+class PlainLog(OpenLog):
     """A plain file."""
-
-    damage = ""
-
-    def __init__(self, path: Path, descriptor: int, status: os.stat_result) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        self.identity = (status.st_dev, status.st_ino)
 
     def read(self, offset: int, most: int) -> bytes:
         """By position: nobody else's reading moves it."""
@@ -75,26 +75,12 @@ class PlainLog:
         """As the file system says."""
         return os.fstat(self._descriptor).st_size
 
-    def written_at(self) -> float:
-        """As the file system says."""
-        return os.fstat(self._descriptor).st_mtime
 
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self._descriptor)
-
-
-class GzipLog:
-    """A compressed file, which is over. Read forwards; going back begins anew.
-
-    Attributes:
-        damage: why it could not be read further; empty when it could.
-    """
+class GzipLog(OpenLog):
+    """A compressed file, which is over. Read forwards; going back begins anew."""
 
     def __init__(self, path: Path, descriptor: int, status: os.stat_result) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        self.identity = (status.st_dev, status.st_ino)
+        super().__init__(path, descriptor, status)
         self._rewind()
 
     def _rewind(self) -> None:
@@ -132,14 +118,6 @@ class GzipLog:
     def size(self) -> int | None:
         """Not known before its end."""
         return None
-
-    def written_at(self) -> float:
-        """That of the plain file: gzip hands it on."""
-        return os.fstat(self._descriptor).st_mtime
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self._descriptor)
 
 
 def open_log(path: Path, door: FrontDoor) -> OpenLog:
