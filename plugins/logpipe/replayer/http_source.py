@@ -9,6 +9,7 @@ default is five minutes), only one on silence.
 """
 
 import contextlib
+import io
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC
@@ -21,6 +22,7 @@ from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.http import HTTPFileSystem
 
 from logpipe.replayer.errors import SourceChangedError, SourceError, SourceRefusedError
+from logpipe.replayer.file_source import FileStream
 from logpipe.replayer.front_door import AddressRefusedError, NetworkDoor
 from logpipe.replayer.sources import NETWORK_TIMEOUT_S, SourceVersion, close_quietly
 from logpipe.replayer.urls import Login, SourceUrl
@@ -83,23 +85,6 @@ class HttpStream:
     def close(self) -> None:
         """Drop the connection."""
         close_quietly(self._file, _Session(self._files))
-
-
-class BehindTheEnd:
-    """What a server gives that has nothing from the offset on."""
-
-    tells_end = True
-
-    def __init__(self, offset: int, version: SourceVersion) -> None:
-        self.start = offset
-        self.version = version
-
-    def read(self, max_bytes: int) -> bytes:
-        """Nothing."""
-        return b""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class _Session:
@@ -170,7 +155,7 @@ class HttpSource:
         self._login = login or (Login(url.user, "") if url.user is not None else None)
         self._timeout_s = timeout_s
 
-    def open(self, offset: int) -> HttpStream | BehindTheEnd:
+    def open(self, offset: int) -> HttpStream | FileStream:
         """Send the GET, with a Range from the offset on."""
         files = HTTPFileSystem(
             get_client=_client_through(self._door),
@@ -201,14 +186,15 @@ class HttpSource:
         return HttpStream(files, file, offset)
 
 
-def _behind_the_end(offset: int, headers: Any) -> BehindTheEnd:
+def _behind_the_end(offset: int, headers: Any) -> FileStream:
+    """What a server gives that has nothing from the offset on."""
     version = SourceVersion(_size_bytes(headers, partial=True), _modified_at(headers))
     if version.size_bytes is not None and version.size_bytes != offset:
         raise SourceChangedError(
             f"the source changed since this replay began: {offset} bytes were read, it is now {version}; "
             "replay the new one under another replay_id"
         )
-    return BehindTheEnd(offset, version)
+    return FileStream(io.BytesIO(), version, offset)
 
 
 def _size_bytes(headers: Any, partial: bool) -> int | None:
