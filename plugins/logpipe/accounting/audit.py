@@ -127,17 +127,15 @@ class FilePart:
 
     def read(self, settings: Settings) -> Finding:
         """Read them."""
-        hdfs = Hdfs.of(settings)
         digest, counts = Digest(), Counter[str]()
-        try:
-            for path in self.paths:
-                for some in _file_lines(hdfs, path, self.link):
-                    digest += Digest.of(some)
-                    counts.update(_classes(some))
-        except HdfsError as error:
-            return Finding(digest.lines, (f"{self.what}: {error}",), digest, counts)
-        finally:
-            hdfs.close()
+        with closing(Hdfs.of(settings)) as hdfs:
+            try:
+                for path in self.paths:
+                    for some in _file_lines(hdfs, path, self.link):
+                        digest += Digest.of(some)
+                        counts.update(_classes(some))
+            except HdfsError as error:
+                return Finding(digest.lines, (f"{self.what}: {error}",), digest, counts)
         wrong = () if digest == self.expected else (f"{self.what}: {_differ(self.expected, digest)}",)
         return Finding(digest.lines, wrong, digest, counts)
 

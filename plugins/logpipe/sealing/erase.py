@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from ipaddress import IPv6Address, ip_address
@@ -137,8 +138,7 @@ def erase(settings: Settings, address: str, day: date | None = None, *, reached:
     """
     eraser = Eraser(address, settings)
     done = Erased()
-    hdfs = Hdfs.of(settings)
-    try:
+    with closing(Hdfs.of(settings)) as hdfs:
         sealed = ChainReader(hdfs, settings.hdfs_logs_dir).sealed_names()
         if day is not None and name_of(day) not in sealed:
             raise NotSealedError(
@@ -158,8 +158,6 @@ def erase(settings: Settings, address: str, day: date | None = None, *, reached:
                     for some in hdfs_lines.lines(hdfs, path)
                 )
                 done.open_lines |= {name: found} if found else {}
-    finally:
-        hdfs.close()
     done.rows = erase_keys(settings, eraser.key, reached)
     done.letters = sum(
         _letters(path, eraser) for path in sorted((settings.state_dir / "dead_letters").glob("*.jsonl"))

@@ -1,5 +1,6 @@
 """Forgetting a sealed day: its lines go, its sums stay."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -22,9 +23,8 @@ def forget(settings: Settings, day: date, reached: Reached = nowhere) -> SealedD
     Raises:
         NotSealedError: the day's lines are known nowhere else.
     """
-    hdfs = Hdfs.of(settings)
-    place = Place(hdfs, settings, day)
-    try:
+    with closing(Hdfs.of(settings)) as hdfs:
+        place = Place(hdfs, settings, day)
         sealed = place.load()
         if sealed is None:
             raise NotSealedError(f"{day} is not sealed, so it is not forgotten: `make seal DATE={day}` first")
@@ -34,8 +34,6 @@ def forget(settings: Settings, day: date, reached: Reached = nowhere) -> SealedD
             reached("marked")
         finish(place, sealed, reached)
         return sealed
-    finally:
-        hdfs.close()
 
 
 def forget_old(settings: Settings) -> list[date]:
@@ -43,14 +41,11 @@ def forget_old(settings: Settings) -> list[date]:
     if not settings.keep_days:
         return []
     today = datetime.now(zone_of(settings.timezone)).date()
-    hdfs = Hdfs.of(settings)
-    try:
+    with closing(Hdfs.of(settings)) as hdfs:
         reader = ChainReader(hdfs, settings.hdfs_logs_dir)
         days = {date_of(name): name for name in sorted(reader.sealed_names())}
         old = [day for day in days if day < today - timedelta(days=settings.keep_days)]
         gone = [day for day in old if (found := reader.sealed(days[day])) and not found.forgotten_at]
-    finally:
-        hdfs.close()
     for day in gone:
         forget(settings, day)
     return gone

@@ -5,6 +5,7 @@ It works while lines arrive: what is linked does not change, and a file that is 
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -55,14 +56,10 @@ def repair(
         ChainError, TopicError, HdfsError, SourceGoneError: chain, topic, HDFS or records cannot be read.
     """
     outcome = Outcome()
-    with alone(settings, "a repair"):
-        hdfs = Hdfs.of(settings)
-        try:
-            _repair_days(hdfs, settings, day, outcome, reached)
-            if day is None:
-                resend(hdfs, settings, send, outcome.done, outcome.failed, reached)
-        finally:
-            hdfs.close()
+    with alone(settings, "a repair"), closing(Hdfs.of(settings)) as hdfs:
+        _repair_days(hdfs, settings, day, outcome, reached)
+        if day is None:
+            resend(hdfs, settings, send, outcome.done, outcome.failed, reached)
     return outcome
 
 

@@ -104,9 +104,8 @@ def seal(
         LinesGoneError: a file is missing or damaged and cannot be written again.
         ChainError, TopicError, HdfsError: chain, topic or HDFS cannot be read.
     """
-    hdfs = Hdfs.of(settings)
-    place = Place(hdfs, settings, day)
-    try:
+    with contextlib.closing(Hdfs.of(settings)) as hdfs:
+        place = Place(hdfs, settings, day)
         sealed = place.load()
         if sealed is None:
             if missing := still_missing(hdfs, settings, day):
@@ -119,8 +118,6 @@ def seal(
             finish(place, sealed, reached)
         prune(hdfs, settings, reached)
         return sealed
-    finally:
-        hdfs.close()
 
 
 class _Sealing:

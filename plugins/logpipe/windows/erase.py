@@ -17,6 +17,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -61,11 +62,10 @@ def erase_keys(settings: Settings, erased: Callable[[str], str], reached: Reache
         WindowsError: files change faster than they are looked through.
         HdfsError: HDFS does not answer or refuses.
     """
-    hdfs = Hdfs.of(settings)
-    eraser = _Eraser(hdfs, settings, erased)
-    rows = 0
-    is_due, is_marked = hdfs.status(eraser.scratch) is not None, False
-    try:
+    with closing(Hdfs.of(settings)) as hdfs:
+        eraser = _Eraser(hdfs, settings, erased)
+        rows = 0
+        is_due, is_marked = hdfs.status(eraser.scratch) is not None, False
         for _ in range(_PASSES):
             found = eraser.look(reached)
             rows += found or 0
@@ -85,8 +85,6 @@ def erase_keys(settings: Settings, erased: Callable[[str], str], reached: Reache
             hdfs.delete(settings.hdfs_console_file)
         reached("windows-marked")
         return rows
-    finally:
-        hdfs.close()
 
 
 class _Eraser:
