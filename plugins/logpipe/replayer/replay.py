@@ -28,13 +28,12 @@ from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.prefetch import Prefetch
 from logpipe.replayer.raw_reader import RawReader, source_of
 from logpipe.replayer.record import ReplayRecord, now_text
-from logpipe.replayer.sinks import Delivery, Sink, insist
+from logpipe.replayer.sinks import Delivery, Sink, insist, insist_on_disk
 from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.replayer.topic import partition_count, still_has
 from logpipe.replayer.urls import SourceUrl
 from logpipe.settings import Settings
 
-_JOURNAL_PAUSE_S = 2.0
 _LOOK_BYTES = 1 << 20  # of a log, to see its format
 
 log = logging.getLogger(__name__)
@@ -322,24 +321,8 @@ class Replay:
         self._insist(lambda: self._journal.save(self._record))
 
     def _insist(self, write: Callable[[], None]) -> None:
-        """Write to the disk; while it is full, nothing more is sent.
-
-        Raises:
-            InterruptedReplayError: a halt was asked for before the disk took it.
-        """
-        note = self._trouble_with("disk")
-        while True:
-            try:
-                write()
-            except OSError as error:
-                text = f"writing below {self._settings.state_dir} failed: {error.strerror}; trying again"
-                log.error(text)
-                note(text)
-                if self._halt.wait(_JOURNAL_PAUSE_S):
-                    raise InterruptedReplayError from error
-            else:
-                note(None)
-                return
+        """Write to the disk; while it is full, nothing more is sent."""
+        insist_on_disk(write, self._settings.state_dir, self._halt, self._trouble_with("disk"))
 
     def _fail(self, reason: str) -> None:
         digest = self._record.digest

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from logpipe.replayer.backoff import Backoff
@@ -9,6 +10,7 @@ from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError
 from logpipe.replayer.feed import Batch
 from logpipe.replayer.halt import Halt
 
+_DISK_PAUSE_S = 2.0
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -108,6 +110,28 @@ def insist(attempt: Callable[[], T], halt: Halt, on_trouble: Callable[[str | Non
         else:
             on_trouble(None)
             return result
+
+
+def insist_on_disk(
+    write: Callable[[], object], folder: Path, halt: Halt, on_trouble: Callable[[str | None], None]
+) -> None:
+    """Write below a folder, however long its disk is full.
+
+    Raises:
+        InterruptedReplayError: a halt was asked for before the disk took it.
+    """
+    while True:
+        try:
+            write()
+        except OSError as error:
+            text = f"{folder} cannot be written: {error.strerror}; trying again"
+            log.error(text)
+            on_trouble(text)
+            if halt.wait(_DISK_PAUSE_S):
+                raise InterruptedReplayError from error
+        else:
+            on_trouble(None)
+            return
 
 
 def wait_out(

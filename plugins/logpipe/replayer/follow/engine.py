@@ -33,6 +33,7 @@ from logpipe.replayer.halt import Halt
 from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.registry import Registry
+from logpipe.replayer.sinks import insist_on_disk
 from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.replayer.topic import partition_count, still_has
 from logpipe.settings import Settings
@@ -45,7 +46,6 @@ _POLL_S = 1.0  # where it does not
 _PATTERNS_S = 10.0
 _FIRST_S = 5.0
 _AGAIN_S = 60.0
-_DISK_PAUSE_S = 2.0
 _STOP_WAIT_S = 4.5
 _LOOKED_AT_BYTES = 256 * 1024  # of a log's begin or end, to tell its format
 
@@ -460,18 +460,10 @@ class Engine:
         self._insist(lambda: self._store.save(follow))
 
     def _insist(self, write: Callable[[], None]) -> None:
-        while True:
-            try:
-                write()
-                self.trouble = ""
-                return
-            except OSError as error:
-                self.trouble = f"{self.settings.state_dir} cannot be written: {error.strerror}; trying again"
-                log.error(
-                    "Writing below %s failed: %s; trying again", self.settings.state_dir, error.strerror
-                )
-                if self._halt.wait(_DISK_PAUSE_S):
-                    raise InterruptedReplayError from error
+        def note(text: str | None) -> None:
+            self.trouble = text or ""
+
+        insist_on_disk(write, self.settings.state_dir, self._halt, note)
 
     def fasten(self, record: ReplayRecord) -> ReplayRecord:
         """Find out how many partitions there are, or that there are as many still; tell other hosts.
