@@ -1,9 +1,9 @@
 """Follows one run of the pipeline's DAG in the terminal until it ends."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 
@@ -18,20 +18,6 @@ DAG_TIMEOUT_S = 120.0
 TABLES_INTERVAL_S = 3.0
 HDFS_TIMEOUT_S = 5.0
 FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
-
-
-class Records(Protocol):
-    """Whoever knows how far a replay is."""
-
-    def record(self, replay_id: str) -> dict[str, Any] | None:
-        """A replay's record; None while it is not known."""
-
-
-class Output(Protocol):
-    """What the windows job prints."""
-
-    def new_lines(self) -> Iterable[str]:
-        """The lines since the last call."""
 
 
 def await_dags(airflow: Airflow, *others: str) -> None:
@@ -74,10 +60,16 @@ def failure(airflow: Airflow, dag_id: str, run_id: str) -> str:
 class RunFollower:
     """Shows a run's tasks as they end, the replay's progress and the windows as they come."""
 
-    def __init__(self, console: Console, airflow: Airflow, replayer: Records, windows: Output) -> None:
+    def __init__(
+        self,
+        console: Console,
+        airflow: Airflow,
+        record: Callable[[str], dict[str, Any] | None],  # a replay's; None while it is not known
+        windows: "GrowingFile | TablesOnHdfs",
+    ) -> None:
         self._console = console
         self._airflow = airflow
-        self._replayer = replayer
+        self._record = record
         self._windows = windows
         self._shown: set[str] = set()
         self._replay_id: str | None = None
@@ -123,7 +115,7 @@ class RunFollower:
             if any(task.task_id == "replay" and task.state is not None for task in tasks):
                 self._replay_id = self._airflow.xcom(PIPELINE_DAG, run_id, "replay", key="replay_id")
             return
-        record = self._replayer.record(self._replay_id)
+        record = self._record(self._replay_id)
         if record is not None:
             limit = record["limit"]  # where there is one, it is the measure, not the source's size
             display.update(

@@ -15,7 +15,7 @@ from rich.console import Console
 from logpipe.accounting.source import SourceGoneError
 from logpipe.accounting.verify import seal_replays, verify
 from logpipe.accounting.watch import observe
-from logpipe.cli.follow import Output, RunFollower, await_dags, failure, sentence
+from logpipe.cli.follow import GrowingFile, RunFollower, TablesOnHdfs, await_dags, failure, sentence
 from logpipe.cli.terminal import follow_lines, is_followed, print_lines, print_status
 from logpipe.clients.airflow import FOLLOW_DAG, PIPELINE_DAG, Airflow
 from logpipe.clients.errors import ClientError, RefusedError
@@ -68,7 +68,7 @@ class Reachable(ABC):
         """Address of Airflow's page, as a person reaches it."""
 
     @abstractmethod
-    def windows(self) -> Output:
+    def windows(self) -> GrowingFile | TablesOnHdfs:
         """What the windows job prints."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class Reachable(ABC):
         """
         with self.started():
             airflow = self.airflow()
-            follower = RunFollower(self.console, airflow, self, self.windows())
+            follower = RunFollower(self.console, airflow, self.record, self.windows())
             run_id = airflow.trigger(PIPELINE_DAG, conf, run_id)
         self.console.print(f"Run {run_id} of {PIPELINE_DAG}: {self.page()}/dags/{PIPELINE_DAG}/runs/{run_id}")
         state = follower.follow(run_id)
