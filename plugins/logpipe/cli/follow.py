@@ -126,14 +126,6 @@ class RunFollower:
                 done=record["state"] == "done",
             )
 
-    def failure(self, run_id: str) -> str:
-        """Why a run failed: the failed tasks and the ends of their logs."""
-        return failure(self._airflow, PIPELINE_DAG, run_id)
-
-    def accounting(self, run_id: str) -> Any:
-        """What the accounting task returned."""
-        return self._airflow.xcom(PIPELINE_DAG, run_id, "account")
-
 
 class GrowingFile:
     """Gives the lines that a file gained since the last call; begins at its end. Survives its rotation."""

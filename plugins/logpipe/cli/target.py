@@ -110,8 +110,8 @@ class Reachable(ABC):
         self.console.print(f"Run {run_id} of {PIPELINE_DAG}: {self.page()}/dags/{PIPELINE_DAG}/runs/{run_id}")
         state = follower.follow(run_id)
         if state != "success":
-            print_lines(self.console, follower.failure(run_id).splitlines())
-        if accounting := follower.accounting(run_id):
+            print_lines(self.console, failure(airflow, PIPELINE_DAG, run_id).splitlines())
+        if accounting := airflow.xcom(PIPELINE_DAG, run_id, "account"):
             print_lines(self.console, [sentence(accounting)])
         return 0 if state == "success" else 1
 
