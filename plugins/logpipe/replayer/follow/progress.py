@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from logpipe.digest import Digest
@@ -65,17 +66,7 @@ class Progress:
         self.ended += record.digest
         unknown = record.generation.unknown if record.generation else None
         if unknown is not None:
-            number = number_of(record.spec.replay_id)
-            self.unknown.append(
-                {
-                    "generation": number,
-                    "from_line": unknown.from_line,
-                    "from_byte": unknown.from_byte,
-                    "since": unknown.since,
-                    "until": unknown.until,
-                    "reason": unknown.reason,
-                }
-            )
+            self.unknown.append({"generation": number_of(record.spec.replay_id)} | asdict(unknown))
 
     def forget(self, records: Iterable[ReplayRecord]) -> None:
         """Records of generations are gone, and what was unknown of them with it."""
