@@ -13,8 +13,9 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 from logpipe.clients.formats import FormatConflictError, FormatRegistry
@@ -39,6 +40,15 @@ log = logging.getLogger(__name__)
 
 class LedgerError(Exception):
     """HDFS gave or took no copy; the message says why."""
+
+
+@contextmanager
+def _hdfs_errors() -> Iterator[None]:
+    """Raise what HDFS says as `LedgerError`."""
+    try:
+        yield
+    except (HdfsError, EntryError) as error:
+        raise LedgerError(str(error)) from error
 
 
 class Copies:
@@ -70,10 +80,8 @@ class Copies:
 
     def all(self) -> list[ReplayRecord]:
         """The copies of all records, oldest first. To add them to `sums`, read these after the records."""
-        try:
+        with _hdfs_errors():
             ids = self._ids()
-        except HdfsError as error:
-            raise LedgerError(str(error)) from error
         with ThreadPoolExecutor(_READERS, "copies") as readers:
             copies = list(readers.map(self.get, ids))
         return sorted((copy for copy in copies if copy), key=lambda record: record.started_at)
@@ -93,6 +101,7 @@ class Copies:
             self._replace(f"{self._folder}/{record.spec.replay_id}.json", content)
             return None
 
+    @_hdfs_errors()
     def put_format(self, prefix: str, entry: Entry) -> None:
         """Tell all readers how lines are read.
 
@@ -107,15 +116,11 @@ class Copies:
             self._formats.put(prefix, *entry)
         except FormatConflictError as error:
             raise SinkError(str(error)) from None
-        except (HdfsError, EntryError) as error:
-            raise LedgerError(str(error)) from error
 
     def drop_format(self, prefix: str) -> None:
         """Take the entry of a prefix away that nobody can need any more."""
-        try:
+        with _hdfs_errors():
             self._formats.drop(prefix)
-        except HdfsError as error:
-            raise LedgerError(str(error)) from error
 
     def formats_needed_since_s(self) -> float:
         """Formats of what ended before that nobody needs: no record, file or topic has lines of theirs.
@@ -124,10 +129,8 @@ class Copies:
             The midnight before the oldest day that has lines on HDFS, or a month ago, Unix time.
         """
         since_s = time.time() - self._kept_s
-        try:
+        with _hdfs_errors():
             names = [entry.name for entry in self._hdfs.list(self._logs_dir) if DAY.fullmatch(entry.name)]
-        except HdfsError as error:
-            raise LedgerError(str(error)) from error
         if not names:
             return since_s
         day_before = date_of(min(names)) - timedelta(days=1)
@@ -153,7 +156,7 @@ class Copies:
         """
         number = self._newest_sums()
         sums = self.sums()
-        try:
+        with _hdfs_errors():
             self._delete(sums.folded)
             records = to_fold(self.all())
             if records:
@@ -171,8 +174,6 @@ class Copies:
             self._drop_formats(sums)
             for older in self._numbers()[:-1]:
                 self._hdfs.delete(self._sums_path(older))
-        except HdfsError as error:
-            raise LedgerError(str(error)) from error
 
     def _delete(self, replay_ids: Iterable[str]) -> None:
         for replay_id in self._ids().intersection(replay_ids):
@@ -195,29 +196,23 @@ class Copies:
         return f"{self._root}/sums-{number:09d}.json"
 
     def _numbers(self) -> list[int]:
-        try:
+        with _hdfs_errors():
             found = [_SUMS_NAME.fullmatch(entry.name) for entry in self._hdfs.list(self._root)]
-        except HdfsError as error:
-            raise LedgerError(str(error)) from error
         return sorted(int(name[1]) for name in found if name)
 
     def _newest_sums(self) -> int:
         return max(self._numbers(), default=0)
 
     def _read(self, path: str) -> bytes | None:
-        try:
+        with _hdfs_errors():
             return self._hdfs.read(path)
-        except HdfsError as error:
-            raise LedgerError(str(error)) from error
 
     def _replace(self, path: str, content: bytes) -> None:
         folder, _, name = path.rpartition("/")
         temporary = f"{folder}/.{name}.tmp"
-        try:
+        with _hdfs_errors():
             self._hdfs.write(temporary, content, overwrite=True)
             self._hdfs.rename(temporary, path, overwrite=True)
-        except HdfsError as error:
-            raise LedgerError(str(error)) from error
 
 
 class Ledger:
