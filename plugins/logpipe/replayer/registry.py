@@ -259,21 +259,24 @@ class Registry:
         """Before the first line is sent, let all readers know its format, and other hosts its partitions.
 
         Raises:
-            LedgerError: HDFS is away.
+            SinkUnavailableError: HDFS is away.
             SinkError: the id stands for another format.
         """
         treatment = record.treatment
-        if record.format_taken is not None or treatment is not None:
-            log_name = ""
-            if record.generation is not None:
-                log_name = record.generation.path
-            elif record.format_taken is not None:  # its log is called as its file
-                log_name = SourceUrl.parse(record.spec.url).path.rpartition("/")[2].removesuffix(".gz")
-            text = record.format_taken or (treatment.format_text if treatment else "")
-            addresses = str(treatment) if treatment else ""
-            self._copies.put_format(record.spec.replay_id, Entry(log_name, text, addresses))
-        if self._settings.replays_on == "hdfs":
-            self._copies.put(record)
+        try:
+            if record.format_taken is not None or treatment is not None:
+                log_name = ""
+                if record.generation is not None:
+                    log_name = record.generation.path
+                elif record.format_taken is not None:  # its log is called as its file
+                    log_name = SourceUrl.parse(record.spec.url).path.rpartition("/")[2].removesuffix(".gz")
+                text = record.format_taken or (treatment.format_text if treatment else "")
+                addresses = str(treatment) if treatment else ""
+                self._copies.put_format(record.spec.replay_id, Entry(log_name, text, addresses))
+            if self._settings.replays_on == "hdfs":
+                self._copies.put(record)
+        except LedgerError as error:
+            raise SinkUnavailableError(f"other hosts are to know of it first: {error}") from None
 
     def _adopt(self, copy: ReplayRecord) -> None:
         """Take over how a replay ended on another host."""

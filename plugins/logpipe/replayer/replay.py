@@ -15,13 +15,12 @@ from logpipe.formats.fields import FormatError
 from logpipe.identity import CHUNK_LINES
 from logpipe.replayer.addresses import AddressKeyError, Treated, begun, treated
 from logpipe.replayer.dead_letters import DeadLetters
-from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
+from logpipe.replayer.errors import InterruptedReplayError, SinkError, SourceError
 from logpipe.replayer.feed import BATCH_LINES, Batch, LineFeed, SetAside
 from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.gunzip import PlainBlock, UnpackLimits, gunzip, is_gzip, must_be_readable, pass_through
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.journal import Journal
-from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.lines import LineSplitter
 from logpipe.replayer.netcat import NetcatSink
 from logpipe.replayer.pace import parse_pace
@@ -44,8 +43,8 @@ class Replay:
 
     Args:
         record: in state ``running``.
-        publish: called before the first line is sent, and again until it does not raise `LedgerError`; a
-            `SinkError` of it ends the replay.
+        publish: called before the first line is sent, and again while it raises
+            `SinkUnavailableError`; a `SinkError` of it ends the replay.
         on_change: called after each change of the state, from the replay's thread.
     """
 
@@ -146,13 +145,7 @@ class Replay:
     def _fasten(self) -> None:
         """Record source and partitions so that no power cut and no other host forgets them."""
         self._insist(lambda: self._journal.save_synced(self._record))
-        insist(self._try_to_publish, self._halt, self._trouble_with("ledger"))
-
-    def _try_to_publish(self) -> None:
-        try:
-            self._publish(self._record)
-        except LedgerError as error:
-            raise SinkUnavailableError(f"other hosts are to know of it first: {error}") from None
+        insist(lambda: self._publish(self._record), self._halt, self._trouble_with("ledger"))
 
     def _deliver(self, feed: LineFeed, delivery: Delivery) -> None:
         """Keep one batch in flight; the next is cut, and the last recorded, meanwhile."""

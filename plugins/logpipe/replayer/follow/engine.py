@@ -30,7 +30,6 @@ from logpipe.replayer.follow.store import Follow, FollowStore
 from logpipe.replayer.follow.watcher import Watcher
 from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.halt import Halt
-from logpipe.replayer.ledger import LedgerError
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.registry import Registry
 from logpipe.replayer.sinks import insist_on_disk
@@ -478,10 +477,7 @@ class Engine:
                 self.save(record, is_new=True)
             else:
                 still_has(record.partitions, self.settings)()
-            try:
-                self._records.publish(record)
-            except LedgerError as error:
-                raise SinkUnavailableError(f"other hosts are to know of it first: {error}") from None
+            self._records.publish(record)
         return record
 
     def format_of(self, follow: Follow, lines: list[bytes]) -> tuple[str, str]:
