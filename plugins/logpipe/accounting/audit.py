@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain as chained
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,16 +57,7 @@ _REGULAR = re.compile(
     rb'"([A-Z]{1,20}) [^" ]+(?: HTTP/[0-9.]+)?" ([0-9]{3}) (?:[0-9]{1,18}|-)(?: "[^"]*" "[^"]*")?\r?$'
 )
 
-
-class Progress(Protocol):
-    """Told how far the reading is."""
-
-    def __call__(self, done: int, parts: int, lines: int) -> None:
-        """Take note of the parts that are read, of how many, and of their lines."""
-
-
-def _silent(done: int, parts: int, lines: int) -> None:
-    """Nobody looks."""
+Progress = Callable[[int, int, int], object]  # told the parts that are read, of how many, and their lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +237,10 @@ def _read(part: Part, settings: Settings) -> Finding:
 
 
 def audit(
-    settings: Settings, day: str | None = None, replay: str | None = None, progress: Progress = _silent
+    settings: Settings,
+    day: str | None = None,
+    replay: str | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Audit:
     """Read the bytes of everything, of one day, or of one replay.
 
