@@ -46,7 +46,7 @@ class Drain:
             chains = self._reader.chains()  # again: agent 2 commits behind a link
             flushed = {partition: chain.flushed(until.topic_id) for partition, chain in chains.items()}
             is_memory = any(offset > flushed.get(partition, 0) for partition, offset in committed.items())
-            if behind := until.behind(_further(flushed, committed)):
+            if behind := until.behind(topic.further(flushed, committed)):
                 return f"agent 2 is {behind} records behind where the topic ended"
             if left := _held(self._agents.emptying):
                 return left
@@ -72,7 +72,9 @@ def unread(settings: Settings) -> int:
     with closing(ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir)) as reader:
         chains = reader.chains()
     flushed = {partition: chain.flushed(now.topic_id) for partition, chain in chains.items()}
-    return now.behind(_further(flushed, topic.committed(settings, now.offsets))) if now.behind(flushed) else 0
+    if not now.behind(flushed):
+        return 0
+    return now.behind(topic.further(flushed, topic.committed(settings, now.offsets)))
 
 
 def agent_undrained(settings: Settings, agent: FlumeAgent, *, empties_topic: bool) -> str:
@@ -96,10 +98,3 @@ def agent_undrained(settings: Settings, agent: FlumeAgent, *, empties_topic: boo
 
 def _held(agents: Sequence[FlumeAgent]) -> str:
     return ", ".join(filter(None, (agent.told_held() for agent in agents)))
-
-
-def _further(flushed: dict[int, int], committed: dict[int, int]) -> dict[int, int]:
-    return {
-        partition: max(flushed.get(partition, 0), committed.get(partition, 0))
-        for partition in flushed | committed
-    }

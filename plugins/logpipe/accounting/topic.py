@@ -30,6 +30,11 @@ def committed(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
     return Kafka.of(settings).committed(settings.consumer_group, settings.topic, partitions)
 
 
+def further(flushed: dict[int, int], committed: dict[int, int]) -> dict[int, int]:
+    """Of each partition the offset that agent 2 has reached, by its files or by its group."""
+    return {number: max(flushed.get(number, 0), committed.get(number, 0)) for number in flushed | committed}
+
+
 def offsets_at(settings: Settings, timestamp_ms: int) -> dict[int, int]:
     """As `Kafka.offsets_at`, of the pipeline's topic."""
     return Kafka.of(settings).offsets_at(settings.topic, timestamp_ms)

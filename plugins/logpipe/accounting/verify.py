@@ -4,7 +4,6 @@ Ledger first, then the topic's end offsets, then the chains and the windows' new
 passed the ends must hold what the ledger says. What `verify` reads does not grow with history.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,7 +17,7 @@ from logpipe.accounting.source import ledger
 from logpipe.clients.flume import Agents, held_events
 from logpipe.clients.hdfs import Hdfs
 from logpipe.clients.kafka import Topic
-from logpipe.contracts.chain import Link, Totals
+from logpipe.contracts.chain import Link, Totals, of_replays
 from logpipe.digest import Digest
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.sums import Sums
@@ -152,23 +151,15 @@ def _hdfs_stage(
     ahead: dict[int, int],
     held: int | None,
 ) -> Stage:
-    replays: dict[str, Digest] = defaultdict(Digest)
-    numbers: dict[str, int] = defaultdict(int)
-    for chain in chains.values():
-        for replay, mark in chain.marks.items():
-            replays[replay] += mark.digest
-            numbers[replay] = max(numbers[replay], mark.number)
+    replays, numbers = of_replays(mark for chain in chains.values() for mark in chain.marks.items())
     beyond = days.memory_found - days.memory_due
     # The group commits a moment after lines may stand in a file already.
     is_pooled = any(offset > flushed.get(partition, 0) for partition, offset in ahead.items()) or (
         beyond.lines > 0 and now.behind(flushed) > 0
     )
-    reached = {
-        partition: max(flushed.get(partition, 0), ahead.get(partition, 0)) for partition in flushed | ahead
-    }
     return Stage(
         "HDFS",
-        behind=now.behind(reached),
+        behind=now.behind(topic.further(flushed, ahead)),
         replays=replays,
         numbers=numbers,
         total=totals.digest,

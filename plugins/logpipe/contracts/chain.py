@@ -17,6 +17,7 @@ writes what is read here. ``L`` is the folder of the logs:
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -136,6 +137,16 @@ class Mark:
     number: int
     last_arrival_ms: int
     digest: Digest
+
+
+def of_replays(marks: Iterable[tuple[str, Mark]]) -> tuple[dict[str, Digest], dict[str, int]]:
+    """The lines of each replay in all partitions, and its highest number."""
+    replays: dict[str, Digest] = {}
+    numbers: dict[str, int] = {}
+    for replay, mark in marks:
+        replays[replay] = replays.get(replay, Digest()) + mark.digest
+        numbers[replay] = max(numbers.get(replay, 0), mark.number)
+    return replays, numbers
 
 
 @dataclass(frozen=True, slots=True)

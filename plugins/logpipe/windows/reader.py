@@ -5,13 +5,14 @@ that count at the commit: a `Snapshot`. Files never change, and those that count
 stand for them: a reading that met a missing file is begun again.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from logpipe import settings
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
+from logpipe.contracts.chain import of_replays
 from logpipe.digest import Digest
 from logpipe.settings.unreadable import UNREADABLE
 from logpipe.windows.commit import (
@@ -115,11 +116,7 @@ class WindowTotals:
         """What a commit says of all windows; None: of none."""
         if commit is None:
             return cls()
-        replays: dict[str, Digest] = defaultdict(Digest)
-        numbers: dict[str, int] = defaultdict(int)
-        for (_, replay), mark in commit.marks.items():
-            replays[replay] += mark.digest
-            numbers[replay] = max(numbers[replay], mark.number)
+        replays, numbers = of_replays((replay, mark) for (_, replay), mark in commit.marks.items())
         return cls(
             digest=commit.digest,
             covered_offsets=commit.offsets,
@@ -127,8 +124,8 @@ class WindowTotals:
             late=commit.late,
             malformed=commit.malformed,
             committed_at=commit.committed_at,
-            replays=dict(replays),
-            numbers=dict(numbers),
+            replays=replays,
+            numbers=numbers,
             anonymous=commit.anonymous,
             foreign=commit.foreign,
             topic_id=commit.topic_id,
