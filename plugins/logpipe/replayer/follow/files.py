@@ -355,7 +355,7 @@ def _with_inode(folders: set[Path], inode: int) -> list[Path]:
     return found
 
 
-def identity_of(path: Path) -> Identity | None:
+def identity_of(path: Path | str) -> Identity | None:
     """Device and inode of the file that a path leads to; None: there is none, or it cannot be asked for."""
     try:
         status = os.stat(path)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 import psutil
 from watchfiles import watch
 
+from logpipe.replayer.follow.files import identity_of
+
 log = logging.getLogger(__name__)
 
 # Other hosts write there, and the kernel hears nothing of it.
@@ -61,7 +63,7 @@ class Watcher:
 
     def watches(self, folder: str) -> bool:
         """Whether events of this folder come, and of no other one that had its name before."""
-        return self._watched.get(folder) == _identity(folder) is not None
+        return self._watched.get(folder) == identity_of(folder) is not None
 
     def end(self) -> None:
         """End the thread."""
@@ -72,7 +74,7 @@ class Watcher:
     def _run(self) -> None:
         while not self._over.is_set():
             self._renew.clear()
-            found = {folder: _identity(folder) for folder in sorted(set(self._folders()))}
+            found = {folder: identity_of(folder) for folder in sorted(set(self._folders()))}
             watched = {name: one for name, one in found.items() if one is not None and _has_events(name)}
             try:
                 self._watch(watched)
@@ -106,13 +108,5 @@ class Watcher:
         begun.start()
         for some in changes:
             self._on_change({path for _, path in some})
-            if any(_identity(folder) != one for folder, one in watched.items()):
+            if any(identity_of(folder) != one for folder, one in watched.items()):
                 return
-
-
-def _identity(folder: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
