@@ -11,7 +11,6 @@ which is printed with it.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,6 +27,7 @@ from tests.servers.site import Load, site
 from tests.waiting import wait_until
 
 from benchmarks import july
+from benchmarks.pipeline import make
 from logpipe import settings
 from logpipe.accounting.chain import ChainReader
 from logpipe.clients.airflow import PIPELINE_DAG
@@ -86,7 +86,7 @@ def main() -> None:
         path = Path(folder) / "paced.log"
         with path.open("wb") as file:
             file.writelines(line + b"\n" for line in islice(july.lines(), lines))
-        _make("run", "LIMIT=1", "PACE=max")
+        make("run", "LIMIT=1", "PACE=max")
         measure(path.as_uri(), lines)
 
 
@@ -187,14 +187,6 @@ def _tell(places: dict[str, Watched], due: list[float], began: float) -> None:
             "load": round(os.getloadavg()[0], 1),
         }
         print(json.dumps(figure), flush=True)
-
-
-def _make(*arguments: str) -> None:
-    answer = subprocess.run(
-        ["make", *arguments], cwd=PROJECT_DIR, capture_output=True, text=True, check=False
-    )
-    if answer.returncode:
-        sys.exit(answer.stdout + answer.stderr)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ def replay(url: str, profile: str) -> dict[str, object]:
     """Replay once by `make replay`; what it took."""
     before, command_before = services_cpu_s(), resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    told = _make("replay", f"URL={url}", "PACE=max", f"PROFILE={profile}")
+    told = make("replay", f"URL={url}", "PACE=max", f"PROFILE={profile}")
     wall_s = time.monotonic() - began
     after, command = services_cpu_s(), resource.getrusage(resource.RUSAGE_CHILDREN)
     verify_began = time.monotonic()
-    _make("verify")
+    make("verify")
     used = {service: after[service] - before.get(service, 0.0) for service in after}
     used["command"] = sum(command[:2]) - sum(command_before[:2])
     return {
@@ -49,7 +49,7 @@ def replay(url: str, profile: str) -> dict[str, object]:
     }
 
 
-def _make(*arguments: str) -> str:
+def make(*arguments: str) -> str:
     """What a target tells; ends the benchmark when it fails."""
     answer = subprocess.run(
         ["make", *arguments], cwd=PROJECT_DIR, capture_output=True, text=True, check=False
@@ -69,7 +69,7 @@ def main() -> None:
         path = Path(folder) / "july.log"
         with path.open("wb") as file:
             file.writelines(line + b"\n" for line in july.lines())
-        _make("run", "LIMIT=1", "PACE=max", f"PROFILE={options.profile}")
+        make("run", "LIMIT=1", "PACE=max", f"PROFILE={options.profile}")
         for turn in range(1, options.times + 1):
             print(
                 json.dumps({"turn": turn, "lines": july.LINES, **replay(path.as_uri(), options.profile)}),
