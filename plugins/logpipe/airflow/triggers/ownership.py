@@ -54,15 +54,13 @@ class Ownership:
     async def _owner(self) -> str | None:
         from airflow.sdk.execution_time.xcom import XCom
 
-        task = self._task_instance
-        owner = await XCom.aget_one(
-            key=OWNER_KEY,
-            dag_id=task.dag_id,
-            run_id=task.run_id,
-            task_id=task.task_id,
-            map_index=task.map_index,
-        )
+        owner = await XCom.aget_one(key=OWNER_KEY, **place_of(self._task_instance))
         return None if owner is None else str(owner)
+
+
+def place_of(task_instance: Any) -> dict[str, Any]:
+    """Where a task's XComs are."""
+    return {name: getattr(task_instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
 
 
 def _task_states(dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:

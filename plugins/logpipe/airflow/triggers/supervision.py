@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from logpipe.airflow.triggers.ownership import place_of
+
 HEALS_KEY = "heals"
 _KEPT_HEALS = 100
 
@@ -39,7 +41,7 @@ class HealLog:
         from airflow.sdk.execution_time.xcom import XCom
 
         try:
-            heals = await XCom.aget_one(key=HEALS_KEY, **_place(task_instance))
+            heals = await XCom.aget_one(key=HEALS_KEY, **place_of(task_instance))
         except _UNREACHABLE as error:
             log.warning("Earlier heals of this task are not known: %s", error)
             heals = None
@@ -68,7 +70,7 @@ class HealLog:
             from airflow.sdk.execution_time.xcom import XCom
 
             try:
-                await XCom.aset(key=HEALS_KEY, value=self.heals, **_place(self._task_instance))
+                await XCom.aset(key=HEALS_KEY, value=self.heals, **place_of(self._task_instance))
             except _UNREACHABLE as error:
                 log.warning("XCom %s lacks a heal until the next one: %s", HEALS_KEY, error)
 
@@ -92,7 +94,3 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def _place(task_instance: Any) -> dict[str, Any]:
-    return {name: getattr(task_instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
