@@ -42,11 +42,15 @@ class EntryError(ValueError):
 
 
 class Listed(Protocol):
-    """A file in a listing."""
+    """An entry of a folder."""
 
     @property
     def name(self) -> str:
         """Without the folder."""
+
+    @property
+    def modified_ms(self) -> int:
+        """When it was last changed."""
 
 
 class Files(Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from logpipe import settings
 from logpipe.clients.hdfs import Hdfs, HdfsAbsentError, HdfsError
+from logpipe.contracts import formats
 from logpipe.contracts.chain import of_replays
 from logpipe.digest import Digest
 from logpipe.settings.unreadable import UNREADABLE
@@ -40,26 +41,8 @@ _MODULUS = 1 << 64
 T = TypeVar("T")
 
 
-class Listed(Protocol):
-    """An entry of a folder."""
-
-    @property
-    def name(self) -> str:
-        """Without the folder."""
-
-    @property
-    def modified_ms(self) -> int:
-        """When it was last changed."""
-
-
-class Files(Protocol):
+class Files(formats.Files, Protocol):
     """Where the files are: `logpipe.clients.hdfs.Hdfs`, or the job's own way to HDFS."""
-
-    def list(self, path: str) -> Collection[Listed]:
-        """The entries of a folder; none when it is not there."""
-
-    def read(self, path: str) -> bytes | None:
-        """A file whole; None when it is not there."""
 
     def tail(self, path: str, length: int) -> bytes | None:
         """A file's last bytes; None when it is not there."""
