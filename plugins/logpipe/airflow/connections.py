@@ -19,5 +19,10 @@ class ConnectionsFile(LocalFilesystemBackend):
         seen = os.stat(self.connections_file)
         version = seen.st_ino, seen.st_mtime_ns
         if self._read is None or self._read[0] != version:
-            self._read = version, super()._local_connections
+            found = super()._local_connections
+            for (
+                connection
+            ) in found.values():  # whose address Airflow makes, and warns of '_', at each question
+                connection._prenormalized_conn_type = connection.conn_type.replace("_", "-")
+            self._read = version, found
         return self._read[1]
