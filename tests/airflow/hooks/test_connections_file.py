@@ -5,6 +5,7 @@ import os
 
 import pytest
 from airflow.secrets import local_filesystem
+from structlog.testing import capture_logs
 
 from logpipe.airflow.connections import ConnectionsFile
 
@@ -36,9 +37,10 @@ def test_the_file_is_read_once_until_it_is_another_one(tmp_path, monkeypatch: py
         backend.get_connection("a")
 
 
-def test_to_ask_for_a_connection_says_nothing_in_a_tasks_log(tmp_path, caplog) -> None:
+def test_to_ask_for_a_connection_says_nothing_in_a_tasks_log(tmp_path) -> None:
     (tmp_path / "connections.json").write_text(json.dumps({"a": {"conn_type": "logpipe_page", "host": "h"}}))
     found = ConnectionsFile(connections_file_path=str(tmp_path / "connections.json")).get_connection("a")
     assert found is not None
-    assert (found.conn_type, found.get_uri()) == ("logpipe_page", "logpipe-page://h")
-    assert caplog.records == []
+    with capture_logs() as said:
+        assert (found.conn_type, found.get_uri()) == ("logpipe_page", "logpipe-page://h")
+    assert said == []
