@@ -286,6 +286,23 @@ def test_lines_are_found_by_the_format_of_their_log_in_the_topic_and_in_files(pi
     assert connection.execute(query).fetchall() == [*hosts, (None, None, None, None, 300)]
 
 
+def test_a_line_in_sql_is_its_bytes_whatever_they_are(pipeline):
+    odd = [
+        b"a\rb",
+        b"as IIS ends it\r",
+        b"",
+        b"nul \x00 and on",
+        bytes(range(256)).replace(b"\n", b""),
+        b"\xff\xfe",
+    ]
+    odd += [b"%d\r" % number for number in range(1000)] + [b"long" * 200_000]
+    pipeline.send("odd", odd)
+    pipeline.write()
+    connection, _ = connect(pipeline.settings)
+    found = connection.execute("SELECT line FROM lines").fetchall()
+    assert sorted(line.encode("latin-1") for (line,) in found) == sorted(odd)
+
+
 def test_parameters_that_cannot_work_are_refused(client):
     for query in ({"from": "x", "to": "1"}, {"from": "0", "to": "9", "dimension": "total"}, {"from": "0"}):
         answer = client.get(f"/lines?{urlencode(query)}")

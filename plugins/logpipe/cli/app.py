@@ -397,8 +397,9 @@ def sql(
 
     windows: window_start, dimension, key, lines, sent_bytes. lines: day (as the folder, 26-11-23), host,
     time, method, endpoint, status, sent_bytes, referrer, user_agent, vhost, latency_us, tls_protocol,
-    content_type, log, malformed, line, file; ask for days, and others are not read. latencies: window_start,
-    requests, p50_ms, p95_ms, p99_ms. Times are in UTC.
+    content_type, log, malformed, line, file; ask for days, and others are not read. A file that agent 2 has
+    open is there as far as the NameNode knows of it, and whole once it is closed (LOGPIPE_ROLL_INTERVAL_S).
+    latencies: window_start, requests, p50_ms, p95_ms, p99_ms. Times are in UTC.
 
     Example: logpipe sql "SELECT key, sum(lines) FROM windows WHERE dimension = 'status' GROUP BY key"
     """

@@ -32,6 +32,7 @@ from logpipe.settings import Settings
 from logpipe.windows.latency import BITS, SHARES
 
 _LONGEST_LINE = 4 << 20
+_CR, _NUL = "\u010d", "\u0100"  # stand for these bytes, and are none that a line may have
 _KNOWN_S = 5.0  # a file in use may get lines of another replay
 _SCHEMA = SCHEMA | {"log": pl.String}
 _TEXTS = [name for name, of in SCHEMA.items() if of is pl.String and name != "reason"]
@@ -74,6 +75,39 @@ class _File(AbstractBufferedFile):
         return b"".join(self.fs.hdfs.blocks(self.path, start, end - start))
 
 
+class _Texts(_Files):
+    """The same files as DuckDB's CSV reader takes any bytes: each as a character of UTF-16.
+
+    A line ends at a newline alone, and the reader would end it at a CR as well, and a column at a NUL: these
+    two are other characters, `_lines` puts them back.
+    """
+
+    protocol = "lines"
+
+    def ls(self, path: str, detail: bool = True, **named: Any) -> list[Any]:
+        """The entries of a folder, with the sizes that are read."""
+        return [_widened(row) if detail else row for row in super().ls(path, detail, **named)]
+
+    def info(self, path: str, **named: Any) -> dict[str, Any]:
+        """One file or folder, with the size that is read."""
+        return _widened(super().info(path, **named))
+
+    def _open(self, path: str, mode: str = "rb", **named: Any) -> "_File":
+        return _TextFile(self, path, mode, **named)
+
+
+class _TextFile(_File):
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        first = start // 2
+        text = super()._fetch_range(first, (end + 1) // 2).decode("latin-1")
+        wide = text.replace("\r", _CR).replace("\0", _NUL).encode("utf-16-le")
+        return wide[start - 2 * first : end - 2 * first]
+
+
+def _widened(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"size": 2 * row["size"]}
+
+
 def _row(path: str, entry: Listed) -> dict[str, Any]:
     kind = "directory" if entry.is_folder else "file"
     return {"name": path, "size": entry.length_bytes, "type": kind, "modified_ms": entry.modified_ms}
@@ -91,6 +125,7 @@ def connect(settings: Settings) -> tuple[Any, Snapshot | None]:
     snapshot = read_snapshot(settings, hdfs)
     connection = duckdb.connect(config={"autoinstall_known_extensions": False})
     connection.register_filesystem(_Files(hdfs))
+    connection.register_filesystem(_Texts(hdfs))
     if snapshot is not None and snapshot.files:
         connection.execute(_windows(list(snapshot.files.values())))
         connection.execute(latencies())
@@ -140,7 +175,7 @@ def latencies() -> str:
 
 
 def _all_lines(settings: Settings) -> str:
-    return f"webhdfs://{settings.hdfs_logs_dir}/[0-9][0-9]-[0-9][0-9]-[0-9][0-9]/*apache_logs*"
+    return f"lines://{settings.hdfs_logs_dir}/[0-9][0-9]-[0-9][0-9]-[0-9][0-9]/*apache_logs*"
 
 
 def _lines(settings: Settings) -> str:
@@ -148,10 +183,10 @@ def _lines(settings: Settings) -> str:
     return f"""
         CREATE VIEW lines AS
         WITH read AS (
-          SELECT coalesce(column0, '') AS line, split_part(filename, '/', -2) AS day,
-            split_part(filename, '/', -1) AS file
+          SELECT replace(replace(coalesce(column0, ''), '{_CR}', chr(13)), '{_NUL}', chr(0)) AS line,
+            split_part(filename, '/', -2) AS day, split_part(filename, '/', -1) AS file
           FROM read_csv('{_all_lines(settings)}', columns = {{'column0': 'VARCHAR'}}, header = false,
-            delim = '\\x00', quote = '', escape = '', encoding = 'latin-1', auto_detect = false,
+            delim = '\\x00', quote = '', escape = '', encoding = 'utf-16', auto_detect = false,
             strict_mode = false, null_padding = true, max_line_size = {_LONGEST_LINE}, filename = true)),
         parsed AS (SELECT *, parsed_line(line, day || '/' || file) AS part FROM read)
         SELECT day, epoch_ms(part.time_ms) AS time, part.sent_bytes AS sent_bytes, {texts},
