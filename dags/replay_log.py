@@ -70,8 +70,8 @@ with DAG(
     )
     hdfs_partition = HdfsPartitionSensor(
         task_id="hdfs_partition",
-        first_day="{{ ti.xcom_pull('replay')['started_at'] }}",
-        last_day="{{ ti.xcom_pull('replay')['finished_at'] }}",
+        first_day="{{ (ti.xcom_pull('replay') or {}).get('started_at', '') }}",
+        last_day="{{ (ti.xcom_pull('replay') or {}).get('finished_at', '') }}",
         timeout=600,
     )
     account = VerifyOperator(task_id="account")

@@ -112,6 +112,33 @@ def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):
     assert stack.host.end_leftovers() == 0  # of a process host that runs, nothing is a leftover
 
 
+def test_a_process_host_whose_socket_was_deleted_is_not_taken_for_a_dead_one(stack):
+    stack.host.client.start("ftp")
+    wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
+    ftp = psutil.Process(pid_of(stack, "ftp"))
+    supervisord = ftp.parent()
+    (stack.layout.state_dir / "host.sock").unlink()
+    for action in (stack.host.end_leftovers, stack.host.start):
+        with pytest.raises(
+            ProcessHostError, match=rf"process {supervisord.pid}, runs, .*`kill {supervisord.pid}`"
+        ):
+            action()
+    assert ftp.is_running()
+    supervisord.terminate()
+    assert not psutil.wait_procs([ftp, supervisord], 60)[1]
+    stack.host.start()
+
+
+def test_a_process_host_that_is_held_up_is_not_taken_for_somebody_elses(stack):
+    supervisord = psutil.Process(stack.host.client.call("getPID"))
+    supervisord.suspend()
+    try:
+        with pytest.raises(ProcessHostError, match=rf"process {supervisord.pid}, does not answer .*held up"):
+            stack.host.is_running()
+    finally:
+        supervisord.resume()
+
+
 def test_a_killed_programs_temporary_files_are_gone_at_its_next_start(stack):
     stack.host.client.start("ftp")
     wait_until(lambda: named("ftp").is_ready(stack.settings), 60)

@@ -1,6 +1,7 @@
 """A state folder says whose it is: what does not is never filled, and never deleted."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,37 @@ def test_a_new_state_folder_is_marked_and_another_formats_or_topics_mark_is_refu
     layout.format_file.write_text('{"version": 3}')
     with pytest.raises(LayoutError, match="format 3, expected 2"):
         layout.claim("apache_logs", "UTC")
+
+
+@pytest.mark.parametrize("content", ["", "[1", "7", '{"a": "\n"}'])
+def test_damaged_secrets_are_named_with_the_way_out(layout, content):
+    write(layout, "secrets.json")
+    layout.secrets_file.write_text(content)
+    with pytest.raises(LayoutError, match=r"secrets.json is damaged \(.*backup; or delete it once nothing"):
+        layout.secrets()
+    assert layout.secrets_file.read_text() == content
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_setting():
+    with pytest.raises(LayoutError, match=r"^/proc/state can't be made \(.*LOGPIPE_STATE_DIR"):
+        Layout(Path("/proc/state")).claim("apache_logs", "UTC")
+
+
+def test_two_commands_start_services_one_after_the_other(layout):
+    order: list[str] = []
+
+    def second() -> None:
+        with layout.starting_alone(waits.set):
+            order.append("second")
+
+    waits = threading.Event()
+    thread = threading.Thread(target=second)
+    with layout.starting_alone(lambda: order.append("waited")):
+        thread.start()
+        assert waits.wait(10)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
 
 
 @pytest.mark.parametrize("foreign", [("notes.txt",), ("kafka/meta.properties",), ("layout.json", ".ssh/key")])

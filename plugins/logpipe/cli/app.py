@@ -118,10 +118,12 @@ def _option(name: str, help_text: str, **more: Any) -> Any:
 
 
 def _day(text: str) -> date:
+    from logpipe.contracts.days import parsed
+
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day, expected one such as 2026-11-23") from None
+        return parsed(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _named(day: date | None, command: str) -> date:

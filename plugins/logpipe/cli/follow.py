@@ -14,6 +14,7 @@ from logpipe.settings import Settings
 
 POLL_S = 0.8
 WINDOWS_TIMEOUT_S = 30.0
+QUEUED_S = 10.0  # after that a run that has not begun says why
 DAG_TIMEOUT_S = 120.0
 TABLES_INTERVAL_S = 3.0
 HDFS_TIMEOUT_S = 5.0
@@ -77,9 +78,13 @@ class RunFollower:
 
     def follow(self, run_id: str) -> str:
         """Return the run's final state: success or failed."""
+        queued_until = time.monotonic() + QUEUED_S
         with ReplayDisplay(self._console) as display:
             while True:
                 state = self._airflow.run_state(PIPELINE_DAG, run_id)
+                if state == "queued" and time.monotonic() > queued_until:
+                    queued_until = float("inf")
+                    display.print(self._why_queued())
                 tasks = self._airflow.task_states(PIPELINE_DAG, run_id)
                 self._show_tasks(display, tasks)
                 self._show_replay(display, run_id, tasks)
@@ -89,6 +94,11 @@ class RunFollower:
                 if state in ("success", "failed"):
                     return state
                 time.sleep(POLL_S)
+
+    def _why_queued(self) -> str:
+        if self._airflow.is_paused(PIPELINE_DAG):
+            return f"The run waits: {PIPELINE_DAG} is paused in Airflow. Unpause it there, and it begins"
+        return "The run waits, for one before it or for Airflow's scheduler: see its page"
 
     def _show_windows(self, display: ReplayDisplay) -> None:
         for line in self._windows.new_lines():

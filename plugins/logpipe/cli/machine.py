@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -107,15 +107,21 @@ class MachineTarget(Reachable):
     @contextmanager
     def started(self) -> Iterator[None]:
         """Everything is started; what was started is stopped again unless all goes well."""
-        before = self.stack.running_services()
-        try:
-            with StartDisplay(self.console) as display:
-                self.stack.up(display)
-            with super().started():
-                yield
-        except BaseException:
-            self._stop_started(before)
-            raise
+        with ExitStack() as alone:
+            alone.enter_context(self.stack.layout.starting_alone(self._say_that_another_starts))
+            before = self.stack.running_services()
+            try:
+                with StartDisplay(self.console) as display:
+                    self.stack.up(display)
+                alone.close()
+                with super().started():
+                    yield
+            except BaseException:
+                self._stop_started(before)
+                raise
+
+    def _say_that_another_starts(self) -> None:
+        self.console.print(f"Another command starts services in {self.stack.layout.state_dir}: waiting")
 
     def _stop_started(self, before: set[str]) -> None:
         """After a start that went wrong; nothing is left of it, and what ran before runs on."""

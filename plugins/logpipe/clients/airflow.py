@@ -91,6 +91,10 @@ class Airflow(HttpService):
         """Whether the DAG processor has read the DAG."""
         return self._patiently("GET", f"/dags/{dag_id}").is_success
 
+    def is_paused(self, dag_id: str) -> bool:
+        """Whether the DAG begins no run that waits."""
+        return bool(self._request("GET", f"/dags/{dag_id}")["is_paused"])
+
     def import_errors(self) -> list[str]:
         """Stack traces of DAG files that do not load."""
         return [row["stack_trace"] for row in self._request("GET", "/importErrors")["import_errors"]]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from logpipe.clients.errors import RefusedError
 from logpipe.clients.http import HttpService
@@ -40,7 +41,7 @@ class Replayer(HttpService):
         Raises:
             ReplayRefusedError: there is none with this id.
         """
-        return self._ask("GET", f"/replays/{replay_id}")
+        return self._ask("GET", f"/replays/{_in_path(replay_id)}")
 
     def replays(self) -> list[Record]:
         """List the records of all replays, oldest first."""
@@ -49,12 +50,12 @@ class Replayer(HttpService):
 
     def stop(self, replay_id: str) -> Record:
         """Stop a replay once what is in flight is acknowledged; return its record."""
-        return self._ask("POST", f"/replays/{replay_id}/stop")
+        return self._ask("POST", f"/replays/{_in_path(replay_id)}/stop")
 
     def seal(self, replay_id: str) -> Record:
         """Have a replay sealed, which is done and equal everywhere; return its record."""
         body = {"sealed_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        return self._ask("POST", f"/replays/{replay_id}/seal", body)
+        return self._ask("POST", f"/replays/{_in_path(replay_id)}/seal", body)
 
     def give_up(self, replay_id: str) -> Record:
         """Note that nobody goes on with a replay that stopped or failed; return its record.
@@ -62,7 +63,7 @@ class Replayer(HttpService):
         Raises:
             ReplayRefusedError: there is none with this id, or it runs or is done.
         """
-        return self._ask("POST", f"/replays/{replay_id}/give-up")
+        return self._ask("POST", f"/replays/{_in_path(replay_id)}/give-up")
 
     def follow(
         self,
@@ -108,11 +109,11 @@ class Replayer(HttpService):
         Raises:
             ReplayRefusedError: there is none with this id.
         """
-        return self._ask("GET", f"/follows/{follow_id}")
+        return self._ask("GET", f"/follows/{_in_path(follow_id)}")
 
     def unfollow(self, follow_id: str) -> Record:
         """Follow a log no more, once what is in flight is acknowledged; return how it is."""
-        return self._ask("POST", f"/follows/{follow_id}/stop")
+        return self._ask("POST", f"/follows/{_in_path(follow_id)}/stop")
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Record:
         answer = self.call(method, path, json=body)
@@ -124,3 +125,7 @@ class Replayer(HttpService):
         except (ValueError, KeyError, TypeError):
             reason = f"HTTP {answer.status_code}"
         raise ReplayRefusedError(f"{self} refused {method} {path}: {reason}")
+
+
+def _in_path(text: str) -> str:
+    return quote(text, safe="")

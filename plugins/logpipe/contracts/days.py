@@ -18,6 +18,21 @@ def date_of(name: str) -> date:
     return date.fromisoformat(f"20{name}")
 
 
+def parsed(text: str) -> date:
+    """The day that a person names.
+
+    Raises:
+        ValueError: it is none, or has no folder of its own.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no day, expected one such as 2026-11-23") from None
+    if date_of(name_of(day)) != day:
+        raise ValueError(f"{text} has no folder of its own, expected a day from 2000-01-01 to 2099-12-31")
+    return day
+
+
 def day_name(timestamp_ms: int, zone: str) -> str:
     """The name of the folder that a record of this time, Kafka's, belongs into."""
     return name_of(datetime.fromtimestamp(timestamp_ms / 1000, zone_of(zone)).date())

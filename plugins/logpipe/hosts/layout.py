@@ -1,13 +1,14 @@
 """Where one copy of the pipeline keeps its things, and the secrets it generated."""
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,10 +208,29 @@ class Layout:
             self.hadoop_dir,
         )
 
+    @contextlib.contextmanager
+    def starting_alone(self, wait: Callable[[], object]) -> Iterator[None]:
+        """Keep other commands from starting anything meanwhile; ``wait`` is called when one is at it.
+
+        Raises:
+            LayoutError: the state folder is not there, and can't be made.
+        """
+        _make(self.state_dir)
+        folder = os.open(self.state_dir, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait()
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
     def make_dirs(self) -> None:
         """Create the folders, readable by their owner only, and close those that were there before."""
         for path in (self.state_dir, *self._folders):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(path)
             with contextlib.suppress(PermissionError):  # a disk that is mounted there may be another user's
                 path.chmod(0o700)
 
@@ -231,7 +251,14 @@ class Layout:
         """Read the secrets; generate those that do not exist yet."""
         known: dict[str, str] = {}
         if self.secrets_file.exists():
-            known = json.loads(self.secrets_file.read_text())
+            try:
+                known = dict(json.loads(self.secrets_file.read_text()))
+            except UNREADABLE as error:
+                raise LayoutError(
+                    f"{self.secrets_file} is damaged ({error}): bring it back from a backup; or delete it "
+                    "once nothing runs, then `make run` makes new secrets, and what Airflow has encrypted by "
+                    "the old ones is lost"
+                ) from None
         fresh = _fresh_secrets()
         if fresh.keys() - known.keys():
             known = fresh | known
@@ -283,9 +310,19 @@ def write_private(path: Path, text: str) -> bool:
     """Write a file that only its owner can read, in one step; tells whether its content changed."""
     if path.exists() and path.read_text() == text:
         return False
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(path.parent)
     replace_file(path, text, mode=0o600)
     return True
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LayoutError(
+            f"{folder} can't be made ({error.strerror}): set LOGPIPE_STATE_DIR to a folder that can be "
+            "written"
+        ) from None
 
 
 def new_kafka_cluster_id() -> str:

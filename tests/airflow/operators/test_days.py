@@ -7,7 +7,7 @@ from airflow.timetables.base import TimeRestriction
 from pendulum import instance
 
 from logpipe import settings
-from logpipe.airflow.operators.days import days_between, schedule_of
+from logpipe.airflow.operators.days import DateError, day_of, days_between, schedule_of
 
 
 def set_zone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -49,3 +49,14 @@ def test_days_are_those_of_the_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert days_between(first, last) == [date(2026, 3, 10), date(2026, 3, 11)]
     assert days_between(last, None) == [date(2026, 3, 11)]
     assert days_between("2026-03-10", None) == [date(2026, 3, 10)]
+
+
+def test_what_is_no_time_is_named_with_where_it_may_come_from() -> None:
+    with pytest.raises(DateError, match=r"first_day is '' and last_day '', .*marked by hand"):
+        days_between("", "")
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1995-07-01", "2100-01-01", "9999-12-31"])
+def test_a_day_without_a_folder_of_its_own_is_refused(day: str) -> None:
+    with pytest.raises(DateError, match=f"{day} has no folder of its own, expected a day from 2000-01-01"):
+        day_of({}, day)  # type: ignore[typeddict-item]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import CronTriggerTimetable
 
 from logpipe import settings
+from logpipe.contracts.days import parsed
 from logpipe.settings import zone_of
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def day_of(context: "Context", given: str | None) -> date:
         run = context["dag_run"]
         return day_before(run.logical_date or run.run_after)
     try:
-        return date.fromisoformat(given)
-    except ValueError:
-        raise DateError(f"{given!r} is no date: expected one such as 2026-11-23, or nothing") from None
+        return parsed(given)
+    except ValueError as error:
+        raise DateError(f"{error}, or nothing") from None
 
 
 def day_before(moment: datetime) -> date:
@@ -60,8 +61,17 @@ def days_between(first: str, last: str | None) -> list[date]:
     Args:
         first: with an offset from UTC; a date alone is that day in the zone.
         last: like ``first``, which it is when it is not given.
+
+    Raises:
+        DateError: one of them is no time.
     """
-    start, end = (_day(datetime.fromisoformat(text)) for text in (first, last or first))
+    try:
+        start, end = (_day(datetime.fromisoformat(text)) for text in (first, last or first))
+    except ValueError:
+        raise DateError(
+            f"first_day is {first!r} and last_day {last!r}, expected ISO timestamps; where a task gives "
+            "them, it was marked by hand before it did: clear it"
+        ) from None
     return [start + timedelta(days=number) for number in range((end - start).days + 1)]
 
 

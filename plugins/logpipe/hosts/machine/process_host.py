@@ -18,7 +18,17 @@ from logpipe.settings import Settings
 
 START_TIMEOUT_S = 20.0
 SHUTDOWN_TIMEOUT_S = 90.0
+ENDS_S = 5.0
 LONGEST_SOCKET = 99  # of the 107 that Linux has: supervisord makes it under a name with its pid behind
+
+
+def _ends(process: psutil.Process) -> bool:
+    """Whether it is gone in a moment: its socket goes before it does."""
+    try:
+        process.wait(ENDS_S)
+    except psutil.TimeoutExpired:
+        return False
+    return True
 
 
 class Supervisord:
@@ -40,39 +50,56 @@ class Supervisord:
         Raises:
             ProcessHostError: something else answers there, or this copy runs with other ports.
         """
-        self._refuse_other_ways()
+        own = self._process()
+        if own is not None:
+            self._refuse_other_ways(own)
         try:
             return bool(self.client.call("getState")["statename"] == "RUNNING")
         except NobodyListensError:
-            return False
+            if own is None or _ends(own):
+                return False
+            raise ProcessHostError(
+                f"This copy's process host, process {own.pid}, runs, and nothing listens at "
+                f"{self._settings.process_host}: somebody deleted it. `kill {own.pid}` ends it in order, "
+                "with all that it keeps; then start again"
+            ) from None
         except ClientError as error:
+            if own is not None:
+                raise ProcessHostError(
+                    f"This copy's process host, process {own.pid}, does not answer ({error}): it ends, or is "
+                    f"held up. Wait for it; if it stays so, `kill {own.pid}`, and start again"
+                ) from None
             raise ProcessHostError(
                 f"{self._settings.process_host} belongs to something else than this copy's process host "
                 f"({error}): stop that, or set LOGPIPE_STATE_DIR to a folder of this copy's own"
             ) from None
 
-    def _refuse_other_ways(self) -> None:
+    def _process(self) -> psutil.Process | None:
+        """This copy's process host, whether it answers or not."""
+        try:
+            process = psutil.Process(int((self._layout.state_dir / "supervisord.pid").read_text()))
+            return process if str(self._layout.supervisor_conf) in process.cmdline() else None
+        except (OSError, ValueError, psutil.Error):
+            return None
+
+    def _refuse_other_ways(self, own: psutil.Process) -> None:
         """A command with other ports, or of another version, would take a running copy for a dead one."""
         place, own_port = self._layout.state_dir, self._settings.supervisor_port
         try:
-            pid = int((place / "supervisord.pid").read_text())
             conf = self._layout.supervisor_conf.read_text()
-            command = psutil.Process(pid).cmdline()
-        except (OSError, ValueError, psutil.Error):
-            return
-        if str(self._layout.supervisor_conf) not in command:
+        except OSError:
             return
         port = re.search(r'\bLOGPIPE_SUPERVISOR_PORT="(\d+)"', conf)
         if port and int(port[1]) != own_port:
             raise ProcessHostError(
                 f"The copy in {place} runs with other ports: LOGPIPE_SUPERVISOR_PORT is {port[1]} there (its "
-                f"process host is process {pid}), not {own_port}. Set LOGPIPE_PORT_OFFSET, or "
+                f"process host is process {own.pid}), not {own_port}. Set LOGPIPE_PORT_OFFSET, or "
                 "LOGPIPE_SUPERVISOR_PORT, to what it was started with."
             )
         if self._settings.process_host not in conf:
             raise ProcessHostError(
-                f"The copy in {place} runs, and its process host (process {pid}) listens elsewhere than at "
-                f"{self._settings.process_host}: another version, or another LOGPIPE_HOST, started it. "
+                f"The copy in {place} runs, and its process host (process {own.pid}) listens elsewhere than "
+                f"at {self._settings.process_host}: another version, or another LOGPIPE_HOST, started it. "
                 "Stop it with that"
             )
 
