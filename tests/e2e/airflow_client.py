@@ -56,6 +56,10 @@ class AirflowClient(Airflow):
         if answer.is_error:
             raise AirflowError(f"DELETE {path}: {answer.status_code} {answer.text}")
 
+    def pause(self, dag_id: str, is_paused: bool) -> None:
+        """Pause a DAG, or have it go on."""
+        self._request("PATCH", f"/dags/{dag_id}", json={"is_paused": is_paused})
+
     def backfill(self, dag_id: str, first: str, last: str) -> int:
         """Run a DAG for a range of dates; returns the backfill's id."""
         body = {"dag_id": dag_id, "from_date": first, "to_date": last, "max_active_runs": 1}

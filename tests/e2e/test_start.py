@@ -104,3 +104,17 @@ def test_an_interrupted_replay_goes_on_and_so_do_the_services(pipeline, first_ru
         assert word in errors
     wait_until(lambda: not airflow.active_runs("replay_log"), 120, poll_s=0.5)
     assert airflow.runs("replay_log")[0]["state"] == "success"
+
+
+def test_a_run_that_waits_for_a_paused_dag_says_so_and_begins_when_it_is_not(
+    pipeline, first_run, airflow, epoch
+):
+    airflow.pause("replay_log", True)
+    try:
+        replay = begin(pipeline, "replay", "--pace", "max", "--limit", "3")
+        assert replay.stdout is not None
+        assert any("replay_log is paused in Airflow" in line for line in replay.stdout)
+    finally:
+        airflow.pause("replay_log", False)
+    output, errors = replay.communicate(timeout=180)
+    assert replay.returncode == 0, output + errors

@@ -74,15 +74,24 @@ def test_a_cut_file_gives_everything_up_to_the_cut(missing: int) -> None:
         assert plain == CONTENT
 
 
-@pytest.mark.parametrize("damage", ["checksum", "middle", "garbage behind"])
+@pytest.mark.parametrize("behind", [b"\n", b"garbage"])
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_what_follows_the_gzip_data_is_told_for_what_it_is(behind: bytes, size: int) -> None:
+    compressed = gzip.compress(CONTENT)
+    blocks: list[PlainBlock] = []
+    told = f"data end before its byte {len(compressed)}, and something else follows"
+    with pytest.raises(SourceDamagedError, match=told):
+        blocks.extend(gunzip(cut(compressed + behind, size), LIMITS))
+    assert b"".join(block.plain for block in blocks) == CONTENT
+
+
+@pytest.mark.parametrize("damage", ["checksum", "middle"])
 def test_damage_is_told(damage: str) -> None:
     compressed = bytearray(gzip.compress(CONTENT))
     if damage == "checksum":
         compressed[-6] ^= 1
-    elif damage == "middle":
-        compressed[len(compressed) // 2 : len(compressed) // 2 + 50] = b"\xff" * 50
     else:
-        compressed += b"garbage"
+        compressed[len(compressed) // 2 : len(compressed) // 2 + 50] = b"\xff" * 50
     with pytest.raises(SourceDamagedError, match="damaged"):
         list(gunzip([bytes(compressed)], LIMITS))
 

@@ -111,6 +111,11 @@ def gunzip(blocks: Iterable[bytes], limits: UnpackLimits | None = None) -> Itera
                     step = step if done == len(step) else step.lstrip(b"\0")
                     if not step:
                         break
+                    if plain_bytes and not GZIP_MAGIC.startswith(step[: len(GZIP_MAGIC)]):
+                        raise SourceDamagedError(
+                            f"the gzip file's data end before its byte {done - len(step)}, and something "
+                            "else follows: everything before it was read"
+                        )
                     decompressor = zlib.decompressobj(_GZIP_WBITS)
                 try:
                     plain = decompressor.decompress(step, MAX_BLOCK_BYTES)
