@@ -468,10 +468,12 @@ def test_everything_in_words() -> None:
         "HDFS: replay a: 0 lines missing, 2 too many",
         "HDFS: replay a: 5 lines sent and not acknowledged (yet)",
         "HDFS: replay b: 2,000 lines missing, 0 too many",
+        "HDFS: 2,000 of the missing lines are in flight: they may still come",
         "HDFS: 3,000 records behind the topic's end",
         "HDFS: 4,000 lines are held in memory by an agent",
         "windows: replay a: 1 lines sent and not acknowledged (yet)",
         "windows: replay b: 2,000 lines missing, 0 too many",
+        "windows: 2,000 of the missing lines are in flight: they may still come",
         "windows: an agent runs and does not say what it holds in memory",
     )
 

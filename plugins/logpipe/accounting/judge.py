@@ -345,6 +345,8 @@ class _Judge:
         """In words."""
         name = self.stage.name
         said = [f"{name}: {text}" for text in self._said]
+        if self.in_flight:
+            said.append(f"{name}: {self.in_flight:,} of the missing lines are in flight: they may still come")
         if self.stage.behind:
             said.append(f"{name}: {self.stage.behind:,} records behind the topic's end")
         if self.stage.held:
