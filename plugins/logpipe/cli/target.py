@@ -144,7 +144,8 @@ class Reachable(ABC):
             return 2
         for one in found:
             self._asked(lambda replayer, name=one["follow_id"]: replayer.unfollow(name))  # type: ignore[misc]
-            self.console.print(f"{one['log']} is not followed any more: {one['lines']:,} lines were sent")
+            sent = f": {one['lines']:,} lines were sent" if is_followed(one) else ""  # else it said so before
+            self.console.print(f"{one['log']} is not followed any more{sent}")
         return 0
 
     def follows(self) -> list[dict[str, Any]]:
