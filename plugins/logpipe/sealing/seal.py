@@ -32,6 +32,7 @@ from logpipe.accounting.ranges import TextDigest
 from logpipe.clients.hdfs import Entry, Hdfs, HdfsAbsentError, HdfsError, HdfsExistsError
 from logpipe.clients.kafka import RangeGoneError
 from logpipe.contracts.chain import IN_USE_NAME, MEMORY_NAME, Link, Totals, file_name
+from logpipe.contracts.days import day_name
 from logpipe.contracts.sealed import (
     BESIDE_LINES,
     MANIFEST_FILE,
@@ -190,6 +191,7 @@ class _Sealing:
                     expired += own(link)
                 elif link.kind in ("lines", "memory"):
                     if link.holds_day(place.name, place.settings.timezone):
+                        _must_be_of_zone(link, place.settings.timezone)
                         plan.totals += expired
                         links.append(link)
                     expired = Totals()
@@ -300,6 +302,15 @@ class _Sealing:
                     raise _DamagedError(link)
                 raise HdfsError(f"memory link {link.name} of partition {link.partition} changed while read")
             whole.join(text)
+
+
+def _must_be_of_zone(link: Link, zone: str) -> None:
+    """A day of another zone goes on; agent 2 never writes a line into a folder before its day."""
+    if link.kind == "lines" and link.day < (arrived := day_name(link.first_arrival_ms, zone)):
+        raise ChainError(
+            f"{link.file_name} of {link.day} has lines of {arrived} by LOGPIPE_TIMEZONE={zone}: agent 2 runs "
+            "with another zone, so the day is not sealed: give both the same"
+        )
 
 
 def _replays_of(link: Link) -> tuple[str | None, ...] | None:
