@@ -253,7 +253,11 @@ class Settings(BaseSettings):
 
     keep_days: int = Field(0, ge=0, description="Sealed days are forgotten after so many days; 0: never")
 
-    timezone: str = Field("UTC", description="Zone whose midnight parts the HDFS directories")
+    timezone: str = Field(
+        "UTC",
+        description="Zone whose midnight parts the HDFS directories; a state folder keeps the one it began "
+        "with",
+    )
 
     # Windows
     window_s: int = Field(60, ge=1, description="Length of a window")
