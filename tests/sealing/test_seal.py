@@ -217,9 +217,7 @@ def test_a_day_that_goes_on_by_the_agents_zone_is_not_sealed(pipeline):
     pipeline.send(numbered(3), hour=22)
     pipeline.link(3)
     elsewhere = pipeline.settings.model_copy(update={"timezone": "Etc/GMT-3"})
-    with pytest.raises(
-        ChainError, match=r"has lines of 26-03-11 by LOGPIPE_TIMEZONE=Etc/GMT-3"
-    ):
+    with pytest.raises(ChainError, match=r"has lines of 26-03-11 by LOGPIPE_TIMEZONE=Etc/GMT-3"):
         seal(elsewhere, DAY)
     assert pipeline.sealed() is None
     assert seal(pipeline.settings, DAY).lines == 3

@@ -20,3 +20,14 @@ def test_the_form_refuses_what_the_replayer_would(url: str) -> None:
 )
 def test_the_form_takes_sources(url: str) -> None:
     assert replay_params(settings.parse())["url"].resolve(url) == url
+
+
+@pytest.mark.parametrize("pace", ["speed:0", "speed:0.00", "max\n", "speed:", "delay:x", "slow", ""])
+def test_a_pace_that_the_replayer_would_refuse_is_refused_by_the_form(pace: str) -> None:
+    with pytest.raises(ParamValidationError):
+        replay_params(settings.parse())["pace"].resolve(pace)
+
+
+@pytest.mark.parametrize("pace", ["max", "delay:0", "delay:0.5", "speed:600", "speed:0.01", "speed:10"])
+def test_other_paces_are_taken(pace: str) -> None:
+    assert replay_params(settings.parse())["pace"].resolve(pace) == pace

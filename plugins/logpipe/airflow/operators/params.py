@@ -75,7 +75,7 @@ def replay_params(conf: Settings) -> dict[str, Param]:
         "pace": Param(
             conf.pace,
             type="string",
-            pattern=r"^(max|(delay|speed):[0-9]+(\.[0-9]+)?)$",
+            pattern=r"^(max|delay:[0-9]+(\.[0-9]+)?|speed:(?=.*[1-9])[0-9]+(\.[0-9]+)?)$(?!\n)",
             description="delay:SECONDS between lines, speed:FACTOR of the log's own clock, or max",
         ),
         "profile": profile_param(conf),
