@@ -1,6 +1,7 @@
 """What a killed service or process host leaves behind is ended: real supervisord, real scheduler."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,17 @@ def test_what_outlives_a_killed_process_host_makes_way_for_the_next_one(stack):
     stack.host.client.start("ftp")
     wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
     assert stack.host.end_leftovers() == 0  # of a process host that runs, nothing is a leftover
+
+
+def test_leftovers_are_found_without_the_notes_on_what_was_started(stack):
+    stack.host.client.start("ftp")
+    wait_until(lambda: named("ftp").is_ready(stack.settings), 60)
+    ftp = psutil.Process(pid_of(stack, "ftp"))
+    shutil.rmtree(stack.layout.state_dir / "run")
+    ftp.parent().kill()
+    wait_until(lambda: not stack.host.is_running(), 30)
+    assert stack.host.end_leftovers() == 1
+    assert not ftp.is_running()
 
 
 def test_a_process_host_whose_socket_was_deleted_is_not_taken_for_a_dead_one(stack):

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 LEADER = "LOGPIPE_STARTED_AS"  # the pid of the program that a process belongs to, and when that began
+_STATE_DIR = "LOGPIPE_STATE_DIR"
 CLASS_LISTS = (
     "LOGPIPE_CLASS_LISTS"  # a folder: the JVMs write there which classes they load; see conf/classes
 )
@@ -80,6 +81,8 @@ def end_leftovers(state_dir: Path, name: str = "", *, busy: bool = True, leaders
                 ]
         file.parent.mkdir(mode=0o700, exist_ok=True)
         file.write_text("".join(kept))
+    if leaders:  # whoever deleted `run`, or a part of it, has deleted what stands above
+        ended += [process for process in _of_copy(state_dir) if process not in ended]
     for process in ended:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -104,6 +107,17 @@ def _members(leader: int, started: str) -> dict[psutil.Process, int]:
             if os.getpgid(pid) == leader or _is_of(process, f"{leader} {started}"):
                 members[process] = process.ppid()
     return members
+
+
+def _of_copy(state_dir: Path) -> list[psutil.Process]:
+    """All that was started for this state folder, by their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # ended meanwhile, or not one of ours
+            environment = process.environ()
+            if LEADER in environment and environment.get(_STATE_DIR) == str(state_dir):
+                found.append(process)
+    return [process for process in found if process.pid != os.getpid()]
 
 
 def _is_of(process: psutil.Process, leader: str) -> bool:
