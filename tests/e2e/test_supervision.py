@@ -12,6 +12,10 @@ from contextlib import closing, contextmanager
 import pytest
 
 from logpipe.clients.airflow import PIPELINE_DAG, SERVICES_DAG, AirflowError
+from logpipe.clients.process_host import ProcessHost
+from logpipe.hosts.connections import client
+from logpipe.hosts.layout import Layout
+from logpipe.hosts.services import PROCESS_HOST
 from logpipe.settings import PROJECT_DIR
 from tests.e2e.airflow_client import SUPERVISING
 from tests.waiting import wait_until
@@ -116,6 +120,25 @@ def test_a_replay_that_is_asked_for_while_the_api_server_is_away_begins_once(pip
     run_id = airflow.trigger(PIPELINE_DAG, {"pace": "max", "limit": 1})
     wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
     assert [run["dag_run_id"] for run in airflow.runs(PIPELINE_DAG)] == [run_id, *before]
+    assert airflow.supervised() == epoch
+
+
+def test_a_task_waits_for_an_api_server_that_takes_long_to_start(pipeline, airflow, epoch):
+    host = client(ProcessHost, PROCESS_HOST, pipeline.settings(), Layout(pipeline.state_dir))
+    scheduler = pipeline.pids(["airflow-scheduler"])["airflow-scheduler"]
+    log = pipeline.state_dir / "logs" / "airflow-scheduler.log"
+    seen_bytes = log.stat().st_size
+    os.kill(scheduler, signal.SIGSTOP)
+    try:
+        run_id = airflow.trigger(PIPELINE_DAG, {"pace": "max", "limit": 1})
+        host.stop("airflow-api-server")
+    finally:
+        os.kill(scheduler, signal.SIGCONT)
+    try:  # by default Airflow asks five times, ten seconds or so
+        wait_until(lambda: b"the 6th time calling it" in log.read_bytes()[seen_bytes:], 120, poll_s=1)
+    finally:
+        host.start("airflow-api-server")
+    wait_until(lambda: airflow.run_state(PIPELINE_DAG, run_id) == "success", 300, poll_s=1)
     assert airflow.supervised() == epoch
 
 
