@@ -28,7 +28,7 @@ from logpipe.contracts.chain import (
     in_use_name,
     java_id,
 )
-from logpipe.contracts.sealed import SealedDay, SealedFile
+from logpipe.contracts.sealed import Member, Part, SealedDay, SealedFile
 from logpipe.digest import Digest
 from logpipe.identity import Identities, Verdict, parse_key, partition_of
 from logpipe.replayer.feed import Place
@@ -255,10 +255,15 @@ class Pipeline:
     def seal(
         self, day: str, digest: Digest, files: tuple[SealedFile, ...] = (), *, forgotten_at: str = ""
     ) -> None:
-        """The sums of a sealed day."""
+        """The sums of a sealed day; its members are the links that there are of it."""
+        parts = tuple(
+            Part(link.partition, link.topic_id, link.epoch, {}, (Member(link.first, link.next, link.digest),))
+            for link in self.links
+            if link.day == day
+        )
         sums = SealedDay(
             day=day, attempt="0" * 8, digest=digest, anonymous=Digest(), replays={}, repeats=0, foreign=0,
-            expired=0, files=files, parts=(), sealed_at="2026-03-11T00:30:00+00:00",
+            expired=0, files=files, parts=parts, sealed_at="2026-03-11T00:30:00+00:00",
             forgotten_at=forgotten_at,
         )  # fmt: skip
         self.hdfs.write(f"{self.logs}/_sealed/{day}.json", dumps(sums.to_json()), overwrite=True)
