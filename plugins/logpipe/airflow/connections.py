@@ -20,9 +20,7 @@ class ConnectionsFile(LocalFilesystemBackend):
         version = seen.st_ino, seen.st_mtime_ns
         if self._read is None or self._read[0] != version:
             found = super()._local_connections
-            for (
-                connection
-            ) in found.values():  # whose address Airflow makes, and warns of '_', at each question
+            for connection in found.values():  # else Airflow warns at each question that '_' is no scheme
                 connection._prenormalized_conn_type = connection.conn_type.replace("_", "-")
             self._read = version, found
         return self._read[1]
