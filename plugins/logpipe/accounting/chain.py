@@ -470,12 +470,7 @@ class ChainReader:
         for sums, found in parallel(lambda day: (self.sealed(day), self._listing(day)), asked):
             if sums is None:
                 continue
-            day, merged = sums.day, sums.places()
-            late = [
-                link
-                for link in links
-                if link.day == day and (link.partition, link.epoch, link.first) not in merged
-            ]
+            day, late = sums.day, sums.late(links)
             wrong = list(self._lines_of(day, late, found))
             if not sums.forgotten_at:
                 wrong += self._wrong(sums, found, late)

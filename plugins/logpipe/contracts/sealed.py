@@ -3,11 +3,11 @@
 Its sums stay when its lines are forgotten. Decision 7 says why.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from logpipe.contracts.chain import FILE_PREFIX, digest_of_list, digest_to_list
+from logpipe.contracts.chain import FILE_PREFIX, Link, digest_of_list, digest_to_list
 from logpipe.digest import Digest
 
 FORMAT = 1
@@ -136,6 +136,15 @@ class SealedDay:
     def places(self) -> frozenset[tuple[int, int, int]]:
         """Partition, epoch and first offset of the links whose lines of this day are in it."""
         return frozenset((part.partition, part.epoch, member.first) for part, member in self.members())
+
+    def late(self, links: Iterable[Link]) -> list[Link]:
+        """Those of the day that came when it was sealed already: their lines are not in it."""
+        merged = self.places()
+        return [
+            link
+            for link in links
+            if link.day == self.day and (link.partition, link.epoch, link.first) not in merged
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -127,15 +127,8 @@ def _repair_sealed(
         place.write_manifest(place.folder, sealed)
         outcome.done.append(f"{place.folder} has its {MANIFEST_FILE} and {SUCCESS_FILE} again")
     known = BESIDE_LINES | {file.name for file in sealed.files}
-    merged = sealed.places()
-    known |= {
-        link.file_name  # it came when the day was sealed already
-        for chain in chains
-        for link in chain.links
-        if link.kind == "lines"
-        and link.day == place.name
-        and (link.partition, link.epoch, link.first) not in merged
-    }
+    late = sealed.late(link for chain in chains for link in chain.links)
+    known |= {link.file_name for link in late if link.kind == "lines"}
     for name in found.keys() - known:
         _put_aside(place, name, outcome)
 
