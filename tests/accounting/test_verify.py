@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from logpipe.accounting.chain import own
+from logpipe.accounting.days import DaysReader
 from logpipe.accounting.verify import chain_reader, seal_replays
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE, Link, Totals
 from logpipe.contracts.sealed import SealedFile
@@ -159,7 +160,7 @@ def long(pipeline: Pipeline) -> Pipeline:
 def test_links_whose_files_are_as_long_as_the_sums_say_are_not_read(long: Pipeline) -> None:
     assert (long.verify().lost, long.verify().problems) == (100, ())  # what retention took
     with closing(chain_reader(long.settings)) as reader:
-        chains = reader.days(reader.chains()).chains
+        chains = DaysReader(reader).read(reader.chains()).chains
         assert [len(chain.links) for chain in chains.values()] == [3, 2, 2]
         assert [len(chain.links) for chain in reader.with_links(chains).values()] == [6, 5, 5]
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
+from logpipe.accounting.days import DaysReader
 from logpipe.accounting.verify import chain_reader
 from logpipe.clients.kafka import Kafka
 from logpipe.digest import Digest
@@ -108,7 +109,8 @@ def assert_erased(pipeline: Pipeline, lines: list[bytes]) -> None:
     assert ADDRESS not in json.dumps(sealed.to_json())
     assert pipeline.names(f"{pipeline.root}/_sealing") == []
     assert pipeline.aside() == []
-    assert chain_reader(pipeline.settings).days(chain_reader(pipeline.settings).chains()).problems == ()
+    reader = chain_reader(pipeline.settings)
+    assert DaysReader(reader).read(reader.chains()).problems == ()
     assert repair(pipeline.settings, DAY).failed == []
     assert pipeline.lines() == Counter(erased(lines)), "a repair brings nothing back"
 

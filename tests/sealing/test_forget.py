@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from logpipe.accounting.chain import ChainReader
+from logpipe.accounting.days import DaysReader
 from logpipe.sealing.forget import NotSealedError, forget, forget_old
 from logpipe.sealing.repair import repair
 from logpipe.sealing.seal import seal
@@ -53,10 +54,10 @@ def test_lines_that_came_when_the_day_was_sealed_are_not_forgotten(pipeline):
         forget(pipeline.settings, DAY)
         assert [entry.name for entry in pipeline.hdfs.list(pipeline.folder())] == [late.rpartition("/")[2]]
         assert pipeline.hdfs.read(late) == b"late\n"
-        found = reader.days(reader.chains())
+        found = DaysReader(reader).read(reader.chains())
         assert (found.forgotten, found.problems) == ((sealed.day,), ())
     pipeline.hdfs.delete(late)
-    (problem,) = reader.days(reader.chains()).problems
+    (problem,) = DaysReader(reader).read(reader.chains()).problems
     assert f"{late} is missing, with 1 lines" in problem.text
 
 

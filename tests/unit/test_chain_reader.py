@@ -10,17 +10,9 @@ from typing import Any
 import pytest
 
 from logpipe.accounting import chain as chain_module
-from logpipe.accounting.chain import (
-    Chain,
-    ChainError,
-    ChainReader,
-    Days,
-    Problem,
-    is_memory_file,
-    memory_part,
-    own,
-    parallel,
-)
+from logpipe.accounting import days as days_module
+from logpipe.accounting.chain import Chain, ChainError, ChainReader, Problem, own, parallel
+from logpipe.accounting.days import Days, DaysReader, is_memory_file, memory_part
 from logpipe.clients.hdfs import HdfsError, dumps
 from logpipe.contracts.chain import FLOOR_ATTRIBUTE, LINK_ATTRIBUTE, Layout, Link, Mark, Totals, open_name
 from logpipe.contracts.sealed import Member, Part, SealedDay, SealedFile
@@ -46,7 +38,8 @@ class Logs:
         self.layout = Layout(ROOT)
         self.hdfs.make_folder(self.layout.chains)
         self.hdfs.make_folder(self.layout.sealed_days)
-        self.reader = ChainReader(self.hdfs, f"{ROOT}/", memory_file)  # type: ignore[arg-type]
+        self.reader = ChainReader(self.hdfs, f"{ROOT}/")  # type: ignore[arg-type]
+        self.memory_file = memory_file
         self.heads: dict[int, Link] = {}
 
     def range(self, count: int, partition: int = 0, day: str = DAY, **more: Any) -> Link:
@@ -112,7 +105,7 @@ class Logs:
         return made
 
     def days(self, **more: Any) -> Days:
-        return self.reader.days(self.reader.chains(), **more)
+        return DaysReader(self.reader, self.memory_file).read(self.reader.chains(), **more)
 
     def told(self, **more: Any) -> list[str]:
         return [problem.text for problem in self.days(**more).problems]
@@ -455,7 +448,7 @@ def test_a_link_that_went_while_it_was_asked_for_adds_nothing_up(logs: Logs) -> 
     links = [logs.range(2) for _ in range(4)]
     chains = logs.reader.chains()
     logs.hdfs.delete(logs.path(links[0]))
-    chain = logs.reader.days(chains).chains[0]
+    chain = DaysReader(logs.reader).read(chains).chains[0]
     assert (chain.links, chain.is_pruned, chain.adds_up) == (tuple(links[1:]), True, False)
 
 
@@ -485,10 +478,10 @@ def test_a_file_that_is_renamed_between_two_rows_of_a_listing_is_there(logs: Log
     link = logs.range(3)
     in_use = f"{logs.layout.day(DAY)}/_{link.file_name[:-4]}.{ATTEMPT}.tmp"
     entries = logs.hdfs.list(logs.layout.day(DAY))
-    assert list(logs.reader._lines_of(DAY, [link], [])) == [], "it is listed again"
+    assert list(DaysReader(logs.reader)._lines_of(DAY, [link], [])) == [], "it is listed again"
     logs.hdfs.rename(logs.file(link), in_use)
-    assert list(logs.reader._lines_of(DAY, [link], entries)) == []
-    assert list(logs.reader._lines_of(DAY, [link], [])) == []
+    assert list(DaysReader(logs.reader)._lines_of(DAY, [link], entries)) == []
+    assert list(DaysReader(logs.reader)._lines_of(DAY, [link], [])) == []
 
 
 def test_files_that_no_link_knows_are_told(logs: Logs) -> None:
@@ -579,7 +572,7 @@ def test_days_around_memory_links_are_those_of_utc(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     time.tzset()
     try:
-        assert [chain_module._day(NOON_MS, days) for days in (-1, 0, 1)] == ["26-03-09", DAY, NEXT_DAY]
+        assert [days_module._day(NOON_MS, days) for days in (-1, 0, 1)] == ["26-03-09", DAY, NEXT_DAY]
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from logpipe.accounting.chain import Chain, Days, Problem
+from logpipe.accounting.chain import Chain, Problem
+from logpipe.accounting.days import Days
 from logpipe.accounting.judge import Accounting
 from logpipe.accounting.verify import Reading, facts_of, seal_replays
 from logpipe.clients.kafka import Topic

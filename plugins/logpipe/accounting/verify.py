@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from logpipe.accounting import topic
-from logpipe.accounting.chain import Chain, ChainReader, Days
+from logpipe.accounting.chain import Chain, ChainReader
+from logpipe.accounting.days import Days, DaysReader
 from logpipe.accounting.judge import Accounting, Facts, Stage, half_sent, judge
 from logpipe.accounting.source import ledger
 from logpipe.clients.flume import Agents, held_events
@@ -43,7 +44,7 @@ def verify(settings: Settings, agents: Agents | None = None) -> Accounting:
 
 def chain_reader(settings: Settings) -> ChainReader:
     """Reads this pipeline's chains."""
-    return ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir, settings.state_dir / SEALED_DAYS_FILE)
+    return ChainReader(Hdfs.of(settings), settings.hdfs_logs_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Reading:
         give_up_before: replays that stopped half sent before then are not waited for any more.
         now: the topic.
         chains: of each partition, with the links that were read.
-        days: those that are not sealed, held against their links.
+        days: held against their links and sums.
         counted: the windows' newest commit.
         ahead: what agent 2's group has committed, where profile memory writes.
         held: lines in the memory channels of the agents that fill the topic, and of those that empty it.
@@ -91,7 +92,9 @@ def read(settings: Settings, agents: Agents | None = None, *, each_link: bool = 
         counting = pool.submit(commit_totals, settings)
         taken = topic.committed(settings, now.offsets)
         held_2 = held_events(agents.emptying)
-        days = reader.days(reader.chains(), each_link=each_link)
+        days = DaysReader(reader, settings.state_dir / SEALED_DAYS_FILE).read(
+            reader.chains(), each_link=each_link
+        )
         counted = counting.result()
     # Only where profile memory writes can the group be ahead of the chain, and lines be held in memory.
     is_memory = bool(days.memory_files) or not days.chains

@@ -4,7 +4,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from logpipe.accounting.chain import Chain, ChainReader, is_memory_file
+from logpipe.accounting.chain import Chain, ChainReader
+from logpipe.accounting.days import is_memory_file
 from logpipe.clients.hdfs import Entry, Hdfs
 from logpipe.contracts.chain import FILE_NAME, Layout, link_name
 from logpipe.contracts.days import DAY, date_of, day_name
