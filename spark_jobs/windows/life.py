@@ -14,8 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from logpipe import settings
-from logpipe.clients.errors import ClientError
-from logpipe.clients.kafka import Kafka, LoginRefusedError
+from logpipe.clients.kafka import Kafka, LoginRefusedError, TopicError
 from logpipe.windows.commit import Commit
 from windows import options as job_options
 from windows import session, versions, warm_up
@@ -27,14 +26,14 @@ from windows.progress import Progress
 from windows.source import start_query
 from windows.steps import Steps, StoppingError, topic_was_replaced
 from windows.store import CommitLog
-from windows.topics import OutputTopic, Topics
+from windows.topics import make_output
 
 log = logging.getLogger("windows")
 
 STOP_FILE = "stop"
 STOP_DEADLINE_S = 20.0
 END_DEADLINE_S = 10.0
-LOGIN_TIMEOUT_S = 10.0
+KAFKA_TIMEOUT_S = 10.0
 TIDY_INTERVAL_S = 30.0
 IDLE_TIDY_INTERVAL_S = 300.0
 RETRY_S = 2.0
@@ -49,9 +48,9 @@ class Life:
         self._patience = patience
         self._spark = spark
         self._hdfs = hdfs
-        self._topics = Topics(options.kafka_client)
+        self._kafka = Kafka(options.kafka_client, KAFKA_TIMEOUT_S, options.kafka_known_as)
         self._commits: CommitLog
-        self._progress = Progress(hdfs, options, self._topics)
+        self._progress = Progress(hdfs, options, self._kafka)
         self._loss: Exception | None = None
         self._stop_file = f"{options.checkpoint_url}/{STOP_FILE}"
 
@@ -67,12 +66,12 @@ class Life:
         self._patience.ask(f"Kafka at {self._options.bootstrap}", self._make_outputs)
         self._drop_old_stop_file()
         while not self._patience.stopping():
-            steps = Steps(self._hdfs, self._commits, self._topics, self._options, commit)
+            steps = Steps(self._hdfs, self._commits, self._kafka, self._options, commit)
             try:
                 self._run_query(steps)
             except StoppingError:
                 return
-            except (OSError, KafkaException, Py4JError, PySparkException) as error:
+            except (OSError, TopicError, KafkaException, Py4JError, PySparkException) as error:
                 self._go_on_after(error, steps)
             # Taken over anew: what the failed query may still be writing can't be committed any more.
             topic_id = commit.topic_id
@@ -109,13 +108,10 @@ class Life:
         Raises:
             WindowsError: it is refused.
         """
-        options = self._options
         try:
-            return Kafka(options.kafka_client, LOGIN_TIMEOUT_S, options.kafka_known_as).brokers() > 0
+            return self._kafka.brokers() > 0
         except LoginRefusedError as error:
             raise WindowsError(str(error)) from None
-        except ClientError as error:
-            raise TimeoutError(str(error)) from None
 
     def _log(self) -> CommitLog:
         return CommitLog(self._hdfs, self._options.checkpoint_url, self._options.windows_url)
@@ -127,10 +123,11 @@ class Life:
         return self._commits.take_over(lambda: first, self._patience.stopping)
 
     def _topic_id(self) -> str | None:
-        topic_id = self._topics.topic_id(self._options.topic)
-        if topic_id is None:
+        topic = self._kafka.describe(self._options.topic)
+        if topic is None:
             self._progress.waiting(f"topic {self._options.topic}, which does not exist")
-        return topic_id
+            return None
+        return topic.topic_id
 
     def _check_parameters(self, commit: Commit) -> None:
         wanted = self._options.fixed()
@@ -148,9 +145,9 @@ class Life:
 
     def _make_outputs(self) -> bool:
         options = self._options
-        replicas = self._topics.replicas(options.topic)
+        replicas = self._kafka.existing(options.topic).replication
         for name in (options.windows_topic, options.dead_letters_topic):
-            self._topics.make_output(OutputTopic(name, options.keep_days), 1, replicas)
+            make_output(self._kafka, name, replicas, options.keep_days)
         return True
 
     def _drop_old_stop_file(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException
 from py4j.protocol import Py4JError
 
+from logpipe.clients.kafka import TopicError
 from windows.errors import WindowsError
 
 log = logging.getLogger("windows")
@@ -33,7 +34,7 @@ def is_passing(error: BaseException) -> bool:
         return not error.args[0].fatal()
     if isinstance(error, WindowsError):
         return False
-    if isinstance(error, TimeoutError):  # Kafka's admin client has no answer yet
+    if isinstance(error, TopicError | TimeoutError):
         return True
     text = f"{type(error).__name__}: {error}"
     return any(word in text for word in _PASSING)
@@ -84,7 +85,7 @@ class Patience:
                     self._said = ""
                     return answer
                 self._say(waiting)
-            except (OSError, KafkaException, Py4JError) as error:
+            except (OSError, TopicError, KafkaException, Py4JError) as error:
                 if not is_passing(error):
                     raise WindowsError(f"{service} refuses: {first_line(error)}") from error
                 self._say(f"{service} does not answer, waiting for it: {first_line(error)}")

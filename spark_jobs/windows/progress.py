@@ -6,13 +6,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import KafkaException
-
+from logpipe.clients.kafka import Kafka, TopicError
 from logpipe.windows.commit import Commit
 from windows.hdfs import Hdfs
 from windows.options import Options
 from windows.steps import Steps
-from windows.topics import Topics
 
 log = logging.getLogger("windows")
 
@@ -27,11 +25,11 @@ def _iso(time_ms: int | None) -> str | None:
 class Progress:
     """Writes progress: every few seconds while lines come, every minute otherwise."""
 
-    def __init__(self, hdfs: Hdfs, options: Options, topics: Topics) -> None:
+    def __init__(self, hdfs: Hdfs, options: Options, kafka: Kafka) -> None:
         self._hdfs = hdfs
         self._path = f"{options.checkpoint_url}/progress.json"
         self._options = options
-        self._topics = topics
+        self._kafka = kafka
         self._written_at = 0.0
         self._waiting_for = ""
         self._seen: Commit | None = None
@@ -57,9 +55,9 @@ class Progress:
         lines = commit.lines - self._seen.lines if self._seen is not None else 0
         rate = lines / elapsed_s if self._seen is not None else 0.0
         try:
-            ends = self._topics.end_offsets(self._options.topic)
+            ends = self._kafka.offsets(self._options.topic).ends
             lag: int | None = sum(end - commit.offsets.get(part, 0) for part, end in ends.items())
-        except KafkaException:
+        except TopicError:
             lag = None
         values = {
             "state": "running",

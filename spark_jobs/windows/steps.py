@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 from pyspark.sql import DataFrame
 
+from logpipe.clients.kafka import Kafka
 from logpipe.contracts import formats
 from logpipe.windows.commit import FIRST_QUERY, Commit, Kind
 from windows import console
@@ -30,7 +31,6 @@ from windows.patience import first_line
 from windows.reading import Formats
 from windows.rows import COUNTS, added_up, capped, no_rows, to_windows
 from windows.store import CommitLog
-from windows.topics import Topics
 
 log = logging.getLogger("windows")
 
@@ -56,13 +56,13 @@ class Steps:
         self,
         hdfs: Hdfs,
         commits: CommitLog,
-        topics: Topics,
+        kafka: Kafka,
         options: Options,
         commit: Commit,
     ) -> None:
         self._hdfs = hdfs
         self._commits = commits
-        self._topics = topics
+        self._kafka = kafka
         self._options = options
         self._forgetting = Forgetting(
             Ledger(hdfs, options.hdfs_url + options.ledger_dir).held, options.identity_days * _DAY_MS
@@ -326,7 +326,7 @@ class Steps:
                 nothing to mend.
         """
         counted, topic = self.commit.offsets, self._options.topic
-        cuts, ends = self._cuts(self.commit), self._topics.end_offsets(topic)
+        cuts, ends = self._cuts(self.commit), self._kafka.offsets(topic).ends
         is_behind = any(
             end > ends.get(part, end)
             for read in (counted, self._last_planned())
@@ -341,7 +341,7 @@ class Steps:
     def _begun_anew(self, starts: dict[int, int], loss: Exception | None) -> Step:
         before, options = self.commit, self._options
         self._check_topic(before)
-        firsts = self._topics.first_offsets(options.topic)
+        firsts = {part: first for part, (first, _) in self._kafka.offsets(options.topic).offsets.items()}
         is_gone = starts.keys() - firsts.keys() or any(
             first > starts.get(part, 0) for part, first in firsts.items()
         )
@@ -366,7 +366,7 @@ class Steps:
         """Where a query begins that has no offsets of its own yet; empty for the topic's start."""
         if self.commit.query == FIRST_QUERY:
             return {}
-        parts = self._topics.end_offsets(self._options.topic)
+        parts = self._kafka.offsets(self._options.topic).ends
         return {part: self.commit.offsets.get(part, _EARLIEST) for part in parts}
 
     # Checks: what Spark hands over must follow on what is committed
@@ -407,9 +407,9 @@ class Steps:
 
     def _check_topic(self, before: Commit) -> None:
         """Refuse lines of a topic that was made again under the name."""
-        topic_id = self._topics.topic_id(self._options.topic)
-        if topic_id is not None and topic_id != before.topic_id:
-            raise WindowsError(topic_was_replaced(self._options, before.topic_id, topic_id))
+        topic = self._kafka.describe(self._options.topic)
+        if topic is not None and topic.topic_id != before.topic_id:
+            raise WindowsError(topic_was_replaced(self._options, before.topic_id, topic.topic_id))
 
     def _check_log(self, before: Commit) -> None:
         """Refuse lines behind offsets that were counted and now hold others: the broker lost its tail.
@@ -422,7 +422,7 @@ class Steps:
 
     def _cuts(self, commit: Commit) -> dict[int, int]:
         """Where partitions hold records that came after all that were counted, at offsets that were."""
-        after = self._topics.first_after(self._options.topic, commit.newest_ms)
+        after = self._kafka.first_after(self._options.topic, commit.newest_ms)
         return {part: offset for part, offset in after.items() if offset < commit.offsets[part]}
 
     # After a commit

@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from logpipe.cli import follow
 from logpipe.clients.formats import FormatRegistry
 from logpipe.clients.hdfs import Hdfs as WebHdfs
+from logpipe.clients.kafka import Kafka as KafkaClient
 from logpipe.digest import Digest
 from logpipe.settings import Settings, parse
 from logpipe.windows.commit import Commit, DateFile, counting, step_name
@@ -41,7 +42,7 @@ from windows.rows import KEY, added_up
 from windows.source import raw_records
 from windows.steps import Steps
 from windows.store import CommitLog
-from windows.topics import OutputTopic, Topics
+from windows.topics import make_output
 
 pytestmark = pytest.mark.integration
 _numbers = itertools.count(1)
@@ -62,9 +63,9 @@ class Job:
             Settings(),
         )  # fmt: skip
         self.make_topic()
-        self.topics = Topics(self.options.kafka_client)
+        self.topics = KafkaClient(self.options.kafka_client)
         for topic in (self.options.windows_topic, self.options.dead_letters_topic):
-            self.topics.make_output(OutputTopic(topic, 0), 1, 1)
+            make_output(self.topics, topic, 1)
         self.hdfs = JvmHdfs(spark, hdfs.url)
         self.offsets: dict[int, dict[int, int]] = {}
         self.sent: list[bytes] = []
@@ -76,8 +77,7 @@ class Job:
 
     def restart(self) -> Steps:
         """Begin anew from what HDFS holds, as a driver does after a crash."""
-        topic_id = self.topics.topic_id(self.options.topic)
-        assert topic_id is not None
+        topic_id = self.topics.existing(self.options.topic).topic_id
         first = Commit(0, "start", self.options.fixed(), topic_id)
         commits = CommitLog(self.hdfs, self.options.checkpoint_url, self.options.windows_url)
         commit = commits.take_over(lambda: first)
@@ -94,7 +94,7 @@ class Job:
 
     def plan(self, batch_id: int) -> None:
         """Write what Spark writes before a batch: where it ends."""
-        ends = self.topics.end_offsets(self.options.topic)
+        ends = self.topics.offsets(self.options.topic).ends
         self.offsets[batch_id] = ends
         text = "v1\n{}\n" + json.dumps({self.options.topic: {str(part): end for part, end in ends.items()}})
         self.hdfs.write_text(f"{self.steps.query_folder}/offsets/{batch_id}", text)
@@ -153,7 +153,7 @@ class Job:
         return followed(list(self.read(self.options.windows_topic)))
 
     def read(self, topic: str) -> Iterator[tuple[bytes, bytes | None]]:
-        end = self.topics.end_offsets(topic)[0]
+        end = self.topics.offsets(topic).ends[0]
         consumer = Consumer(
             {"bootstrap.servers": self.kafka.bootstrap, "group.id": "none", "enable.auto.commit": False}
         )
@@ -527,7 +527,7 @@ def test_the_commit_alone_tells_all(make_job: Callable[..., Job], nasa_lines: li
     assert totals.anonymous == Digest.of([b"a", b"b", b"b", b"c", b"d", b""])
     assert (totals.foreign, totals.repeats, totals.malformed) == (4, 10, 7)
     assert totals.covered_offsets == job.offsets[2]
-    assert totals.topic_id == job.topics.topic_id(job.options.topic)
+    assert totals.topic_id == job.topics.existing(job.options.topic).topic_id
     assert job.store.totals() == totals
     job.steps._do(job.steps._fold)
     dates = {file.date for file in job.files()}

@@ -239,7 +239,8 @@ class Kafka:
         Raises:
             TopicError: the brokers do not answer.
         """
-        asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._timeout_s)
+        admin = self._admin  # must outlive its futures, and another thread may put a new one in its place
+        asked = admin.describe_topics(TopicCollection([topic]), request_timeout=self._timeout_s)
         try:
             found = self._result(asked[topic], f"Topic {topic}")
         except KafkaException as error:
@@ -345,22 +346,45 @@ class Kafka:
             TopicError: there is no such topic, or the brokers do not answer.
         """
         found = self.existing(topic)
-        places = [TopicPartition(topic, number) for number in range(found.partitions)]
         firsts, ends = (
-            self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=self._timeout_s)
+            self._list(topic, dict.fromkeys(range(found.partitions), spec))
             for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
         )
-        what = f"Offsets of topic {topic}"
-        return Topic(
-            found.topic_id,
-            {
-                place.partition: (
-                    self._answer(firsts[place], what).offset,
-                    self._answer(ends[place], what).offset,
-                )
-                for place in places
-            },
+        return Topic(found.topic_id, {part: (firsts[part], ends[part]) for part in ends})
+
+    def first_after(self, topic: str, times_ms: Mapping[int, int]) -> Offsets:
+        """First record of each partition that is newer than a time; of those that hold such a record.
+
+        Raises:
+            TopicError: there is no such topic, or the brokers do not answer.
+        """
+        found = self._list(
+            topic, {part: OffsetSpec.for_timestamp(time_ms + 1) for part, time_ms in times_ms.items()}
         )
+        return {part: offset for part, offset in found.items() if offset >= 0}
+
+    def _list(self, topic: str, specs: Mapping[int, OffsetSpec]) -> Offsets:
+        try:
+            return self._listed(topic, specs)
+        except KafkaException:
+            # What a client knew of leaders before a broker's restart (their epochs, or that there were none)
+            # it believes for minutes; each way of it has an error of its own.
+            self.__dict__.pop("_admin", None)
+        try:
+            return self._listed(topic, specs)
+        except KafkaException as error:
+            raise self._error(f"Offsets of topic {topic}", error) from None
+
+    def _listed(self, topic: str, specs: Mapping[int, OffsetSpec]) -> Offsets:
+        if not specs:
+            return {}
+        admin = self._admin  # as in `describe`
+        asked = admin.list_offsets(
+            {TopicPartition(topic, part): spec for part, spec in specs.items()},
+            request_timeout=self._timeout_s,
+        )
+        what = f"Offsets of topic {topic}"
+        return {place.partition: self._result(future, what).offset for place, future in asked.items()}
 
     def committed(self, group: str, topic: str, partitions: Iterable[int]) -> Offsets:
         """Return what a consumer group has committed; a partition without a commit is left out.
