@@ -1,10 +1,7 @@
 """Cases that need a data plane of their own: disks that fill, and a midnight in the middle of a replay."""
 
-import contextlib
-import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +11,7 @@ from tests.faults.cases import in_flight
 from tests.faults.checker import check
 from tests.faults.conftest import ROWS, short_rolls, zone_with_midnight
 from tests.faults.load import Load
+from tests.small_disk import SmallDisk
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -22,37 +20,10 @@ FULL_S = 30
 START_S = 180  # that the services take at most
 
 
-class SmallDisk:
-    """A file system of its own, small enough to be filled: for root on Linux only."""
-
-    def __init__(self, place: Path, size_mb: int) -> None:
-        self._place = place
-        self._filler = place / "filler"
-        place.mkdir(parents=True)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=700", "tmpfs", str(place)]
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-        if mounted.returncode:
-            pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-
-    def fill(self) -> None:
-        """Take what is free."""
-        with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 16))
-
-    def free(self) -> None:
-        """Give it back."""
-        self._filler.unlink()
-
-    def unmount(self) -> None:
-        """Take the file system away."""
-        subprocess.run(["umount", "-l", str(self._place)], check=True)
-
-
 @pytest.mark.parametrize(("store", "size_mb"), [("kafka", 200), ("hadoop", 2000)])
 def test_disk_full(tmp_path_factory, long_form, store, size_mb):
     folder = tmp_path_factory.mktemp("disk")
-    settings = short_rolls(folder / "state")
+    settings = short_rolls(folder / "state", keep_free_mb=0)  # by somebody else's files
     disk = SmallDisk(settings.state_dir / store, size_mb)
     plane = DataPlane(settings)
 

@@ -19,6 +19,7 @@ from logpipe.replayer.follow.store import Follow, FollowStore
 from logpipe.replayer.journal import Journal
 from logpipe.replayer.record import ReplayRecord, ReplaySpec
 from tests.machine import Hdfs
+from tests.small_disk import SmallDisk
 from tests.waiting import wait_until
 
 from .following import QUICK, Follower, Written
@@ -149,6 +150,35 @@ def test_a_full_disk_of_the_state_folder_holds_back_and_loses_nothing(
     wait_until(lambda: len(follower.arrived(followed["follow_id"])) == 72, 20, "lines that nobody records")
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
     follower.must_hold(followed["follow_id"], log.lines)
+
+
+def test_lines_are_held_back_before_a_disk_is_full(
+    stack: Stack, settings: dict[str, object], start_replayer: Start, tmp_path: Path
+) -> None:
+    """A broker whose disk is full may lose what it has acknowledged."""
+    disk = SmallDisk(tmp_path / "state" / "kafka", 64)
+    try:
+        follower = Follower(stack, start_replayer(**settings, keep_free_mb=32))
+        log = Written(tmp_path / "access.log")
+        followed = follower.follow(log.path)
+        log.write(10)
+        follower.must_hold(followed["follow_id"], log.lines)
+        disk.fill(keep_mb=31)
+        log.write(20)
+        follower.replayer.submit("held-back", log.path.as_uri())
+        told = (f"{tmp_path}/state/kafka has 30 MB free", "(LOGPIPE_KEEP_FREE_MB)")
+        for reason in (
+            lambda: follower.state(followed["follow_id"])["reason"] or "",
+            lambda: follower.replayer.record("held-back")["reason"] or "",
+        ):
+            wait_until(lambda reason=reason: all(part in reason() for part in told), 20, "a word of it")
+        assert len(follower.arrived(followed["follow_id"])) == 10
+        assert follower.replayer.record("held-back")["lines"] == 0
+        disk.free()
+        follower.must_hold(followed["follow_id"], log.lines)
+        follower.replayer.wait_state("held-back", "done")
+    finally:
+        disk.unmount()
 
 
 def test_after_an_outage_of_the_agent_lines_are_caught_up_with_in_order(

@@ -79,16 +79,14 @@ def _lag(settings: Settings) -> Iterator[Observation]:
 
 
 def _disk(settings: Settings) -> Iterator[Observation]:
-    for name in ("kafka", "hadoop"):
-        path = settings.state_dir / name
-        if path.exists():
-            usage = shutil.disk_usage(path)
-            yield _free(
-                f"disk of {name}",
-                usage.free,
-                usage.total,
-                "make room, or it takes no more lines",
-            )
+    for path in settings.store_folders[1:]:
+        usage = shutil.disk_usage(path)
+        yield _free(
+            f"disk of {path.name}",
+            usage.free,
+            usage.total,
+            f"make room; below {settings.keep_free_mb} MB no more lines are sent",
+        )
 
 
 def _free(name: str, free: int, total: int, what_to_do: str) -> Observation:

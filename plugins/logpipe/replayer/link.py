@@ -108,6 +108,7 @@ class LinkedSink:
 
     Args:
         on_trouble: told each time how long an answer has been waited for.
+        before: called before bytes are sent; it may raise `SinkUnavailableError`.
 
     Attributes:
         what: the source, for messages.
@@ -118,8 +119,14 @@ class LinkedSink:
     silence_s: ClassVar[float]
 
     def __init__(
-        self, host: str, port: int, halt: Halt, on_trouble: Callable[[str], None] = lambda _: None
+        self,
+        host: str,
+        port: int,
+        halt: Halt,
+        on_trouble: Callable[[str], None] = lambda _: None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
+        self._before = before
         self._address = (host, port)
         self._halt = halt
         self._on_trouble = on_trouble
@@ -131,6 +138,7 @@ class LinkedSink:
         return "{} {}:{}".format(self.what, *self._address)
 
     def _send_bytes(self, payload: bytes) -> None:
+        self._before()
         if self._link is None:
             self._received = b""
             self._link = Link(

@@ -22,8 +22,15 @@ class NetcatSink(LinkedSink):
     what = "netcat source"
     silence_s = 60.0  # a full channel answers FAILED after 3 s
 
-    def __init__(self, host: str, port: int, halt: Halt, on_trouble: Callable[[str], None]) -> None:
-        super().__init__(host, port, halt, on_trouble)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        halt: Halt,
+        on_trouble: Callable[[str], None],
+        before: Callable[[], None],
+    ) -> None:
+        super().__init__(host, port, halt, on_trouble, before)
         self._waiting: list[bytes] = []
         self._answered = 0
         self._failed: list[bytes] = []

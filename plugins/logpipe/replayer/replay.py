@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -27,6 +28,7 @@ from logpipe.replayer.pace import parse_pace
 from logpipe.replayer.prefetch import Prefetch
 from logpipe.replayer.raw_reader import RawReader, source_of
 from logpipe.replayer.record import ReplayRecord, now_text
+from logpipe.replayer.room import must_have_room
 from logpipe.replayer.sinks import Delivery, Sink, insist, insist_on_disk
 from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.replayer.topic import partition_count, still_has
@@ -279,6 +281,7 @@ class Replay:
 
     def _sink(self) -> Sink:
         host, note = self._settings.host, self._trouble_with("sink")
+        room = partial(must_have_room, self._settings)
         if self._record.spec.profile == "durable":
             partitions = self._record.partitions or 0
             return ThriftSink(
@@ -289,8 +292,9 @@ class Replay:
                 partitions=partitions,
                 check=still_has(partitions, self._settings) if partitions else lambda: None,
                 on_trouble=note,
+                before=room,
             )
-        return NetcatSink(host, self._settings.netcat_port, self._halt, note)
+        return NetcatSink(host, self._settings.netcat_port, self._halt, note, room)
 
     def _trouble_with(self, part: str) -> Callable[[str | None], None]:
         def note(text: str | None) -> None:

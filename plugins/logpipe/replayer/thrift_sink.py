@@ -127,7 +127,7 @@ class ThriftSink(LinkedSink):
     Args:
         partitions: see `encode`.
         check: called before a batch is sent again; raises as `retry`.
-        on_trouble: as `LinkedSink`'s.
+        on_trouble, before: as `LinkedSink`'s.
     """
 
     what = "Thrift source"
@@ -143,8 +143,9 @@ class ThriftSink(LinkedSink):
         partitions: int = 0,
         check: Callable[[], None] = lambda: None,
         on_trouble: Callable[[str], None] = lambda _: None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(host, port, halt, on_trouble)
+        super().__init__(host, port, halt, on_trouble, before)
         self._replay_id = replay_id
         self._partitions = partitions
         self._check = check

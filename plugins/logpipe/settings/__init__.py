@@ -350,6 +350,12 @@ class Settings(BaseSettings):
         le=MAX_MESSAGE_BYTES - ENVELOPE_BYTES,
         description="A longer line is set aside, not sent; Kafka's limit is 2 MiB with key and envelope",
     )
+    keep_free_mb: int = Field(
+        500,
+        ge=0,
+        description="The replayer sends no line while a disk of the state folder, of `kafka` or of `hadoop` "
+        "in it has less free",
+    )
 
     # Followed logs
     follow_quiet_s: float = Field(
@@ -642,6 +648,12 @@ class Settings(BaseSettings):
         if not is_loopback(self.host):
             return self.host
         return str(self.state_dir.expanduser().resolve() / "host.sock")
+
+    @property
+    def store_folders(self) -> list[Path]:
+        """Where lines are stored on this machine; each may be a disk of its own."""
+        folder = self.state_dir.expanduser().resolve()
+        return [each for each in (folder, folder / "kafka", folder / "hadoop") if each.is_dir()]
 
     @property
     def file_root_folders(self) -> list[Path]:

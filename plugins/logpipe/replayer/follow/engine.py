@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.registry import Registry
+from logpipe.replayer.room import must_have_room
 from logpipe.replayer.sinks import insist_on_disk
 from logpipe.replayer.thrift_sink import ThriftSink
 from logpipe.replayer.topic import partition_count, still_has
@@ -540,7 +542,12 @@ class Engine:
         replay_id, partitions = record.spec.replay_id, record.partitions or 0
         if not hasattr(self._sinks, "sink"):
             self._sinks.sink = ThriftSink(
-                self.settings.host, self.settings.thrift_port, replay_id, self._halt, partitions=partitions
+                self.settings.host,
+                self.settings.thrift_port,
+                replay_id,
+                self._halt,
+                partitions=partitions,
+                before=partial(must_have_room, self.settings),
             )
         sink: ThriftSink = self._sinks.sink
         assert record.generation is not None
