@@ -23,6 +23,17 @@ VALUES := LOG FORMAT FROM OLDDIR ADDRESSES ADDRESS MINUTES URL PACE LIMIT PROFIL
 unexport $(VALUES)
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval export MAKE_$(name) := $$(value $(name)))))
 
+# A misspelt name would be as if nothing had been said. Blanks and newlines in values are no ends of words here.
+empty :=
+define newline
+
+
+endef
+overrides := $(subst \$(empty) ,_,$(subst $(newline),_,$(MAKEOVERRIDES)))
+given := $(foreach word,$(overrides),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
+unknown := $(filter-out $(VALUES) LOGPIPE_% PYTHON VENV VENV_STAMP,$(given:%:=%))
+$(if $(unknown),$(error Nothing here is named $(unknown): a target takes some of $(VALUES); see make help))
+
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo

@@ -23,6 +23,7 @@ NUMBER_PATTERN = r"[1-9][0-9]{0,17}"
 KEY_PATTERN = rf"^({REPLAY_PATTERN}):({NUMBER_PATTERN})$"
 CHUNK_LINES = 1000  # lines of a replay that follow each other in one partition
 REPAIR_PREFIX = "repair-"  # begins no replay id but a repair's: repair-<k>+<replay>, k from 1
+MAX_LINES = 10**15  # that a replay may be limited to: a larger number is no integer to Airflow or JSON
 MAX_JUMP = 10_000_000  # lines; a broker that loses what it had not yet written loses less
 
 _KEY = re.compile(KEY_PATTERN[:-1].encode() + rb"\Z")

@@ -252,7 +252,11 @@ def test_times_are_utc() -> None:
             "replay_id is '.a', expected 1 to 200 letters, digits, '.', '_', '+' or '-', a letter or digit "
             "first",
         ),
-        ({**SPEC, "limit": 0}, "limit is 0, expected null or a number of lines from 1"),
+        ({**SPEC, "limit": 0}, "limit is 0, expected null or a number of lines from 1 to 1000000000000000"),
+        (
+            {**SPEC, "limit": 10**15 + 1},
+            "limit is 1000000000000001, expected null or a number of lines from 1 to 1000000000000000",
+        ),
     ],
 )
 def test_a_refusal_in_words(values: Any, message: str) -> None:

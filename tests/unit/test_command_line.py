@@ -124,7 +124,7 @@ def logpipe(*arguments, **variables):
     ("arguments", "variables", "words"),
     [
         (["replay"], {"MAKE_PACE": "'; x"}, ["--pace", "'; x", "delay:SECONDS"]),
-        (["replay", "--limit", "0"], {}, ["--limit", "'0'", "1 or more"]),
+        (["replay", "--limit", "0"], {}, ["--limit", "'0'", "1 to 1000000000000000"]),
         (["run", "--format", "nope"], {}, ["--format", "'nope'", "combined"]),
         (["follow", "/var/log/x.log"], {"MAKE_FORMAT": "nope"}, ["--format", "'nope'", "combined"]),
         (["follow", "access.log"], {}, ["LOG", "'access.log'", "absolute path"]),
@@ -199,3 +199,12 @@ def test_who_is_asked_to_end_says_what_goes_on_as_after_ctrl_c(tmp_path):
     )
     assert answer.returncode == 130, answer.stderr
     assert "Interrupted. Nothing runs." in answer.stderr
+
+
+@pytest.mark.parametrize("target", ["verify", "replay", "cluster-run"])
+def test_make_refuses_a_name_that_is_nobodys(target):
+    answer = subprocess.run(
+        ["make", target, "URI=ftp://host/a b=c"], cwd=PROJECT_DIR, capture_output=True, text=True
+    )
+    assert answer.returncode == 2
+    assert "Nothing here is named URI: a target takes some of LOG" in answer.stderr

@@ -46,7 +46,9 @@ def test_what_the_windows_do_follows_from_few_settings():
     ("values", "message"),
     [
         ({"kafka_port": 0}, r"LOGPIPE_KAFKA_PORT=0: .*greater than or equal to 1"),
-        ({"topic": "a b"}, r"LOGPIPE_TOPIC=a b: .*match pattern"),
+        ({"topic": "a b"}, r"LOGPIPE_TOPIC=a b: .*match pattern.*\(Topic of "),
+        ({"hdfs_url": "http://a:1"}, r"LOGPIPE_HDFS_URL=http://a:1: expected hdfs://host:port"),
+        ({"source_url": "access.log"}, r"LOGPIPE_SOURCE_URL=access.log: expected an ftp, "),
         ({"topic": ".."}, r"LOGPIPE_TOPIC=\.\.: .*match pattern"),
         ({"topic": "a" * 250}, r"LOGPIPE_TOPIC=a{250}: .*at most 249 characters"),
         ({"kafka_port": 9999}, r"kafka_port and netcat_port are both 9999"),
@@ -112,3 +114,16 @@ def test_a_host_that_others_reach_has_to_be_asked_for_by_name(host):
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.5.6", "::1"])
 def test_loopback_needs_no_word(host):
     assert settings.parse(host=host).process_host.endswith("/host.sock")
+
+
+@pytest.mark.parametrize("name", ["PORT_OFSET", "STATEDIR", "KEEP_DAY"])
+def test_a_setting_that_is_misspelt_is_refused(name, monkeypatch):
+    monkeypatch.setenv(f"LOGPIPE_{name}", "1")
+    with pytest.raises(settings.SettingsError, match=rf"LOGPIPE_{name} is no setting, and LOGPIPE_\w+ is"):
+        settings.load.__wrapped__()
+
+
+def test_what_is_no_setting_is_no_error(monkeypatch):
+    for name in ("TARGET", "CLUSTER_KEYTAB", "AGENT", "NETCAT_MAX_LINE_LENGTH", "STARTED_AS", "UID"):
+        monkeypatch.setenv(f"LOGPIPE_{name}", "1")
+    settings.load.__wrapped__()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from logpipe.identity import MAX_LINES
 from logpipe.settings import AddressMode, DeliveryProfile, SettingsError
 
 if TYPE_CHECKING:
@@ -162,8 +163,9 @@ def _log(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise typer.BadParameter(f"{text!r} is no number of lines, expected 1 or more")
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_LINES))
+    if not is_number or not 1 <= int(text) <= MAX_LINES:
+        raise typer.BadParameter(f"{text!r} is no number of lines, expected 1 to {MAX_LINES}")
     return int(text)
 
 

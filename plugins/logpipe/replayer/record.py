@@ -9,7 +9,7 @@ from logpipe.digest import Digest
 from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO
 from logpipe.formats.fields import FormatError
-from logpipe.identity import REPAIR_PREFIX, REPLAY_PATTERN
+from logpipe.identity import MAX_LINES, REPAIR_PREFIX, REPLAY_PATTERN
 from logpipe.replayer.addresses import Treatment
 from logpipe.replayer.feed import Place
 from logpipe.replayer.follow.generation import Generation
@@ -77,8 +77,9 @@ class ReplaySpec:
         parse_pace(values["pace"])
         if profile not in PROFILES:
             raise ValueError(f"profile is {profile!r}, expected one of {PROFILES}")
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise ValueError(f"limit is {limit!r}, expected null or a number of lines from 1")
+        is_count = isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= MAX_LINES
+        if limit is not None and not is_count:
+            raise ValueError(f"limit is {limit!r}, expected null or a number of lines from 1 to {MAX_LINES}")
         format_ = values.get("format")
         if format_ is not None:
             _check_format(format_, profile)

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta, timezone, tzinfo
+from difflib import get_close_matches
 from functools import cache
 from ipaddress import ip_address
 from itertools import permutations
@@ -34,6 +35,8 @@ DeliveryProfile = Literal["memory", "durable"]
 TimeMode = Literal["arrival", "event"]
 AddressMode = Literal["keep", "shorten", "hash"]
 
+PREFIX = "LOGPIPE_"  # of variables of the environment that are settings
+_ALIKE = 0.84  # from so much on, of 1, a name is taken for a misspelt one
 DEFAULT_TOPIC = "apache_logs"
 ADMIN = "admin"  # who is at Airflow as the commands, and as who runs the machine
 ROLES = {"viewer": "viewer", "operator": "user", "admin": "admin"}  # and what Airflow's own login calls them
@@ -103,7 +106,7 @@ def is_loopback(host: str) -> bool:
 class Settings(BaseSettings):
     """The pipeline's settings on one machine. Ports and names default to the original's."""
 
-    model_config = SettingsConfigDict(env_prefix="LOGPIPE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     _kafka_client: dict[str, Any] | None = PrivateAttr(None)  # a connection's, which may hold a password
 
@@ -434,12 +437,17 @@ class Settings(BaseSettings):
     def _has_no_secret(cls, url: str) -> str:
         if found := secret_in(url):
             raise ValueError(f"it holds {found}: put that into the connection LOGPIPE_SOURCE_CONN_ID")
-        return url
+        return _of_form(url, r"(ftps?|https?|file)://\S+", "an ftp, ftps, http, https or file URL")
 
     @field_validator("kafka_bootstrap")
     @classmethod
     def _are_brokers(cls, addresses: str) -> str:
         return _of_form(addresses, r"[^,;/\s]+:\d+(, *[^,;/\s]+:\d+)*", "host:port, more with commas")
+
+    @field_validator("hdfs_url")
+    @classmethod
+    def _is_hdfs(cls, url: str) -> str:
+        return _of_form(url, r"hdfs://[^/\s]+/?", "hdfs://host:port, or hdfs://nameservice")
 
     @field_validator("webhdfs_url")
     @classmethod
@@ -697,7 +705,15 @@ def load() -> Settings:
 
     Raises:
         SettingsError: a value is not valid; the message names each variable, its value and what is wrong.
+            Or a variable is all but named as a setting.
     """
+    names = {name.upper() for name in Settings.model_fields}
+    given = {name.removeprefix(PREFIX) for name in os.environ if name.startswith(PREFIX)}
+    for name in sorted(given - names):
+        for meant in get_close_matches(name, names, 1, _ALIKE):
+            raise SettingsError(
+                f"{PREFIX}{name} is no setting, and {PREFIX}{meant} is: docs/settings.md lists all of them"
+            )
     return parse()
 
 
@@ -711,5 +727,8 @@ def parse(**overrides: Any) -> Settings:
             field = "_".join(str(part) for part in item["loc"]).upper()
             value = redacted(str(item["input"]))
             name = f"LOGPIPE_{field}={value}: " if field else ""
-            lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
+            text = item["msg"].removeprefix("Value error, ")
+            if field and item["type"] != "value_error":
+                text += f" ({Settings.model_fields[str(item['loc'][0])].description})"
+            lines.append(f"{name}{text}")
         raise SettingsError("\n".join(lines)) from None

@@ -28,6 +28,15 @@ def test_a_pace_that_the_replayer_would_refuse_is_refused_by_the_form(pace: str)
         replay_params(settings.parse())["pace"].resolve(pace)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("limit", 0), ("limit", 10**22), ("wait_s", -1), ("wait_s", 10**9)]
+)
+def test_numbers_that_a_task_could_not_be_told_are_refused_by_the_form(name: str, value: int) -> None:
+    """Airflow hands a task integers of 64 bits; a task with a larger one ends without a word."""
+    with pytest.raises(ParamValidationError):
+        replay_params(settings.parse())[name].resolve(value)
+
+
 @pytest.mark.parametrize("pace", ["max", "delay:0", "delay:0.5", "speed:600", "speed:0.01", "speed:10"])
 def test_other_paces_are_taken(pace: str) -> None:
     assert replay_params(settings.parse())["pace"].resolve(pace) == pace

@@ -6,9 +6,12 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import Param
 
+from logpipe.identity import MAX_LINES
 from logpipe.settings import AddressMode, Settings
 from logpipe.settings.redaction import secret_pattern
 from logpipe.settings.source_hosts import PUBLIC
+
+MAX_WAIT_S = 31_536_000  # a year
 
 _NOT_PUBLIC = (
     r"(localhost|0\.|10\.|127\.|169\.254\.|172\.(1[6-9]|2[0-9]|3[01])\.|192\.168\.|\[(::|f[cde]))[^/]*/"
@@ -80,7 +83,11 @@ def replay_params(conf: Settings) -> dict[str, Param]:
         ),
         "profile": profile_param(conf),
         "limit": Param(
-            None, type=["null", "integer"], minimum=1, description="Stop after so many lines; empty for all"
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=MAX_LINES,
+            description="Stop after so many lines; empty for all",
         ),
         "format": Param(
             None,
@@ -91,7 +98,11 @@ def replay_params(conf: Settings) -> dict[str, Param]:
         ),
         "addresses": addresses_param(conf),
         "wait_s": Param(
-            0, type="integer", minimum=0, description="Wait for the source so long, in seconds; 0 looks once"
+            0,
+            type="integer",
+            minimum=0,
+            maximum=MAX_WAIT_S,
+            description="Wait for the source so long, in seconds; 0 looks once",
         ),
     }
 
