@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset
 from airflow.sdk.definitions.asset import AssetUniqueKey
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessor
 
 from logpipe.airflow.hooks.services import ProcessHostHook
@@ -88,6 +88,12 @@ def test_a_program_whose_starter_died_before_it_said_the_day_is_started_again(pi
     with pytest.raises(AirflowSkipException, match="is empty"):
         run.execute()
     assert run.methods == ["start_after", "finish"]
+
+
+def test_a_day_to_come_holds_no_other_up(pipeline: Pipeline) -> None:
+    sensor = HdfsPartitionClosedSensor(task_id="closed", timeout=6 * 3600, date="2090-01-01")
+    with pytest.raises(AirflowFailException, match=r"2090-01-01 ends at 2090-01-02T.*6 hours are waited"):
+        sensor.execute(Run().context)
 
 
 def test_a_sensor_waits_for_the_chains_and_not_for_files(pipeline: Pipeline) -> None:

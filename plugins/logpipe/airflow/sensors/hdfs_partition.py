@@ -2,10 +2,15 @@
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
+from logpipe import settings
 from logpipe.airflow.operators.days import day_of, days_between
 from logpipe.airflow.sensors.wait import WaitSensor
+from logpipe.contracts.days import end_of_day_ms
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,15 +107,26 @@ class HdfsPartitionClosedSensor(WaitSensor):
         self.webhdfs_conn_id = webhdfs_conn_id
 
     def waiting(self, context: "Context") -> "WaitTrigger":
-        """Look whether the day is over in every chain."""
+        """Look whether the day is over in every chain.
+
+        Raises:
+            AirflowFailException: it ends after the timeout only; other days would wait behind it.
+        """
         from logpipe.airflow.triggers.wait import PartitionTrigger
 
+        day, deadline_s = day_of(context, self.date), time.time() + self.timeout
+        ends_s = end_of_day_ms(day, settings.load().timezone) / 1000
+        if ends_s > deadline_s:
+            ends = datetime.fromtimestamp(ends_s, UTC).isoformat(timespec="minutes")
+            raise AirflowFailException(
+                f"Refused: {day} ends at {ends}, and {self.timeout / 3600:g} hours are waited: begin then"
+            )
         return PartitionTrigger(
-            days=[day_of(context, self.date).isoformat()],
+            days=[day.isoformat()],
             is_over=True,
             kafka_conn_id=self.kafka_conn_id,
             webhdfs_conn_id=self.webhdfs_conn_id,
-            deadline_epoch_s=time.time() + self.timeout,
+            deadline_epoch_s=deadline_s,
             poll_interval_s=self.poke_interval,
         )
 
