@@ -51,6 +51,12 @@ def test_a_log_is_followed_from_the_command_until_it_is_unfollowed(
     assert (status, after["source"]) == (0, before["source"] + REQUESTS)
 
 
+def test_a_log_that_may_not_be_read_is_refused_with_the_reason(pipeline, epoch):
+    answer = pipeline.command("follow", "/etc/passwd")
+    assert answer.returncode == 1
+    assert "LOGPIPE_FILE_ROOTS" in answer.stdout, answer.stdout + answer.stderr
+
+
 def test_marking_the_run_ends_the_following_with_or_without_a_triggerer(
     pipeline, airflow, epoch, tmp_path_factory
 ):

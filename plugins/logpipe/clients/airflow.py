@@ -29,6 +29,7 @@ class TaskState:
     state: str | None
     duration_s: float | None
     try_number: int
+    map_index: int = -1  # of a task that is mapped, from 0
 
 
 def new_run_id() -> str:
@@ -119,7 +120,10 @@ class Airflow(HttpService):
     def task_states(self, dag_id: str, run_id: str) -> list[TaskState]:
         """The tasks of a run."""
         rows = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return [TaskState(row["task_id"], row["state"], row["duration"], row["try_number"]) for row in rows]
+        return [
+            TaskState(row["task_id"], row["state"], row["duration"], row["try_number"], row["map_index"])
+            for row in rows
+        ]
 
     def heals(self) -> dict[str, list[dict[str, Any]]]:
         """The heals of the newest run of `SERVICES_DAG`, by task, the oldest first; as its XCom has them."""
@@ -155,18 +159,25 @@ class Airflow(HttpService):
         return answer.json()["value"] if answer.status_code == httpx.codes.OK else None
 
     def task_log_tail(self, dag_id: str, run_id: str, task: TaskState, lines: int = 15) -> str:
-        """The end of a task's log, for a person."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(1, task.try_number)}"
-        answer = self._patiently("GET", path, accept="application/json")
-        if answer.is_error:
-            return f"(no log: {answer.status_code})"
-        rows = answer.json()["content"]
-        texts = [row["event"] if isinstance(row, dict) else str(row) for row in rows]
-        errors = [
-            f"{detail['exc_type']}: {detail['exc_value']}"
-            for row in rows
-            if isinstance(row, dict)
-            for detail in row.get("error_detail") or []
-        ]
-        told = [text for text in texts if not text.startswith("::")]  # marks of the page, which folds groups
-        return "\n".join((told + errors)[-lines:])
+        """The end of a task's log, for a person; of its last try that has left words."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs"
+        for number in range(max(1, task.try_number), 0, -1):
+            answer = self._patiently(
+                "GET", f"{path}/{number}", query={"map_index": task.map_index}, accept="application/json"
+            )
+            if answer.is_success and (told := _told(answer.json()["content"])):
+                return "\n".join(told[-lines:])
+        return f"(none of its {max(1, task.try_number)} logs has a word; see the log of airflow-scheduler)"
+
+
+def _told(rows: list[Any]) -> list[str]:
+    """The lines of a task's log, as Airflow answers it."""
+    texts = [row["event"] if isinstance(row, dict) else str(row) for row in rows]
+    errors = [
+        f"{detail['exc_type']}: {detail['exc_value']}"
+        for row in rows
+        if isinstance(row, dict)
+        for detail in row.get("error_detail") or []
+    ]
+    told = [text for text in texts if not text.startswith("::")]  # marks of the page, which folds groups
+    return told + errors
