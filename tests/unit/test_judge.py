@@ -313,7 +313,7 @@ CASES = [
         (replace(record("a", 10, "failed"), finished_at=LATE),),
         stage({"a": ALL}),
         ok=False,
-        told="clear its task",
+        told="clear its run",
         facts={"give_up_before": datetime.fromisoformat(EARLY)},
     ),
     Case(
@@ -460,9 +460,9 @@ def test_everything_in_words() -> None:
     assert found.details == (
         "x is missing",
         "a note",
-        "replay b of file:///a.log failed after line 2,000: the source is gone; clear its task `replay` to "
+        "replay b of file:///a.log failed after line 2,000: the source is gone; clear its run in Airflow to "
         "go on, or give it up: `make forget REPLAY=b`",
-        "replay c of file:///a.log stopped after line 0: no reason is known; clear its task `replay` to go "
+        "replay c of file:///a.log stopped after line 0: no reason is known; clear its run in Airflow to go "
         "on, or give it up: `make forget REPLAY=c`",
         "replay a runs: 1,000 lines so far",
         "HDFS: replay a: 0 lines missing, 2 too many",

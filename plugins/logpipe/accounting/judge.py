@@ -393,7 +393,7 @@ def _ways_on(record: ReplayRecord) -> str:
         return "it was given up, and is sealed once HDFS and windows hold just what it has sent"
     if record.generation is not None:
         return f"follow it again to go on: `make follow LOG={record.generation.path}`"
-    return f"clear its task `replay` to go on, or give it up: `make forget REPLAY={_id(record)}`"
+    return f"clear its run in Airflow to go on, or give it up: `make forget REPLAY={_id(record)}`"
 
 
 def _id(record: ReplayRecord) -> str:

@@ -207,4 +207,5 @@ def progress(record: Record) -> str:
     """Say in one line how far a replay is."""
     read, size = record["source_bytes_read"], record["source_size_bytes"]
     share = f", {read / size:.0%} of the source" if size else ""
-    return f"{record['lines']:,} lines acknowledged ({record['bytes']:,} bytes){share}"
+    reason = f": {record['reason']}" if record["reason"] else ""
+    return f"{record['lines']:,} lines acknowledged ({record['bytes']:,} bytes){share}{reason}"
