@@ -111,6 +111,14 @@ def test_somebody_elses_folder_is_neither_filled_nor_deleted(layout, machine, fo
     assert tree(layout.state_dir) == before
 
 
+def test_a_disk_of_its_own_is_taken_and_left_as_it_was(layout):
+    write(layout, "lost+found/inode")
+    layout.claim("apache_logs", "UTC")
+    write(layout, "kafka/data")
+    assert layout.delete() == []
+    assert sorted(path.name for path in layout.state_dir.rglob("*")) == ["inode", "lost+found"]
+
+
 @pytest.mark.parametrize("below", [".", "deep/below"])
 def test_a_home_is_not_deleted_even_with_a_mark(layout, monkeypatch, below):
     layout.claim("apache_logs", "UTC")

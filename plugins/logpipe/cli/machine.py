@@ -59,6 +59,12 @@ class MachineTarget(Reachable):
         self.stack.launch("replayer")
         return profile
 
+    def give_up(self, replay_id: str) -> int:
+        """The replayer is started unless it runs."""
+        self.must_run()
+        self.stack.launch("replayer")
+        return super().give_up(replay_id)
+
     def must_run(self) -> None:
         """At least one broker and one NameNode have to listen, and are asked for the days that they have."""
         settings = self.settings
@@ -125,7 +131,7 @@ class MachineTarget(Reachable):
 
     def _stop_started(self, before: set[str]) -> None:
         """After a start that went wrong; nothing is left of it, and what ran before runs on."""
-        if self.stack.host.is_running():
+        if self.stack.running_services() - before:
             self.console.print("The start has failed: what it started is stopped.")
             self.stack.stop(self.console.print, but=before)
 

@@ -32,7 +32,8 @@ FORMAT = 2  # of the state folder; 1, of version 0.1.0, said nothing
 FERNET_KEY = "airflow_fernet_key"  # the newest; behind it with commas those before, while they are needed
 CLUSTER_FOLDER = "cluster"  # in the state folder; its data is in the engine's volumes
 # What may be there before a machine's pipeline is.
-ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock", "address_keys.json"}
+_OF_A_DISK = "lost+found"  # the root of an ext4 file system has it
+ALSO_HERE = {CLUSTER_FOLDER, "sealing.lock", "address_keys.json", _OF_A_DISK}
 
 
 class LayoutError(Exception):
@@ -189,11 +190,14 @@ class Layout:
         for path in sorted(self.state_dir.iterdir(), key=lambda path: path == self.format_file):
             if path.name == CLUSTER_FOLDER:
                 kept.append(path)
+            elif path.name == _OF_A_DISK:
+                continue
             elif path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        if not kept:
+        is_disk = self.state_dir.is_mount() or (self.state_dir / _OF_A_DISK).exists()
+        if not kept and not is_disk:
             self.state_dir.rmdir()
         return kept
 
