@@ -13,8 +13,8 @@ alone = mkdir -p build && { flock -n build/.lock true || echo "Another make inst
 ALL_SUITES := tests/e2e tests/spark tests/replayer tests/servers tests/chain tests/sealing tests/airflow tests/integration tests/accounting tests/hdfs_access tests/kafka_access tests/formats tests/fuzz tests/unit
 
 .DEFAULT_GOAL := help
-COMMANDS := run stop rotate status replay follow unfollow verify audit seal report forget erase rotate-key repair logs
-CLUSTER_COMMANDS := $(addprefix cluster-,$(filter-out rotate,$(COMMANDS)) up down)
+COMMANDS := run up stop rotate status replay follow unfollow verify audit seal report forget erase rotate-key repair logs
+CLUSTER_COMMANDS := $(addprefix cluster-,$(filter-out rotate,$(COMMANDS)) down)
 .PHONY: help install install-dev wheel $(COMMANDS) $(CLUSTER_COMMANDS) clean test fuzz test-faults test-cluster mutation bench soak lint lock lock-jars sbom docs cluster-jars
 
 # What stands behind a target as NAME=value reaches its command in the environment, as MAKE_NAME and as it was typed:
@@ -79,6 +79,7 @@ build/classes/%.jsa: build/jars/%/.made conf/classes/%.txt.gz | machine
 	@bin/install classes $*
 
 run: ## Install what is missing, start everything, replay the bundled log, account for every line
+up: ## Start everything and replay nothing; what runs is left alone
 stop: ## Stop everything in order, Flume agents drained first
 rotate: ## Change passwords and keys; what runs is stopped in order and runs again, no line is lost
 status: ## A table of the services; JSON=1 prints one JSON object

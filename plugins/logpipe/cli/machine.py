@@ -79,7 +79,7 @@ class MachineTarget(Reachable):
             if not any(map(_listens, addresses)):
                 raise StackError(
                     f"{what} does not run: nothing listens at {', '.join(addresses)} ({name}). `make run` "
-                    "starts all and replays a log, `.venv/bin/logpipe up` starts all and replays nothing"
+                    "starts all and replays a log, `make up` starts all and replays nothing"
                 )
         if self.stack.layout.mark() is not None:  # else whoever started them keeps his own
             self.stack.layout.claim(settings.topic, settings.timezone)
