@@ -90,8 +90,8 @@ def connections(cluster: ClusterUnderTest) -> dict[str, dict[str, Any]]:
         "webhdfs": {"conn_type": "webhdfs", "host": "namenode", "port": 9870} | webhdfs,
         "process_host": service("process_host", 9001, "process_host_password"),
         "replayer": service("replayer", 9010, "replayer_password"),
-        "flume_agent1": service("flume_agent", 34541),
-        "flume_agent2": service("flume_agent", 34542),
+        "flume_agent1": service("flume_agent", 24541),
+        "flume_agent2": service("flume_agent", 24542),
         "yarn": service("yarn", 8088, host="resourcemanager") | yarn,
         "spark": {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": "cluster"}},
     }

@@ -127,3 +127,10 @@ def test_what_is_no_setting_is_no_error(monkeypatch):
     for name in ("TARGET", "CLUSTER_KEYTAB", "AGENT", "NETCAT_MAX_LINE_LENGTH", "STARTED_AS", "UID"):
         monkeypatch.setenv(f"LOGPIPE_{name}", "1")
     settings.load.__wrapped__()
+
+
+def test_no_port_is_one_that_the_system_gives_to_connections():
+    """From 32768 on, Linux takes ports for outgoing connections, and one may stand in a listener's way."""
+    conf = settings.Settings(_env_file=None)
+    ports = {name: getattr(conf, name) for name in settings.Settings.model_fields if name.endswith("_port")}
+    assert {name: port for name, port in ports.items() if port >= 32768} == {}

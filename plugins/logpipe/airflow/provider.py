@@ -21,7 +21,7 @@ def get_provider_info() -> dict[str, Any]:
             _form("process_host", "ProcessHost", "Process host (supervisord)", 9001, socket=True),
             _form("replayer", "Replayer", "Log replayer", 9010),
             _form("page", "Page", "Page of the logs", 9011),
-            _form("flume_agent", "FlumeAgent", "Flume agent", 34541, *_OPEN),
+            _form("flume_agent", "FlumeAgent", "Flume agent", 24541, *_OPEN),
             _form("spark_driver", "SparkDriver", "Spark driver", 4040, *_OPEN),
             _form("yarn", "Yarn", "YARN ResourceManager", 8088, *_OPEN),
         ],

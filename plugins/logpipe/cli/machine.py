@@ -149,6 +149,11 @@ class MachineTarget(Reachable):
 
     def rotate(self) -> int:
         """Everything is stopped, and started again with other secrets: each stands in what starts with it."""
+        with self.stack.layout.starting_alone(self._say_that_another_starts):
+            self._rotate()
+        return 0
+
+    def _rotate(self) -> None:
         stack, layout = self.stack, self.stack.layout
         layout.claim(self.settings.topic, self.settings.timezone)
         runs = stack.host.is_running()
@@ -170,7 +175,6 @@ class MachineTarget(Reachable):
             for service, variant in sorted(streams, key=lambda each: names("stream").index(each[0])):
                 stack.launch(service, variant)
             self._print_where()
-        return 0
 
     def clean(self) -> int:
         """The state folder goes, if it is one."""

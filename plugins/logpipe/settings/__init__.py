@@ -133,9 +133,9 @@ class Settings(BaseSettings):
     datanode_ipc_port: Port = Field(9867, description="DataNode, RPC")
     kafka_controller_port: Port = Field(9093, description="Kafka's KRaft controller")
     thrift_port: Port = Field(9998, description="Flume agent 1, Thrift source (profile durable)")
-    agent1_metrics_port: Port = Field(34541, description="Flume agent 1, metrics")
+    agent1_metrics_port: Port = Field(24541, description="Flume agent 1, metrics")
     agent2_metrics_port: Port = Field(
-        34542, description="Flume agent 2, metrics; an agent 3 of your own has the next port, and so on"
+        24542, description="Flume agent 2, metrics; an agent 3 of your own has the next port, and so on"
     )
     replayer_port: Port = Field(9010, description="The replayer's HTTP interface")
     page_port: Port = Field(9011, description="The service behind the page inside Airflow")
