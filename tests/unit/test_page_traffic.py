@@ -114,6 +114,13 @@ def test_figures_are_those_of_the_lines(counted, asked, chosen, where):
     totals = found["totals"]
     assert (totals["lines"], totals["bytes"]) == lines_of(first, last)
     assert (totals["before"]["lines"], totals["before"]["bytes"]) == lines_of(first - span, first)
+    for name, digit in (("errors_4xx", 4), ("errors_5xx", 5)):
+        known = over.execute(
+            f"SELECT count(*) FROM lines WHERE came >= {first} AND came < {last} AND {where} "
+            f"AND status LIKE '{digit}%'"
+        ).fetchone()
+        says_status = chosen.get("dimension", "status") in ("status", "error")
+        assert totals[name] == (known[0] if says_status else None)
     series = found["series"]
     begun = over.execute(
         f"SELECT (came - {first}) // {found['step_s']} FROM lines "

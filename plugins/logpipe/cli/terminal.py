@@ -146,6 +146,8 @@ def print_status(
     console.print(table)
     if follows:
         console.print(_follow_table(follows))
+    if not observations:
+        return
     table = Table("watch", "", "warning", box=None, pad_edge=False)
     for observation in observations:
         table.add_row(observation.name, observation.value, Text(observation.warning, "bold yellow"))

@@ -297,15 +297,18 @@ class Traffic:
         }
 
     def _totals(self, question: Question, snapshot: Snapshot, files: list[str]) -> dict[str, Any]:
-        """Sums of the range and of the one before it, of all requests or of the filter's."""
+        """Sums of the range and of the one before it, of all requests or of the filter's.
+
+        None: of the filter's requests the windows do not say with which status they ended.
+        """
         kept, values = _of_filter(question)
         span_s = question.last_s - question.first_s
         rows = self._rows(
             files,
             f"""
             SELECT window_start >= to_timestamp(?) AS is_now, sum(lines)::BIGINT, sum(sent_bytes)::BIGINT,
-                   coalesce(sum(lines) FILTER (dimension = 'status' AND key[1] = '4'), 0)::BIGINT,
-                   coalesce(sum(lines) FILTER (dimension = 'status' AND key[1] = '5'), 0)::BIGINT,
+                   coalesce(sum(lines) FILTER (dimension IN {_ENDED} AND key[1] = '4'), 0)::BIGINT,
+                   coalesce(sum(lines) FILTER (dimension IN {_ENDED} AND key[1] = '5'), 0)::BIGINT,
                    coalesce(sum(lines) FILTER (dimension = 'malformed'), 0)::BIGINT
             FROM rows WHERE {kept} AND {_once(snapshot)}
               AND window_start >= to_timestamp(?) AND window_start < to_timestamp(?) GROUP BY is_now
@@ -313,8 +316,12 @@ class Traffic:
             question.first_s, *values, question.first_s - span_s, question.last_s,
         )  # fmt: skip
         names = ("lines", "bytes", "errors_4xx", "errors_5xx", "malformed")
-        found = {bool(now): dict(zip(names, sums, strict=True)) for now, *sums in rows}
-        nothing = dict.fromkeys(names, 0)
+        nothing: dict[str, int | None] = dict.fromkeys(names, 0)
+        found = {bool(now): nothing | dict(zip(names, sums, strict=True)) for now, *sums in rows}
+        if question.dimension not in ("", "status", "error"):
+            unknown = dict.fromkeys(("errors_4xx", "errors_5xx"))
+            nothing |= unknown
+            found = {is_now: sums | unknown for is_now, sums in found.items()}
         return found.get(True, nothing) | {"before": found.get(False, nothing)}
 
     def _table(self, question: Question, snapshot: Snapshot, files: list[str], name: str) -> dict[str, Any]:
@@ -347,6 +354,7 @@ class Traffic:
         }
 
 
+_ENDED = "('status', 'error')"  # dimensions whose keys begin with a status
 _CLASS = "CASE dimension WHEN 'status' THEN key[1] || 'xx' WHEN 'malformed' THEN 'malformed' ELSE 'lines' END"
 
 

@@ -1,5 +1,11 @@
 // Makes elements. Texts are always set as text: nothing that a log holds is ever read as markup.
 
+// They steer the text around them, or show nothing: a log may hold them to have a row read otherwise.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
+/** A text that shows what it holds. */
+export const visible = (text) => String(text).replace(UNSEEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 /** An element: `el("button.plain", {type: "button", onclick: f}, "text", child)`. */
 export function el(what, attributes = {}, ...children) {
   const [tag, ...classes] = what.split(".");
@@ -11,7 +17,8 @@ export function el(what, attributes = {}, ...children) {
     else if (name === "style") Object.entries(value).forEach(([key, each]) => made.style.setProperty(key, each));
     else made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  const shown = children.filter((child) => child !== null && child !== undefined && child !== false);
+  made.append(...shown.map((child) => (typeof child === "string" ? visible(child) : child)));
   return made;
 }
 
@@ -26,7 +33,8 @@ export function fill(parent, ...children) {
 
 /** Set a text where it changed: a screen reader is not told the same again. */
 export function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = visible(text);
+  if (element.textContent !== shown) element.textContent = shown;
 }
 
 /** A link to one of Airflow's own pages. This page's frame may not move the window, but Airflow's router hears this. */

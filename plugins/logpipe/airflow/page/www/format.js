@@ -63,7 +63,7 @@ export function change(now, before) {
 }
 
 export const share = (part, whole) => {
-  if (!whole) return "–";
+  if (!whole || part === null) return "–";
   const percent = (100 * part) / whole;
   return `${percent && percent < 0.995 ? percent.toFixed(2) : percent.toFixed(1)} %`;
 };
