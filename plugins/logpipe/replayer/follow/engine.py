@@ -10,33 +10,24 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from logpipe.contracts.formats import DEFAULT
 from logpipe.formats.compiler import compile_format
 from logpipe.formats.detect import AUTO, take, told
 from logpipe.formats.fields import FormatError
-from logpipe.replayer.addresses import AddressKeyError, begun, treated
-from logpipe.replayer.backoff import Backoff
-from logpipe.replayer.dead_letters import DeadLetters
-from logpipe.replayer.errors import InterruptedReplayError, SinkError, SinkUnavailableError, SourceError
-from logpipe.replayer.feed import LINGER_S, Batch, SetAside
-from logpipe.replayer.follow.files import COMPRESSED, identity_of, is_rotated_name, open_log
+from logpipe.replayer.errors import InterruptedReplayError, SinkUnavailableError, SourceError
+from logpipe.replayer.feed import LINGER_S
+from logpipe.replayer.follow.files import COMPRESSED, Identity, identity_of, is_rotated_name, open_log
 from logpipe.replayer.follow.generation import prefix_of
 from logpipe.replayer.follow.log import FollowedLog
+from logpipe.replayer.follow.office import Office
 from logpipe.replayer.follow.rounds import Crew, Rounds
 from logpipe.replayer.follow.store import Follow, FollowStore
 from logpipe.replayer.follow.watcher import Watcher
-from logpipe.replayer.front_door import FrontDoor
 from logpipe.replayer.halt import Halt
 from logpipe.replayer.record import ReplayRecord
 from logpipe.replayer.registry import Registry
-from logpipe.replayer.room import must_have_room
-from logpipe.replayer.sinks import insist_on_disk
-from logpipe.replayer.thrift_sink import ThriftSink
-from logpipe.replayer.topic import partition_count, still_has
 from logpipe.settings import Settings
 
 SENDERS = 4
@@ -63,10 +54,9 @@ class Engine:
 
     def __init__(self, settings: Settings, records: Registry) -> None:
         self.settings = settings
-        self.door = FrontDoor.of(settings)
-        self.trouble = ""  # why nothing can be recorded; empty while it can
-        self._records = records
+        self._halt = Halt()
         self._store = FollowStore(settings.state_dir / "follows")
+        self._office = Office(settings, records, self._store, self._halt, self._owner)
         self._logs: dict[str, FollowedLog] = {}
         self._patterns: dict[str, Follow] = {}
         self._stopped: dict[str, Follow] = {}
@@ -74,10 +64,6 @@ class Engine:
         self._names: dict[tuple[str, str], str] = {}
         self._files: dict[str, str] = {}
         self._lock = threading.RLock()
-        self._halt = Halt()
-        self._gate = Gate()
-        self._sinks = threading.local()
-        self._sending: set[str] = set()
         self._looks, self._turns = Rounds(), Rounds()
         self._lookers = Crew("follow-look", self._looks, self._look, size=LOOKERS, most=_MOST_THREADS)
         self._senders = Crew(
@@ -86,7 +72,7 @@ class Engine:
             self._turn,
             size=SENDERS,
             most=_MOST_THREADS,
-            may_wait=self._sending.__contains__,
+            may_wait=self._office.is_sending,
         )
         self._watcher = Watcher(self._folders, self._changed)
         self._keeper = threading.Thread(target=self._keep_watch, name="follow-keeper", daemon=True)
@@ -107,7 +93,7 @@ class Engine:
             elif follow.is_pattern:
                 self._patterns[follow.follow_id] = follow
             else:
-                self._add(FollowedLog(follow, self), FollowedLog.go_on)
+                self._add(FollowedLog(follow, self._office), FollowedLog.go_on)
         self._lookers.start()
         self._senders.start()
         self._watcher.start()
@@ -139,9 +125,9 @@ class Engine:
             if before is not None:
                 asked = _again(asked, before)
             if asked.is_pattern:
-                self.door.check(str(Path(asked.path).parent / "log"))
+                self._office.door.check(str(Path(asked.path).parent / "log"))
                 if asked.olddir:
-                    self.door.check(str(Path(asked.olddir) / "log"))
+                    self._office.door.check(str(Path(asked.olddir) / "log"))
                 asked = replace(asked, existing=sorted(glob.glob(asked.path)))
                 self._store.save(asked)
                 self._patterns[asked.follow_id] = asked
@@ -200,13 +186,13 @@ class Engine:
 
     def _checked(self, asked: Follow) -> Follow:
         """Refuse what can never be followed, and tell the format; what may become one day is waited for."""
-        self.door.check(asked.path)
+        self._office.door.check(asked.path)
         if asked.olddir:
-            self.door.check(str(Path(asked.olddir) / Path(asked.path).name))
+            self._office.door.check(str(Path(asked.olddir) / Path(asked.path).name))
         if asked.format != AUTO:
             compile_format(asked.format)
         try:
-            file = open_log(Path(asked.path), self.door)
+            file = open_log(Path(asked.path), self._office.door)
         except SourceError as error:
             raise ValueError(error.reason) from None
         except OSError:
@@ -237,11 +223,16 @@ class Engine:
         identity = identity_of(Path(asked.path))
         return next((each for each in self._logs.values() if identity and each.reads(identity)), None)
 
+    def _owner(self, identity: Identity, follow_id: str) -> str | None:
+        """Another log that reads this file."""
+        others = [each for each in list(self._logs.values()) if each.follow_id != follow_id]
+        return next((each.follow_id for each in others if each.reads(identity)), None)
+
     def _begin(self, follow: Follow) -> None:
         # A disk that is full is told now, and a kill before the first record leaves nothing that is followed.
         self._store.save(replace(follow, is_stopped=True))
         self._stopped.pop(follow.follow_id, None)
-        added = FollowedLog(follow, self)
+        added = FollowedLog(follow, self._office)
         self._add(added, FollowedLog.begin)
         if added.follow == follow:  # it has no file yet, so nothing was recorded
             self._store.save(follow)
@@ -283,13 +274,13 @@ class Engine:
 
     def _keep_stopped(self, follow: Follow) -> None:
         stopped = replace(follow, is_stopped=True)
-        self.save_follow(stopped)
+        self._office.save_follow(stopped)
         self._stopped[follow.follow_id] = stopped
 
     def _ended(self, follow: Follow) -> dict[str, Any]:
-        ended = FollowedLog(follow, self)
+        ended = FollowedLog(follow, self._office)
         ended.stop()
-        ended.count(self.records(follow.follow_id))
+        ended.count(self._office.records(follow.follow_id))
         return ended.to_json()
 
     # ------------------------------------------------------------------ patterns
@@ -421,7 +412,7 @@ class Engine:
         except SinkUnavailableError as error:
             assert followed is not None
             followed.sink_trouble = f"{error}; trying again"
-            wait_s = at_least_s = self._gate.wait_s
+            wait_s = at_least_s = self._office.gate.wait_s
         except InterruptedReplayError:
             wait_s = None
         finally:
@@ -446,133 +437,7 @@ class Engine:
                 except OSError as error:
                     log.warning("%s cannot be looked for: %s", pattern.path, error)
 
-    # ------------------------------------------------------------------ what logs need
-
-    def save(self, record: ReplayRecord, *, is_new: bool = False) -> None:
-        """Record, however long the disk is full; nothing is sent meanwhile.
-
-        Raises:
-            InterruptedReplayError: the replayer halts.
-        """
-        self._insist(lambda: self._records.keep(record, is_new=is_new or record.state != "running"))
-
-    def save_follow(self, follow: Follow) -> None:
-        """As `save`."""
-        self._insist(lambda: self._store.save(follow))
-
-    def _insist(self, write: Callable[[], None]) -> None:
-        def note(text: str | None) -> None:
-            self.trouble = text or ""
-
-        insist_on_disk(write, self.settings.state_dir, self._halt, note)
-
-    def fasten(self, record: ReplayRecord) -> ReplayRecord:
-        """Find out how many partitions there are, or that there are as many still; tell other hosts.
-
-        Raises:
-            SinkUnavailableError: Kafka or HDFS are away.
-            SinkError: the topic has fewer partitions than the record says.
-        """
-        with self._gate.tries():
-            if record.partitions is None:
-                record = record.changed(partitions=partition_count(self.settings))
-                self.save(record, is_new=True)
-            else:
-                still_has(record.partitions, self.settings)()
-            self._records.publish(record)
-        return record
-
-    def format_of(self, follow: Follow, lines: list[bytes]) -> tuple[str, str]:
-        """Tell the format by a log's first lines, and register it before they are sent.
-
-        Lines are sent whatever they look like: those that do not parse are counted as such, and kept.
-
-        Raises:
-            SinkUnavailableError: HDFS is away.
-            SinkError: the log is registered with another format.
-        """
-        taken, warning = follow.format, ""
-        try:
-            found = take(follow.format, lines).name
-            taken = found if taken == AUTO else taken
-        except FormatError as error:
-            taken = DEFAULT.format_text if taken == AUTO else taken
-            warning = f"its lines are read as {taken}: {told(error, follow.addresses)}"
-        with self._gate.tries():
-            self._records.register_format(follow.prefix, follow.path, taken)
-        return taken, warning
-
-    def begun(self, follow: Follow, record: ReplayRecord) -> ReplayRecord:
-        """Settle what becomes of addresses in the lines of a file.
-
-        Raises:
-            SinkError: the key is not there.
-        """
-        try:
-            format_text = follow.taken_format or DEFAULT.format_text  # a line that is too long came first
-            return record.changed(treatment=begun(record.spec.addresses, format_text, self.settings))
-        except AddressKeyError as error:
-            raise SinkError(str(error)) from None
-
-    def treated(self, record: ReplayRecord, lines: list[bytes]) -> list[bytes]:
-        """The lines as they are sent.
-
-        Raises:
-            SinkError: the key is not there.
-        """
-        try:
-            return treated(record.treatment, self.settings)(lines)
-        except AddressKeyError as error:
-            raise SinkError(str(error)) from None
-
-    def must_be_open(self) -> None:
-        """Raise SinkUnavailableError while the agent is away, so that one log tries and not all."""
-        self._gate.must_be_open()
-
-    def send(self, record: ReplayRecord, batch: Batch, *, is_repeat: bool) -> None:
-        """Return once the batch is acknowledged.
-
-        Raises:
-            SinkUnavailableError: it is not, as far as known: it is to be sent again.
-            SinkError: the topic has fewer partitions than the record says.
-            InterruptedReplayError: the replayer halts.
-        """
-        if self._halt.asked:
-            raise InterruptedReplayError
-        replay_id, partitions = record.spec.replay_id, record.partitions or 0
-        if not hasattr(self._sinks, "sink"):
-            self._sinks.sink = ThriftSink(
-                self.settings.host,
-                self.settings.thrift_port,
-                replay_id,
-                self._halt,
-                partitions=partitions,
-                before=partial(must_have_room, self.settings),
-            )
-        sink: ThriftSink = self._sinks.sink
-        assert record.generation is not None
-        follow_id = record.generation.follow_id
-        self._sending.add(follow_id)
-        try:
-            with self._gate.tries():
-                if is_repeat:
-                    still_has(partitions, self.settings)()
-                sink.serve(replay_id, partitions, self._gate.shut)
-                sink.begin(batch)
-                sink.finish()
-        finally:
-            self._sending.discard(follow_id)
-
-    def set_aside(self, record: ReplayRecord, item: SetAside) -> None:
-        """Keep a line that is too long."""
-        letters = DeadLetters(self.settings.state_dir / "dead_letters" / f"{record.spec.replay_id}.jsonl")
-        reason = item.reason(self.settings.max_line_bytes)
-        self._insist(lambda: letters.add(item, source=record.spec.url, reason=reason))
-
-    def owner(self, identity: tuple[int, int], follow_id: str) -> str | None:
-        """Another log that reads this file."""
-        others = [each for each in list(self._logs.values()) if each.follow_id != follow_id]
-        return next((each.follow_id for each in others if each.reads(identity)), None)
+    # ------------------------------------------------------------------ records that go
 
     def folded(self, records: Iterable[ReplayRecord]) -> None:
         """Records are gone, of which sums are enough; how many lines a log had in all is kept with it."""
@@ -586,7 +451,7 @@ class Engine:
                     followed.fold(own)
                 elif (stopped := self._stopped.get(follow_id)) is not None:
                     self._stopped[follow_id] = folded = stopped.with_folded(own)
-                    self.save_follow(folded)
+                    self._office.save_follow(folded)
 
     def drop_formats(self, since_s: float, drop: Callable[[str], None]) -> None:
         """Drop the formats that nobody can need: no record, no file on HDFS and no topic has lines of theirs.
@@ -598,7 +463,7 @@ class Engine:
         with self._lock:
             known = [*self._stopped.values(), *(each.follow for each in self._logs.values())]
         for follow in known:
-            has_records = {prefix_of(one.spec.replay_id) for one in self.records(follow.follow_id)}
+            has_records = {prefix_of(one.spec.replay_id) for one in self._office.records(follow.follow_id)}
             for prefix, ended_at in follow.spent.items():
                 if (
                     ended_at < since_s
@@ -617,7 +482,7 @@ class Engine:
             if stopped.prefix == prefix:  # kept among the spent until its entry is gone
                 changed = replace(stopped.without_format(prefix), spent=stopped.spent)
                 self._stopped[follow_id] = changed
-                self.save_follow(changed)
+                self._office.save_follow(changed)
             return True
 
     def _forget_format(self, follow_id: str, prefix: str) -> None:
@@ -626,11 +491,7 @@ class Engine:
                 followed.forget_format(prefix)
             else:
                 self._stopped[follow_id] = changed = self._stopped[follow_id].without_format(prefix)
-                self.save_follow(changed)
-
-    def records(self, follow_id: str) -> list[ReplayRecord]:
-        """Of a log's generations, in their order."""
-        return self._records.generations(follow_id)
+                self._office.save_follow(changed)
 
 
 def _is_old(name: str, names: set[str]) -> bool:
@@ -679,44 +540,3 @@ def _must_fit(asked: Follow, known: Follow) -> None:
             f"format is {asked.format!r}, and {known.path} is followed as "
             f"{known.taken_format or known.format!r}: unfollow it, and follow it again"
         )
-
-
-class Gate:
-    """Shut while the agent is away: then only those try that have something in flight."""
-
-    def __init__(self) -> None:
-        self._backoff = Backoff()
-        self._lock = threading.Lock()
-        self._reason = ""
-        self._try_at_s = 0.0
-        self.wait_s = 0.1
-
-    def shut(self, reason: str) -> None:
-        """The agent has not answered for a while: who waits for it will say when it does."""
-        with self._lock:
-            self._reason, self._try_at_s = reason, float("inf")
-
-    def must_be_open(self) -> None:
-        """Raise SinkUnavailableError if it is shut, and let one try now and then."""
-        with self._lock:
-            if self._reason and time.monotonic() < self._try_at_s:
-                raise SinkUnavailableError(self._reason)
-            self._try_at_s = time.monotonic() + self.wait_s
-
-    def tries(self) -> "Gate":
-        """For a ``with``: opens when what is tried succeeds, shuts when the agent is away."""
-        return self
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        with self._lock:
-            if error is None:
-                self._backoff.reset()
-                self._reason, self.wait_s = "", 0.1
-            elif isinstance(error, SinkUnavailableError):
-                self.wait_s = self._backoff.next_pause_s() or 0.1
-                self._reason, self._try_at_s = str(error), time.monotonic() + self.wait_s
-            else:  # of this log alone: another one may try
-                self._try_at_s = 0.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from logpipe.digest import Digest
 from logpipe.replayer.errors import SinkError, SinkUnavailableError, SourceError
@@ -33,14 +33,12 @@ from logpipe.replayer.follow.generation import (
     record_id,
 )
 from logpipe.replayer.follow.known import SLACK_S, Known, sent_before
+from logpipe.replayer.follow.office import Office
 from logpipe.replayer.follow.ordered import OrderedHash
 from logpipe.replayer.follow.part import READ_BYTES, Part, due, last_line_end, newest, treated, unread
 from logpipe.replayer.follow.progress import Progress
 from logpipe.replayer.follow.store import Follow
 from logpipe.replayer.record import ReplayRecord, ReplaySpec, now_text
-
-if TYPE_CHECKING:
-    from logpipe.replayer.follow.engine import Engine
 
 BEHIND_S = 5.0  # a log that is so long behind says so
 _RETRY_S = 5.0  # a file that could not be read is tried again after that time
@@ -63,7 +61,7 @@ class FollowedLog:
         office: sends and records for it, and for all the others.
     """
 
-    def __init__(self, follow: Follow, office: "Engine") -> None:
+    def __init__(self, follow: Follow, office: Office) -> None:
         self.follow = follow
         self._office = office
         self._path = Path(follow.path)
@@ -610,7 +608,7 @@ class FollowedLog:
         if isinstance(item, Batch):
             try:
                 if not part.is_tried:
-                    self._office.must_be_open()
+                    self._office.gate.must_be_open()
                 if not part.is_fastened:
                     self._fasten(part, item.lines)
             except SinkUnavailableError:
