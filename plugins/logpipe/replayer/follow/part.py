@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from logpipe.digest import Digest
 from logpipe.identity import CHUNK_LINES
 from logpipe.replayer.feed import BATCH_BYTES, BATCH_LINES, Batch, Place, SetAside, fitting
-from logpipe.replayer.follow.files import OpenLog
-from logpipe.replayer.follow.generation import Generation
+from logpipe.replayer.follow.files import Identity, OpenLog
+from logpipe.replayer.follow.generation import HEAD_BYTES, Generation, Head
 from logpipe.replayer.follow.ordered import OrderedHash
 from logpipe.replayer.lines import LineSplitter, LongLine
 from logpipe.replayer.record import ReplayRecord
 
 READ_BYTES = BATCH_BYTES
+LONG_AGO_S = 1e9  # so long ago was left, or grew, what is not waited for
 
 
 @dataclass(eq=False)
@@ -55,11 +57,56 @@ class Part:
         """Bytes that are not acknowledged yet, as far as known."""
         return max(0, self.seen_bytes - self.record.place.offset)
 
+    def is_at(self, identity: Identity) -> bool:
+        """Whether it is the file that the path is now, and goes on."""
+        is_it = self.file is not None and self.file.identity == identity and not self.is_truncated
+        return is_it and self.ended_at is None
+
     def grow(self, now_s: float) -> None:
         """Take note of its size."""
         size = self.file.size() if self.file else None
         if size is not None and size != self.seen_bytes:
             self.seen_bytes, self.grew_at = size, now_s
+
+    def lost_bytes(self) -> bool:
+        """Whether acknowledged bytes are not in it any more: it is shorter, or begins otherwise."""
+        file, head = self.file, self.generation.head
+        assert file is not None
+        size = file.size()
+        if size is None:
+            return False
+        return size < self.record.place.offset or not head.fits(file.read(0, head.size_bytes))
+
+    def acknowledged(self, end: Place, plain: bytes, digest: Digest, set_aside: int) -> ReplayRecord:
+        """The record, once what was in flight is acknowledged; the ordered hash takes in its bytes.
+
+        Of a line that was read on to its end none are given: they are read again.
+        """
+        record, generation = self.record, self.generation
+        if plain:
+            self.ordered.add(plain)
+        elif self.file is not None:
+            at = record.place.offset
+            while at < end.offset and (block := self.file.read(at, min(READ_BYTES, end.offset - at))):
+                self.ordered.add(block)
+                at += len(block)
+        generation = replace(generation, chain=self.ordered.chain, rest=self.ordered.rest)
+        if self.file is not None and not self.is_truncated:
+            if generation.head.size_bytes < HEAD_BYTES:
+                generation = replace(generation, head=Head.of(self.file.read(0, HEAD_BYTES)))
+            generation = replace(generation, written_at=self.file.written_at())
+        return record.changed(
+            digest=record.digest + digest,
+            set_aside=record.set_aside + set_aside,
+            place=end,
+            generation=generation,
+        )
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
 
 def newest(parts: Iterable[Part]) -> Part | None:
