@@ -5,15 +5,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from logpipe.clients.process_host import ProcessHostError
 from logpipe.hosts import configuration
+from logpipe.hosts.machine.process_host import Supervisord
 from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.machine.starter import end_leftovers
-from logpipe.hosts.services import named
+from logpipe.hosts.services import SERVICES, named
 from tests.machine import own_settings
 from tests.waiting import wait_until
 
@@ -195,3 +197,21 @@ def test_a_state_folder_with_too_long_a_path_is_refused_with_the_way_out(tmp_pat
     made = Stack(own_settings(place))
     with pytest.raises(ProcessHostError, match=r"too long.*LOGPIPE_STATE_DIR"):
         made.host.start()
+
+
+def test_what_starts_again_by_other_settings_is_told(stack):
+    """And nothing else does."""
+    stack.host.client.start("ftp")
+    stack.host.client.start("replayer")
+    before = {name: wait_until(lambda name=name: pid_of(stack, name), 30) for name in ("ftp", "replayer")}
+    told = []
+    stack.host.start(told.append)
+    assert told == []
+    services = tuple(
+        replace(each, stop_wait_s=each.stop_wait_s + 1) if each.name == "ftp" else each for each in SERVICES
+    )
+    Supervisord(stack.settings, stack.layout, services).start(told.append)
+    assert told == ["Settings are other ones than at the start: ftp start again"]
+    after = {name: wait_until(lambda name=name: pid_of(stack, name), 30) for name in before}
+    assert after["ftp"] != before["ftp"]
+    assert after["replayer"] == before["replayer"]

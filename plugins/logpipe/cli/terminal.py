@@ -46,6 +46,10 @@ class StartDisplay(StartProgress):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        self._console.print(text)
+
     def begin(self, service: str) -> None:
         """Show a spinner."""
         self._tasks[service] = self._progress.add_task(service, total=1, note="starting")

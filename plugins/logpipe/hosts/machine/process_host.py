@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -107,12 +108,12 @@ class Supervisord:
         """End what outlived a process host that was killed; returns how many processes it were."""
         return 0 if self.is_running() else end_leftovers(self._layout.state_dir, leaders=True)
 
-    def start(self) -> None:
-        """Start supervisord, or let a running one take over a changed configuration."""
+    def start(self, tell: Callable[[str], object] = lambda _: None) -> None:
+        """Start supervisord, or let a running one take over a changed configuration; `tell` of restarts."""
         conf = supervisor_conf(self._settings, self._layout, self._services)
         if self.is_running():
             if write_private(self._layout.supervisor_conf, conf):
-                self._update()
+                self._update(tell)
             return
         place = self._settings.process_host
         length_bytes = len(os.fsencode(place))
@@ -139,14 +140,17 @@ class Supervisord:
                 )
             time.sleep(0.1)
 
-    def _update(self) -> None:
+    def _update(self, tell: Callable[[str], object]) -> None:
         """Restart what has another configuration now, leave the rest alone."""
         host = self.client
         added, changed, removed = host.call("reloadConfig")[0]
         running = [process for process in host.processes() if process.pid]
-        for process in running:
-            if process.service in {*changed, *removed}:
-                host.stop(process.service, process.variant)
+        stopped = [process for process in running if process.service in {*changed, *removed}]
+        if stopped:
+            names = ", ".join(process.service for process in stopped)
+            tell(f"Settings are other ones than at the start: {names} start again")
+        for process in stopped:
+            host.stop(process.service, process.variant)
         for group in [*changed, *removed]:
             host.call("removeProcessGroup", group)
         for group in [*changed, *added]:

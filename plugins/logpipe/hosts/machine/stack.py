@@ -128,7 +128,7 @@ class Stack:
         self.host.end_leftovers()  # they have the ports
         self.check()
         configuration.write_all(self.settings, self.layout)
-        self.host.start()
+        self.host.start(progress.note)
         kinds: tuple[Kind, ...] = ("store", "airflow") if airflow else ("store",)
         started = [service for service in self.services if service.kind in kinds]
         with ThreadPoolExecutor(max_workers=2 * len(started)) as pool:
@@ -306,6 +306,9 @@ class Stack:
 
 class StartProgress:
     """Told about each service as it starts; the default says nothing."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing happens."""
 
     def begin(self, service: str) -> None:
         """A service is being started."""
