@@ -33,6 +33,8 @@ overrides := $(subst \$(empty) ,_,$(subst $(newline),_,$(MAKEOVERRIDES)))
 given := $(foreach word,$(overrides),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 unknown := $(filter-out $(VALUES) LOGPIPE_% PYTHON VENV VENV_STAMP,$(given:%:=%))
 $(if $(unknown),$(error Nothing here is named $(unknown): a target takes some of $(VALUES); see make help))
+nothing := $(foreach name,$(VALUES),$(if $(value $(name)),,$(if $(findstring command,$(origin $(name))),$(name))))
+$(if $(strip $(nothing)),$(error $(strip $(nothing)) is empty: give it a value, or leave it out for its default))
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

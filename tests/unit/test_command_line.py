@@ -208,3 +208,10 @@ def test_make_refuses_a_name_that_is_nobodys(target):
     )
     assert answer.returncode == 2
     assert "Nothing here is named URI: a target takes some of LOG" in answer.stderr
+
+
+def test_make_refuses_an_empty_value():
+    """Of a variable of somebody's script that is not set; the default would be another log."""
+    answer = subprocess.run(["make", "replay", "URL="], cwd=PROJECT_DIR, capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert "URL is empty: give it a value" in answer.stderr

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -14,10 +15,11 @@ import pytest
 from logpipe.alerts.rules import load
 from logpipe.page.alerts import read_windows
 from logpipe.page.store import Mirror, Snapshot
-from logpipe.page.traffic import Question, QuestionError, Traffic, step_of
-from logpipe.settings import parse
+from logpipe.page.traffic import KEYED, TABLES, Question, QuestionError, Traffic, step_of
+from logpipe.settings import PROJECT_DIR, parse
 from logpipe.windows.commit import Commit, WindowsError
 from logpipe.windows.latency import SHARES, buckets
+from windows.dimensions import DIMENSIONS
 
 BEGIN_S = 1_773_100_800  # 2026-03-10 00:00 UTC
 DAYS = 3
@@ -261,3 +263,11 @@ def test_what_formats_have_is_shown_where_there_is_any(tmp_path):
     assert of_log["totals"]["lines"] == 1000
     earlier = traffic.answer({"from": str(BEGIN_S - 300), "to": str(BEGIN_S)}, NOW_S)
     assert (earlier["latency"], earlier["tables"].keys()) == (None, {"host", "endpoint", "error"})
+
+
+def test_every_dimension_has_its_place_on_the_page():
+    names = {dimension.name for dimension in DIMENSIONS}
+    assert names - set(KEYED) == {"total", "malformed"}
+    titles = (PROJECT_DIR / "plugins/logpipe/airflow/page/www/traffic.js").read_text()
+    titles = re.search(r"const TABLES = \{(.*?)\};", titles, re.DOTALL)[1]
+    assert set(re.findall(r"(\w+): \"", titles)) == set(TABLES)

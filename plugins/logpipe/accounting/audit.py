@@ -317,7 +317,8 @@ class _Plan:
         ]
         if replay and not self.records:
             raise ValueError(
-                f"There is no replay {replay}: `make status`, or the folder replays, has their names"
+                f"There is no replay {replay}: the page Logs has their names, and the folder replays in "
+                f"{settings.state_dir}"
             )
         links = [
             link

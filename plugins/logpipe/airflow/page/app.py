@@ -136,7 +136,7 @@ def make_app() -> FastAPI:
         except (httpx.HTTPError, LookupError) as error:
             if isinstance(error, httpx.ConnectError):  # its address may be another one now
                 upstream.forget()
-            text = f"The page's service does not answer: {error or type(error).__name__}"
+            text = f"The page's service does not answer: {str(error) or type(error).__name__}"
             return JSONResponse({"error": text}, 503, _HEADERS)
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # the browser must not take it for its own login
             upstream.forget()
