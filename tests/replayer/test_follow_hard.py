@@ -1,5 +1,6 @@
 """Following where the machine does not play along: pipes, permissions, no events, no room on the disk."""
 
+import gzip
 import os
 import resource
 import shutil
@@ -150,6 +151,43 @@ def test_a_full_disk_of_the_state_folder_holds_back_and_loses_nothing(
     wait_until(lambda: len(follower.arrived(followed["follow_id"])) == 72, 20, "lines that nobody records")
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
     follower.must_hold(followed["follow_id"], log.lines)
+
+
+@pytest.mark.parametrize("again", ["followed again", "restarted"])
+def test_what_failed_is_read_on_to_its_end(
+    stack: Stack, settings: dict[str, object], start_replayer: Start, tmp_path: Path, again: str
+) -> None:
+    """Also a file that is only read once, and that nobody opens a second time: a gzipped one."""
+    keys = tmp_path / "keys.json"
+    own = settings | {"address_keys_file": str(keys)}
+    follower = Follower(stack, start_replayer(**own))
+    log = Written(tmp_path / "access.log")
+    log.write(10)
+    followed = follower.follow(log.path, start="start", addresses="hash")
+    follower.wait_for(followed["follow_id"], 10)
+    good = keys.read_text()
+    follower.replayer.kill()
+    log.write(30)
+    old = log.path.rename(tmp_path / "access.log.1")
+    log.reopen()
+    log.write(5)
+    with gzip.open(tmp_path / "access.log.1.gz", "wb") as packed:
+        packed.write(old.read_bytes())
+    shutil.copystat(old, tmp_path / "access.log.1.gz")
+    old.unlink()
+    keys.write_text("damaged")
+    follower.replayer = start_replayer(**own)
+    wait_until(lambda: follower.state(followed["follow_id"])["state"] == "failed", 20, "its failure")
+    assert str(keys) in follower.state(followed["follow_id"])["reason"]
+    keys.write_text(good)
+    if again == "restarted":
+        follower.replayer.kill()
+        follower.replayer = start_replayer(**own)
+    else:
+        follower.follow(log.path, start="start", addresses="hash")
+    follower.wait_for(followed["follow_id"], 45)
+    assert len(follower.arrived(followed["follow_id"])) == 45
+    assert follower.state(followed["follow_id"])["unknown"] == []
 
 
 def test_lines_are_held_back_before_a_disk_is_full(

@@ -134,7 +134,12 @@ class Finder:
                 file = open_log(path, self._door)
             except (OSError, SourceError):
                 continue
-            if (file.size() or 0) > offset and proves(file, generation, offset) is not None:
+            try:
+                is_longer = (file.size() or 0) > offset and proves(file, generation, offset) is not None
+            except (OSError, SourceError) as error:
+                self._log.reason = f"{path} cannot be read: {error}"
+                is_longer = False
+            if is_longer:
                 self._log.append(file, begin=offset, is_late=file.identity != identity_of(self._log.path))
             else:
                 file.close()

@@ -142,8 +142,21 @@ class FollowedLog:
     def go_on(self) -> None:
         """Find the files of the generations that were running, and those that came since."""
         with self._log.looking, self._log.lock:
-            self._finder.go_on(self._office.records(self.follow_id))
+            records = self._office.records(self.follow_id)
+            self._finder.go_on([self._tried_again(record, records) for record in records])
             self._looker.see()
+
+    def _tried_again(self, record: ReplayRecord, all_records: Iterable[ReplayRecord]) -> ReplayRecord:
+        """What has failed goes on, unless somebody gave it up or its file was gone on with by another one."""
+        begun = [(each.generation, each) for each in all_records if each.generation is not None]
+        is_left = record.given_up_at or any(
+            own.begin == record.place.offset and _is_behind(each, record) for own, each in begun
+        )
+        if record.state != "failed" or is_left:
+            return record
+        record = record.changed(state="running", reason=None, finished_at=None)
+        self._office.save(record)
+        return record
 
     def look(self) -> bool:
         """See which file the path is now; tells whether a turn is due."""
@@ -189,3 +202,12 @@ class FollowedLog:
             for part in self._log.parts:
                 part.close()
             self._log.parts.clear()
+
+
+def _is_behind(later: ReplayRecord, record: ReplayRecord) -> bool:
+    """Whether a later generation is of the same file."""
+    one, other = later.generation, record.generation
+    assert one is not None
+    assert other is not None
+    is_same = (one.device, one.inode) == (other.device, other.inode)
+    return is_same and number_of(later.spec.replay_id) > number_of(record.spec.replay_id)

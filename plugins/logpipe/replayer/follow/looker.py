@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from logpipe.replayer.errors import SourceError
-from logpipe.replayer.follow.files import Identity, open_log
+from logpipe.replayer.follow.files import Identity, OpenLog, open_log
 from logpipe.replayer.follow.finder import Finder
 from logpipe.replayer.follow.generation import HEAD_BYTES
 from logpipe.replayer.follow.known import sent_before
@@ -102,6 +102,15 @@ class Looker:
             if part.left_at is None and not (part.file and part.file.identity == identity):
                 part.left_at = now_s
 
+    def _begin_of(self, file: OpenLog, known: Iterable[ReplayRecord], *, at_end: bool) -> int | None:
+        """Where a new file is begun; None: it holds no lines of text."""
+        head = file.read(0, HEAD_BYTES)
+        if b"\0" in head or file.size() is None:
+            return None
+        if at_end:
+            return last_line_end(file)
+        return max(sent_before(file, known), self._log.known.left_of(file, head))
+
     def _take_new(self, identity: Identity, *, at_end: bool, known: Iterable[ReplayRecord]) -> None:
         if owner := self._office.owner(identity, self._log.follow.follow_id):
             self._log.trouble = f"{self._log.path} is followed already, as {owner}"
@@ -112,9 +121,13 @@ class Looker:
             if not at_end:
                 self._finder.take_missed()
             file = open_log(path, self._office.door)
-            head = file.read(0, HEAD_BYTES)
-            if file.identity != identity and not at_end:
-                self._finder.take_missed()  # it was rotated between the two
+            try:
+                if file.identity != identity and not at_end:
+                    self._finder.take_missed()  # it was rotated between the two
+                begin = self._begin_of(file, known, at_end=at_end)
+            except BaseException:
+                file.close()
+                raise
         except PermissionError:
             self._log.trouble = f"no permission to read {path}: add the replayer's user to its group"
             return
@@ -123,14 +136,10 @@ class Looker:
         except (OSError, SourceError) as error:
             self._log.trouble = f"{path} cannot be followed: {error}"
             return
-        if b"\0" in head or file.size() is None:
+        if begin is None:
             file.close()
             self._log.trouble = f"{path} is a binary file, expected lines of text"
             return
-        if at_end:
-            begin = last_line_end(file)
-        else:
-            begin = max(sent_before(file, known), self._log.known.left_of(file, head))
         for part in list(self._log.parts):  # it has come back: its end is not watched any more
             if part.ended_at is not None and part.file and part.file.identity == file.identity:
                 self._log.drop(part)

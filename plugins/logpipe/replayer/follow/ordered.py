@@ -33,6 +33,12 @@ class OrderedHash:
             if not self._room:
                 self._begin(self._hash.hexdigest())
 
+    def copy(self) -> "OrderedHash":
+        """The same, which takes in other bytes from now on."""
+        made = OrderedHash()
+        made.chain, made._hash, made._room = self.chain, self._hash.copy(), self._room
+        return made
+
     @property
     def rest(self) -> str:
         """Hash of the last whole span's hash and what follows it, 16 hex digits."""

@@ -77,30 +77,36 @@ class Part:
             return False
         return size < self.record.place.offset or not head.fits(file.read(0, head.size_bytes))
 
-    def acknowledged(self, end: Place, plain: bytes, digest: Digest, set_aside: int) -> ReplayRecord:
-        """The record, once what was in flight is acknowledged; the ordered hash takes in its bytes.
+    def acknowledged(
+        self, end: Place, plain: bytes, digest: Digest, set_aside: int
+    ) -> tuple[ReplayRecord, OrderedHash]:
+        """Record and ordered hash, once what was in flight is acknowledged; these here stay as they are.
 
-        Of a line that was read on to its end none are given: they are read again.
+        Of a line that was read on to its end no bytes are given: they are read again.
+
+        Raises:
+            OSError: the file can't be read.
         """
-        record, generation = self.record, self.generation
+        record, generation, ordered = self.record, self.generation, self.ordered.copy()
         if plain:
-            self.ordered.add(plain)
+            ordered.add(plain)
         elif self.file is not None:
             at = record.place.offset
             while at < end.offset and (block := self.file.read(at, min(READ_BYTES, end.offset - at))):
-                self.ordered.add(block)
+                ordered.add(block)
                 at += len(block)
-        generation = replace(generation, chain=self.ordered.chain, rest=self.ordered.rest)
+        generation = replace(generation, chain=ordered.chain, rest=ordered.rest)
         if self.file is not None and not self.is_truncated:
             if generation.head.size_bytes < HEAD_BYTES:
                 generation = replace(generation, head=Head.of(self.file.read(0, HEAD_BYTES)))
             generation = replace(generation, written_at=self.file.written_at())
-        return record.changed(
+        changed = record.changed(
             digest=record.digest + digest,
             set_aside=record.set_aside + set_aside,
             place=end,
             generation=generation,
         )
+        return changed, ordered
 
     def close(self) -> None:
         """Close the file, if it is open."""

@@ -171,11 +171,11 @@ class Sender:
             self._office.save(part.record)
 
     def _settle(self, part: Part, end: Place, plain: bytes, digest: Digest, set_aside: int) -> None:
-        changed = part.acknowledged(end, plain, digest, set_aside)
+        changed, ordered = part.acknowledged(end, plain, digest, set_aside)
         self._office.save(changed)
         with self._log.lock:
             self._log.known.add(changed)
-            part.record, part.in_flight, part.is_tried = changed, None, False
+            part.record, part.ordered, part.in_flight, part.is_tried = changed, ordered, None, False
             self._log.trouble = ""
             self._log.progress.sent(digest.lines, is_behind=bool(part.behind_bytes))
 
@@ -212,9 +212,10 @@ class Sender:
         with self._log.lock:
             part.record = record
             self._log.known.add(record)
-            if state == "done":
-                part.ended_at = time.monotonic()
-                self._log.progress.end(record)
+            if state != "done":
+                return  # its file is read on once it is revived
+            part.ended_at = time.monotonic()
+            self._log.progress.end(record)
             is_final = part.file is None or part.file.size() is None or part.is_truncated
             if is_final or self._log.stopping.is_set():
                 self._log.drop(part)
