@@ -256,9 +256,11 @@ def place(
 
 @app.command()
 def up(context: typer.Context) -> int:
-    """Start everything, and wait until each service does its work; what runs is left alone.
+    """Start stores and Airflow, and wait until each does its work; what runs is left alone. Replays nothing.
 
-    A start that fails, or is interrupted, stops what it has started.
+    Agents, replayer and windows job come back a little later where a run of stream_services supervises them.
+    Settings that have changed since the start are taken: it says which services start again for that. A start
+    that fails, or is interrupted, stops what it has started.
     """
     return _target(context).up()
 
