@@ -17,6 +17,7 @@ from logpipe.hosts.machine.stack import Stack
 from logpipe.hosts.machine.starter import end_leftovers
 from logpipe.hosts.services import SERVICES, named
 from tests.machine import own_settings
+from tests.small_disk import SmallDisk
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -215,3 +216,21 @@ def test_what_starts_again_by_other_settings_is_told(stack):
     after = {name: wait_until(lambda name=name: pid_of(stack, name), 30) for name in before}
     assert after["ftp"] != before["ftp"]
     assert after["replayer"] == before["replayer"]
+
+
+def test_a_broker_is_started_once_its_disk_has_room(tmp_path):
+    disk = SmallDisk(tmp_path / "kafka", 100)
+    (tmp_path / "run").mkdir()
+    try:
+        disk.fill(keep_mb=30)
+        command = [sys.executable, "-m", "logpipe.hosts.machine.starter", "kafka", str(tmp_path)]
+        starting = subprocess.Popen(
+            [*command, sys.executable, "-c", "print('started')"], stdout=subprocess.PIPE, text=True
+        )
+        assert starting.stdout is not None
+        assert "MB free, expected 64: waiting for room" in starting.stdout.readline()
+        assert starting.poll() is None
+        disk.free()
+        assert starting.communicate(timeout=30) == ("started\n", None)
+    finally:
+        disk.unmount()

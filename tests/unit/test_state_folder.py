@@ -111,6 +111,14 @@ def test_somebody_elses_folder_is_neither_filled_nor_deleted(layout, machine, fo
     assert tree(layout.state_dir) == before
 
 
+def test_disks_are_looked_at_while_the_stores_are_away(layout, machine, capsys):
+    """A full one may be why."""
+    layout.claim("apache_logs", "UTC")
+    layout.kafka_dir.mkdir()
+    assert machine.status(as_json=True) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)["watch"]] == ["disk of kafka"]
+
+
 def test_a_disk_of_its_own_is_taken_and_left_as_it_was(layout):
     write(layout, "lost+found/inode")
     layout.claim("apache_logs", "UTC")

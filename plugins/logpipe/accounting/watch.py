@@ -34,8 +34,8 @@ class Observation:
     used: float | None = None
 
 
-def observe(settings: Settings) -> list[Observation]:
-    """Look at everything; what cannot be looked at is an observation too."""
+def observe(settings: Settings, *, here_only: bool = False) -> list[Observation]:
+    """Look at everything, or only at this machine; what cannot be looked at is an observation too."""
     looks: tuple[tuple[str, Callable[[Settings], Iterator[Observation]]], ...] = (
         ("lag of agent 2", _lag),
         ("disk", _disk),
@@ -44,6 +44,8 @@ def observe(settings: Settings) -> list[Observation]:
     )
     observations: list[Observation] = []
     for name, look in looks:
+        if here_only and look is not _disk:
+            continue
         try:
             observations += look(settings)
         except (ClientError, WindowsError, SourceGoneError, OSError) as error:

@@ -172,7 +172,7 @@ class Reachable(ABC):
         """Show services, and what needs a look where the stores answer."""
         services = self.services()
         answers = all(services[each.name].healthy for each in (KAFKA, NAMENODE) if each.name in services)
-        watch = observe(self.settings) if answers else []
+        watch = observe(self.settings, here_only=not answers)
         print_status(self.console, services, watch, self.follows(), as_json=as_json)
         return 0
 

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,9 @@ CLASS_LISTS = (
 _KILLED_S = 10.0
 _GROUP = re.compile(r"^(\d+) (\S+ \d+)\n", re.MULTILINE)  # leader, and when it began
 _SCHEDULER = "airflow-scheduler"
+_BROKER = "kafka"  # and the folder of its data
+ROOM_MB = 64  # that it has to find; started on a full disk it may take its log of topics for a damaged one
+_LOOK_S = 1.0
 _LONGEST_TMPDIR = 70  # Python makes sockets there, whose names have 107 characters at most
 
 
@@ -41,6 +45,8 @@ def main(arguments: list[str]) -> None:
         temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _groups_file(Path(state_dir), name).open("a") as file:
             file.write(f"{os.getpid()} {_started(os.getpid())}\n")
+    if name == _BROKER:
+        _await_room(Path(state_dir) / _BROKER)
     os.environ |= {
         LEADER: f"{os.getpid()} {_started(os.getpid())}",
         "SPARK_LOCAL_DIRS": str(temporary),
@@ -51,6 +57,15 @@ def main(arguments: list[str]) -> None:
     if len(str(temporary)) <= _LONGEST_TMPDIR:
         os.environ["TMPDIR"] = str(temporary)
     os.execvp(command[0], command)  # noqa: S606  # there is no shell
+
+
+def _await_room(folder: Path) -> None:
+    is_said = False
+    while folder.is_dir() and (free_mb := shutil.disk_usage(folder).free >> 20) < ROOM_MB:
+        if not is_said:
+            print(f"{folder} has {free_mb} MB free, expected {ROOM_MB}: waiting for room", flush=True)
+            is_said = True
+        time.sleep(_LOOK_S)
 
 
 def end_leftovers(state_dir: Path, name: str = "", *, busy: bool = True, leaders: bool = False) -> int:
